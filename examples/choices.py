@@ -1,0 +1,39 @@
+"""Values that may be absent or one of several: Optional, Union and Enum."""
+
+from enum import Enum
+from typing import Optional, Union
+
+from flytekit import task, workflow
+
+
+class Unit(Enum):
+    METRES = "metres"
+    FEET = "feet"
+
+
+@task
+def convert(length: float, unit: Unit) -> float:
+    return length if unit is Unit.METRES else length * 0.3048
+
+
+@task
+def other(unit: Unit) -> Unit:
+    return Unit.FEET if unit is Unit.METRES else Unit.METRES
+
+
+@task
+def label(metres: float, note: Optional[str]) -> Optional[str]:
+    return f"{metres:.2f} m: {note}" if note else None
+
+
+@task
+def parse(value: Union[int, str]) -> Union[int, str]:
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+@workflow
+def choices(
+    length: float, unit: Unit, value: Union[int, str], note: Optional[str] = None
+) -> tuple[Optional[str], Unit, Union[int, str]]:
+    metres = convert(length=length, unit=unit)
+    return label(metres=metres, note=note), other(unit=unit), parse(value=value)

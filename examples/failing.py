@@ -1,0 +1,20 @@
+"""A task that fails for good: the execution ends FAILED with the task's own message, what depends on it never starts."""
+
+from flytekit import task, workflow
+
+
+@task
+def check(amount: int) -> int:
+    if amount < 0:
+        raise ValueError(f"amount {amount} is below zero")
+    return amount
+
+
+@task
+def spend(amount: int) -> int:
+    return amount - 1
+
+
+@workflow
+def failing(amount: int = -1) -> int:
+    return spend(amount=check(amount=amount))
