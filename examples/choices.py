@@ -1,7 +1,6 @@
 """Values that may be absent or one of several: Optional, Union and Enum."""
 
 from enum import Enum
-from typing import Optional, Union
 
 from flytekit import task, workflow
 
@@ -22,18 +21,16 @@ def other(unit: Unit) -> Unit:
 
 
 @task
-def label(metres: float, note: Optional[str]) -> Optional[str]:
+def label(metres: float, note: str | None) -> str | None:
     return f"{metres:.2f} m: {note}" if note else None
 
 
 @task
-def parse(value: Union[int, str]) -> Union[int, str]:
+def parse(value: int | str) -> int | str:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 @workflow
-def choices(
-    length: float, unit: Unit, value: Union[int, str], note: Optional[str] = None
-) -> tuple[Optional[str], Unit, Union[int, str]]:
+def choices(length: float, unit: Unit, value: int | str, note: str | None = None) -> tuple[str | None, Unit, int | str]:
     metres = convert(length=length, unit=unit)
     return label(metres=metres, note=note), other(unit=unit), parse(value=value)

@@ -1,4 +1,4 @@
-"""A task that fails for good: the execution ends FAILED with the task's own message, what depends on it never starts."""
+"""A task that fails for good: the execution ends FAILED with its message, and what depends on the task never starts."""
 
 from flytekit import task, workflow
 

@@ -1,7 +1,6 @@
-"""Structured values: a dataclass, a pydantic model, one inside the other's list, and a field of a promise (`fit.slope`)."""
+"""Structured values: a dataclass, a pydantic model, lists of them, and a field of a promise (`fitted.slope`)."""
 
 from dataclasses import dataclass, field
-from typing import Optional
 
 from flytekit import task, workflow
 from pydantic import BaseModel
@@ -17,7 +16,7 @@ class Point:
 class Series:
     name: str
     points: list[Point] = field(default_factory=list)
-    comment: Optional[str] = None
+    comment: str | None = None
 
 
 class Fit(BaseModel):

@@ -1,6 +1,6 @@
 """The simple types: int, float, str, bool, datetime and timedelta, through two tasks and back."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 from flytekit import task, workflow
 
@@ -12,7 +12,7 @@ def shift(start: datetime, by: timedelta, backwards: bool) -> datetime:
 
 @task
 def describe(count: int, share: float, unit: str, at: datetime) -> tuple[str, bool]:
-    text = f"{count} {unit} ({share:.1%}) at {at.astimezone(timezone.utc).isoformat()}"
+    text = f"{count} {unit} ({share:.1%}) at {at:%Y-%m-%d %H:%M}"
     return text, share >= 0.5
 
 
