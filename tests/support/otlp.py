@@ -1,0 +1,158 @@
+"""A receiver of traces: OpenTelemetry's real gRPC TraceService, keeping every span it is sent.
+
+    with otlp.Receiver() as receiver:
+        ...start something with OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint...
+        trace = receiver.trace(trace_id, until=lambda trace: trace.named("execution"))
+
+Exporters batch, so a trace is complete only some seconds after its last span ended: `trace` waits for what the caller
+says it must contain, and `settled` then waits until nothing more arrives.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span as it came over the wire; ids as hexadecimal, times in nanoseconds since the epoch."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    """Empty for a span without a parent."""
+    name: str
+    service: str
+    start_ns: int
+    end_ns: int
+    failed: bool
+    attributes: dict[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All spans of one trace id that have arrived so far."""
+
+    spans: tuple[Span, ...]
+
+    def named(self, name: str) -> list[Span]:
+        return [span for span in self.spans if span.name == name]
+
+    @property
+    def services(self) -> set[str]:
+        return {span.service for span in self.spans}
+
+    @property
+    def roots(self) -> list[Span]:
+        return [span for span in self.spans if not span.parent_id]
+
+    def span(self, span_id: str) -> Span | None:
+        return next((span for span in self.spans if span.span_id == span_id), None)
+
+    def orphans(self, *, remote_parent: str = "") -> list[Span]:
+        """Spans whose parent nobody sent. `remote_parent` is the id of the client's own span, which we don't receive."""
+        known = {span.span_id for span in self.spans} | {"", remote_parent}
+        return [span for span in self.spans if span.parent_id not in known]
+
+    def ancestors(self, span: Span) -> list[Span]:
+        """From the parent of `span` up to the root."""
+        line: list[Span] = []
+        parent = self.span(span.parent_id)
+        while parent is not None and parent not in line:
+            line.append(parent)
+            parent = self.span(parent.parent_id)
+        return line
+
+
+class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
+    """Listens on 127.0.0.1, on a free port unless one is given, from `__enter__` to `__exit__`."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._arrived = threading.Condition()
+        self._spans: list[Span] = []
+        self._server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="otlp"), options=[("grpc.so_reuseport", 0)])
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._server.stop(grace=1).wait()
+
+    def Export(  # noqa: N802, the name is OpenTelemetry's
+        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
+    ) -> trace_service_pb2.ExportTraceServiceResponse:
+        arrived = [span for resource in request.resource_spans for span in _spans_of(resource)]
+        with self._arrived:
+            self._spans.extend(arrived)
+            self._arrived.notify_all()
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    @property
+    def spans(self) -> list[Span]:
+        with self._arrived:
+            return list(self._spans)
+
+    def about(self, attribute: str, value: str) -> set[str]:
+        """Ids of the traces in which some span carries this attribute."""
+        return {span.trace_id for span in self.spans if span.attributes.get(attribute) == value}
+
+    def trace(self, trace_id: str, *, until: Callable[[Trace], object] = bool, timeout_seconds: float = 20.0) -> Trace:
+        """The trace, as soon as `until(trace)` is true; as it is when the time is over, so that the test can say what
+        is missing."""
+        deadline = time.monotonic() + timeout_seconds
+        with self._arrived:
+            while True:
+                trace = Trace(tuple(span for span in self._spans if span.trace_id == trace_id))
+                left = deadline - time.monotonic()
+                if (trace.spans and until(trace)) or left <= 0:
+                    return trace
+                self._arrived.wait(left)
+
+    def settled(self, trace_id: str, *, quiet_seconds: float = 2.0, timeout_seconds: float = 30.0) -> Trace:
+        """The trace, once nothing has been added to it for `quiet_seconds`."""
+        deadline = time.monotonic() + timeout_seconds
+        trace = self.trace(trace_id, timeout_seconds=timeout_seconds)
+        while time.monotonic() < deadline:
+            size = len(trace.spans)
+            trace = self.trace(trace_id, until=lambda now: len(now.spans) > size, timeout_seconds=quiet_seconds)  # noqa: B023
+            if len(trace.spans) == size:
+                break
+        return trace
+
+
+def _spans_of(resource: trace_pb2.ResourceSpans) -> list[Span]:
+    service = next((each.value.string_value for each in resource.resource.attributes if each.key == "service.name"), "")
+    return [
+        Span(
+            trace_id=span.trace_id.hex(),
+            span_id=span.span_id.hex(),
+            parent_id=span.parent_span_id.hex(),
+            name=span.name,
+            service=service,
+            start_ns=span.start_time_unix_nano,
+            end_ns=span.end_time_unix_nano,
+            failed=span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,
+            attributes={each.key: _text(each.value) for each in span.attributes},
+        )
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def _text(value: object) -> str:
+    kind = value.WhichOneof("value")  # type: ignore[attr-defined]
+    return str(getattr(value, kind)) if kind else ""
