@@ -1,0 +1,135 @@
+"""An execution in the leader's memory: its state, and where that state stands in the graph.
+
+`Execution` has a tree of `Scope`s, one for each graph that runs: the workflow itself, and one for each sub-workflow node
+that has started. A node that is still waiting is nothing but a counter in its scope; it becomes a `LiveNode` when its
+upstream nodes are done.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+
+from flyteidl.admin import execution_pb2
+from flyteidl.core import literals_pb2
+
+from libs.workflow.graph import Graph, GraphNode
+from libs.workflow.identity import child_node_id
+from libs.workflow.machine.messages import BlobRole
+from libs.workflow.phases import NodeKind
+from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
+
+
+class Scope:
+    """A graph that runs: the counters that tell when its nodes are ready, and how it ends."""
+
+    __slots__ = ("closing", "error", "graph", "inputs", "missing", "nodes", "open", "parent", "poisoned")
+
+    def __init__(self, graph: Graph, parent: LiveNode | None, inputs: Data) -> None:
+        self.graph = graph
+        self.parent = parent
+        """The sub-workflow node whose graph this is; None for the workflow itself."""
+        self.inputs = inputs
+        self.nodes: list[LiveNode | None] = [None] * len(graph.nodes)
+        self.missing = [len(node.upstream) for node in graph.nodes]
+        """Per node, how many of its upstream nodes are not done."""
+        self.open: set[int] = set()
+        """Nodes that have started and are not final."""
+        self.poisoned: set[int] = set()
+        """Waiting nodes below a failed or skipped one: they will be skipped."""
+        self.error: bytes | None = None
+        """The first failure in this scope: serialized ExecutionError."""
+        self.closing = False
+        """Nothing new starts; the scope ends when nothing is open."""
+
+    def node_id(self, spec: GraphNode) -> str:
+        if self.parent is None:
+            return spec.id
+        return child_node_id(self.parent.state.id, self.parent.state.attempt, spec.id)
+
+
+class LiveNode:
+    """A node that has started: its row, its current attempt, and its own graph if it has one."""
+
+    __slots__ = ("attempt", "child", "scope", "spec", "state")
+
+    def __init__(self, scope: Scope, spec: GraphNode, state: NodeState) -> None:
+        self.scope = scope
+        self.spec = spec
+        self.state = state
+        self.attempt: AttemptState | None = None
+        """The attempt that is not final, if there is one."""
+        self.child: Scope | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self.scope.closing
+
+
+@dataclass(slots=True)
+class Execution:
+    """Everything that the leader knows of one execution."""
+
+    state: ExecutionState
+    graph: Graph
+    spec: execution_pb2.ExecutionSpec
+    root: Scope
+    live: dict[str, LiveNode] = field(default_factory=dict)
+    """Nodes that are not final, by unique id."""
+    ready: deque[tuple[Scope, int]] = field(default_factory=deque)
+    """Nodes whose upstream is done, to be started by the next step."""
+    timers: list[tuple[int, str]] = field(default_factory=list)
+    """A heap of (when, node id); an entry whose node has another `wake_at_us` is stale."""
+    parked: deque[LiveNode] = field(default_factory=deque)
+    """Nodes that max_parallelism holds back."""
+    running: int = 0
+    """Attempts that are not final: what max_parallelism counts."""
+    awaiting: dict[str, dict[tuple[int, int], tuple[Scope, int]]] = field(default_factory=dict)
+    """By uri, the ready nodes that cannot start before that blob is read."""
+    blobs: dict[str, literals_pb2.LiteralMap] = field(default_factory=dict)
+    """Blobs that have been read for nodes in `awaiting`."""
+    writing: dict[tuple[str, BlobRole], tuple[Scope, int]] = field(default_factory=dict)
+    """Nodes that go on when a literal map of theirs is stored."""
+    resumed: bool = False
+    """True until the first step after a restore has asked again for what was under way."""
+
+    @property
+    def max_parallelism(self) -> int:
+        """How many attempts may be under way at once; 0 is unlimited."""
+        return int(self.spec.max_parallelism)
+
+    def node(self, node_id: str) -> LiveNode | None:
+        return self.live.get(node_id)
+
+    def attempt(self, node_id: str, attempt: int) -> LiveNode | None:
+        """The live node whose current attempt has this number, or None."""
+        node = self.live.get(node_id)
+        if node is None or node.attempt is None or node.attempt.attempt != attempt:
+            return None
+        return node
+
+    def set_timer(self, node: LiveNode, at_us: int) -> None:
+        node.state.wake_at_us = at_us
+        heapq.heappush(self.timers, (at_us, node.state.id))
+
+    def next_timer(self) -> int | None:
+        """When the earliest timer that still counts is due; drops stale ones on the way."""
+        while self.timers:
+            at_us, node_id = self.timers[0]
+            node = self.live.get(node_id)
+            if node is not None and node.state.wake_at_us == at_us:
+                return at_us
+            heapq.heappop(self.timers)
+        return None
+
+
+def new_execution(state: ExecutionState, graph: Graph) -> Execution:
+    """An execution that has not begun."""
+    spec = execution_pb2.ExecutionSpec.FromString(state.spec)
+    return Execution(state, graph, spec, Scope(graph, None, state.inputs))
+
+
+def is_leaf(node: LiveNode) -> bool:
+    """Whether the node runs attempts of its own."""
+    return node.spec.kind is NodeKind.TASK

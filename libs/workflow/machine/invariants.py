@@ -1,0 +1,59 @@
+"""What is true of an execution after every step. Tests call `violations` after each one; the list must be empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.phases import NodeKind, NodePhase
+
+
+def violations(execution: Execution) -> list[str]:
+    """One sentence for each invariant that does not hold."""
+    found = list(_of_scope(execution.root))
+    attempts = sum(node.attempt is not None for node in execution.live.values())
+    if attempts != execution.running:
+        found.append(f"{attempts} attempts are under way, but {execution.running} are counted")
+    limit = execution.max_parallelism
+    if limit and attempts > limit:
+        found.append(f"{attempts} attempts are under way, more than max_parallelism {limit}")
+    if execution.state.phase.terminal:
+        if execution.live:
+            found.append(f"the execution is {execution.state.phase.name}, but {sorted(execution.live)} are not final")
+        if execution.state.next_wake_at_us is not None:
+            found.append("the execution is final, but has a timer")
+    elif execution.state.next_wake_at_us != execution.next_timer():
+        found.append("next_wake_at is not the earliest timer")
+    return found
+
+
+def _of_scope(scope: Scope) -> Iterator[str]:
+    for spec in scope.graph.nodes:
+        node = scope.nodes[spec.index]
+        missing = sum(not _done(scope.nodes[upstream]) for upstream in spec.upstream)
+        if scope.missing[spec.index] != missing:
+            yield f"node {scope.node_id(spec)} waits for {missing} nodes, but {scope.missing[spec.index]} are counted"
+        if node is not None:
+            yield from _of_node(scope, node)
+    if scope.parent is not None and scope.parent.state.phase.terminal and scope.open:
+        yield f"node {scope.parent.state.id} is final, but nodes in it are not"
+
+
+def _of_node(scope: Scope, node: LiveNode) -> Iterator[str]:
+    state = node.state
+    if state.phase.terminal == (node.spec.index in scope.open):
+        yield f"node {state.id} is {state.phase.name}, but listed as {'open' if state.phase.terminal else 'final'}"
+    if state.phase.terminal and node.attempt is not None:
+        yield f"node {state.id} is final, but attempt {node.attempt.attempt} is not"
+    if state.phase is NodePhase.SUCCEEDED and state.outputs is None:
+        yield f"node {state.id} has succeeded without outputs"
+    if state.phase is NodePhase.FAILED and state.error is None:
+        yield f"node {state.id} has failed without an error"
+    if node.attempt is not None and node.attempt.phase.terminal:
+        yield f"attempt {node.attempt.attempt} of node {state.id} is final, but still current"
+    if node.child is not None and state.kind is NodeKind.SUBWORKFLOW:
+        yield from _of_scope(node.child)
+
+
+def _done(node: LiveNode | None) -> bool:
+    return node is not None and node.state.phase.terminal

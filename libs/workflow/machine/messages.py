@@ -1,0 +1,228 @@
+"""What the machine is told and what it asks for.
+
+Events are facts: they have happened, and arrive in any order, late, or twice. Commands are wishes: the shell carries them
+out *after* the changes of the same turn are committed, except `Seek` and the blob commands, which have no effect outside
+the leader (a blob is written under a path of this execution alone, and is not referred to before the next commit).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from libs.workflow.phases import ErrorKind, ExecutionPhase
+from libs.workflow.state import Data, Intent
+
+# ---------------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRead:
+    """What `admin` wants of the execution, as read from the store."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A slot on an executor was taken for an attempt. It is the attempt's executor for ever, once committed."""
+
+    node_id: str
+    attempt: int
+    executor: str
+    incarnation: str
+    log_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An executor reports that the task process of an attempt runs."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+    seq: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An executor reports that it prepares an attempt."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+    seq: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    node_id: str
+    attempt: int
+    incarnation: str
+    seq: int
+    at_us: int
+    started_us: int | None
+    outputs: Data
+    deck_uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt ended with an error: `recoverable` says whether another one makes sense."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+    seq: int
+    at_us: int
+    started_us: int | None
+    code: str
+    message: str
+    kind: ErrorKind
+    recoverable: bool
+    deck_uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An executor confirms that an attempt was stopped and nothing of it runs."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+    seq: int
+    at_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An executor had no room after all, and started nothing."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+    seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The executor of an attempt is gone, or has forgotten it in a restart."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRead:
+    """The content of a blob that was asked for; None when it can never be read, and then `error` says why."""
+
+    uri: str
+    content: bytes | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobWritten:
+    """A literal map that was too large for a row lies in the blob store."""
+
+    node_id: str
+    role: BlobRole
+    data: Data
+
+
+class BlobRole(StrEnum):
+    """Which of a node's literal maps is meant."""
+
+    INPUTS = "inputs"
+    OUTPUTS = "outputs"
+
+
+Event = (
+    IntentRead | Placed | Accepted | Started | Succeeded | Failed | Stopped | Rejected | Lost | BlobRead | BlobWritten
+)
+Report = Accepted | Started | Succeeded | Failed | Stopped | Rejected
+
+# -------------------------------------------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """Find a slot for an attempt; answer with `Placed`."""
+
+    node_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send a placed attempt to its executor."""
+
+    node_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unseek:
+    """An attempt that was waiting for a slot needs none any more."""
+
+    node_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Make an executor stop an attempt; it answers with a final report."""
+
+    node_id: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disown:
+    """An executor works on an attempt that is not, or no longer, its own: it must stop and forget it."""
+
+    node_id: str
+    attempt: int
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """The slot of an attempt is free again."""
+
+    node_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBlob:
+    """Read a literal map; answer with `BlobRead`."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBlob:
+    """Store a literal map under the node's own path; answer with `BlobWritten`."""
+
+    node_id: str
+    attempt: int
+    role: BlobRole
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The execution is final: forget it."""
+
+    phase: ExecutionPhase
+
+
+Command = Seek | Dispatch | Unseek | Stop | Disown | AttemptEnded | ReadBlob | WriteBlob | End

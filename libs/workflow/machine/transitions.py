@@ -1,0 +1,51 @@
+"""Which phase may follow which: the specification of the machine, as data.
+
+An absent entry is an error that changes nothing and tells the story. Terminal phases have no followers (promise P12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+from libs.workflow.errors import Internal
+from libs.workflow.phases import AttemptPhase as A
+from libs.workflow.phases import ExecutionPhase as E
+from libs.workflow.phases import NodePhase as N
+
+
+class IllegalTransition(Internal):
+    """A phase was to be followed by one that can never follow it: a bug of ours."""
+
+
+EXECUTION: Mapping[E, frozenset[E]] = {
+    E.QUEUED: frozenset({E.RUNNING, E.FAILING, E.ABORTING}),
+    E.RUNNING: frozenset({E.SUCCEEDED, E.FAILING, E.ABORTING}),
+    E.FAILING: frozenset({E.FAILED}),
+    E.ABORTING: frozenset({E.ABORTED}),
+}
+
+NODE: Mapping[N, frozenset[N]] = {
+    N.WAITING: frozenset({N.QUEUED, N.RUNNING, N.SUCCEEDED, N.FAILED, N.SKIPPED}),
+    N.QUEUED: frozenset({N.RUNNING, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
+    # A retry puts a node back into the queue.
+    N.RUNNING: frozenset({N.QUEUED, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
+    # What was being stopped may have succeeded first.
+    N.FAILING: frozenset({N.FAILED, N.ABORTED, N.SUCCEEDED}),
+}
+
+_ENDS = frozenset({A.SUCCEEDED, A.FAILED, A.RETRYABLE_FAILED, A.ABORTED, A.REJECTED, A.LOST})
+
+ATTEMPT: Mapping[A, frozenset[A]] = {
+    A.WAITING_FOR_RESOURCES: frozenset({A.QUEUED, A.ABORTED}),
+    A.QUEUED: frozenset({A.INITIALIZING, A.RUNNING}) | _ENDS,
+    A.INITIALIZING: frozenset({A.RUNNING}) | _ENDS,
+    A.RUNNING: _ENDS,
+}
+
+
+def check(table: Mapping[Any, frozenset[Any]], before: IntEnum, after: IntEnum, what: str) -> None:
+    """Raises IllegalTransition unless `after` may follow `before`."""
+    if after not in table.get(before, ()):
+        raise IllegalTransition(f"{what} cannot go from {before.name} to {after.name}")

@@ -1,0 +1,83 @@
+"""Resource quantities as Kubernetes writes them (`500m`, `2`, `1.5Gi`), and what a task asks for in total."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
+
+from flyteidl.core import tasks_pb2
+
+from libs.workflow.errors import InvalidArgument
+
+_SUFFIXES = {
+    "": Decimal(1),
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "P": Decimal(10**15),
+    "E": Decimal(10**18),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+    "Pi": Decimal(2**50),
+    "Ei": Decimal(2**60),
+}
+
+
+class Slots(NamedTuple):
+    """What an attempt takes from an executor, or what an executor has: a vector."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+    def fits(self, free: Slots) -> bool:
+        return self.cpu_millis <= free.cpu_millis and self.memory_bytes <= free.memory_bytes and self.gpus <= free.gpus
+
+    def plus(self, other: Slots) -> Slots:
+        return Slots(self.cpu_millis + other.cpu_millis, self.memory_bytes + other.memory_bytes, self.gpus + other.gpus)
+
+    def minus(self, other: Slots) -> Slots:
+        return Slots(self.cpu_millis - other.cpu_millis, self.memory_bytes - other.memory_bytes, self.gpus - other.gpus)
+
+
+def parse_quantity(text: str, field: str) -> Decimal:
+    """The number that a Kubernetes quantity stands for. Raises InvalidArgument naming `field`."""
+    stripped = text.strip()
+    number = stripped.rstrip("numkMGTPEi")
+    suffix = stripped[len(number) :]
+    try:
+        if suffix not in _SUFFIXES:
+            raise InvalidOperation
+        value = Decimal(number) * _SUFFIXES[suffix]
+    except InvalidOperation:
+        raise InvalidArgument(f"{field}: {text!r} is not a quantity such as 500m, 2 or 1.5Gi") from None
+    if value < 0 or not value.is_finite():
+        raise InvalidArgument(f"{field}: {text!r} must be a finite quantity that is not negative")
+    return value
+
+
+def requested(resources: tasks_pb2.Resources, default: Slots, field: str = "resources") -> Slots:
+    """What `resources` asks for: a request where there is one, else the limit, else the default, per resource."""
+    asked: dict[int, Decimal] = {}
+    for part, entries in (("limits", resources.limits), ("requests", resources.requests)):
+        for entry in entries:
+            name = tasks_pb2.Resources.ResourceName.Name(entry.name)
+            asked[entry.name] = parse_quantity(entry.value, f"{field}.{part}.{name}")
+    cpu = asked.get(tasks_pb2.Resources.CPU)
+    memory = asked.get(tasks_pb2.Resources.MEMORY)
+    gpus = asked.get(tasks_pb2.Resources.GPU)
+    return Slots(
+        default.cpu_millis if cpu is None else _rounded_up(cpu * 1000),
+        default.memory_bytes if memory is None else _rounded_up(memory),
+        default.gpus if gpus is None else _rounded_up(gpus),
+    )
+
+
+def _rounded_up(value: Decimal) -> int:
+    return int(value.to_integral_value(rounding="ROUND_CEILING"))
