@@ -1,0 +1,1 @@
+"""How one service calls another: typed, with deadlines and reconnecting streams."""

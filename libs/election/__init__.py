@@ -1,0 +1,1 @@
+"""Leadership of a shard through an etcd lease: campaign, hold, resign, epoch."""

@@ -1,0 +1,162 @@
+"""The life of a service's process, from its first log line to its exit code.
+
+    def main() -> int:
+        return process.run("queue", lambda life: app.serve(settings.load(QueueSettings, "queue"), life))
+
+One `asyncio.TaskGroup` owns every task of the process, by name. The process ends
+
+- **when it is told to**: the first SIGTERM or SIGINT sets `life.stopping`; the service then stops in its own written
+  order and returns, and tasks still running after that are cancelled. Exit code 0. A second signal exits at once.
+- **when something in it fails**: an exception out of the service or out of any spawned task cancels all others, and the
+  process ends with exit code 1 and a log line that names the task. Restarting is the supervisor's business.
+- **when it cannot start**: mistakes in its settings go to stderr in one message, exit code 2.
+
+Not guaranteed: that code which swallows cancellation lets go. A process that failed and has not ended after
+`FAILURE_GRACE_SECONDS` is ended the hard way, because a half-dead one could keep a lease, a port or a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from libs import settings
+from libs.runtime.clock import Clock, SystemClock
+from libs.telemetry import logs, traces
+
+logger = logging.getLogger(__name__)
+
+OK: Final = 0
+FAILED: Final = 1
+MISCONFIGURED: Final = 2
+
+FAILURE_GRACE_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What every process reads about its own logs."""
+
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+    log_format: str = "json"
+    """json for machines, text for people."""
+
+    def __post_init__(self) -> None:
+        if self.log_level not in logs.LEVELS:
+            raise ValueError(f"LOG_LEVEL: {self.log_level!r} is none of {', '.join(logs.LEVELS)}")
+        if self.log_format not in logs.FORMATS:
+            raise ValueError(f"LOG_FORMAT: {self.log_format!r} is none of {', '.join(logs.FORMATS)}")
+
+
+class Life:
+    """What the process gives to its service: the wish to stop, an owner for tasks, the clock and the traces."""
+
+    def __init__(self, group: asyncio.TaskGroup, clock: Clock, tracing: traces.Tracing) -> None:
+        self._group = group
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.stopping = asyncio.Event()
+        """Set once, when the process is asked to stop."""
+        self.clock = clock
+        self.tracing = tracing
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, Any], *, eternal: bool = True) -> asyncio.Task[None]:
+        """Runs `work` until the service has stopped. Its failure ends the process.
+
+        An `eternal` task is not expected to return while the process runs; when it does, a warning says so.
+        """
+        task = self._group.create_task(self._guard(name, work, eternal), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(
+            lambda _: work.close()
+        )  # a task that is cancelled before its first step has not begun it
+        return task
+
+    async def _guard(self, name: str, work: Coroutine[Any, Any, Any], eternal: bool) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("task %s failed: the process ends", name)
+            asyncio.get_running_loop().call_later(FAILURE_GRACE_SECONDS, os._exit, FAILED)
+            raise
+        if eternal and not self.stopping.is_set():
+            logger.warning("task %s ended although it should run as long as the process", name)
+
+    def cancel_tasks(self) -> None:
+        """Ends what is still running: the service has stopped and needs it no longer."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
+
+def run(service: str, main: Callable[[Life], Awaitable[None]]) -> int:
+    """Runs `main` as the process of `service` and returns the exit code, for `sys.exit`.
+
+    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`, traces from `OTEL_*`. `main` may raise
+    SettingsError.
+    """
+    try:
+        log_settings = settings.load(LogSettings, service)
+        logs.configure(service, log_settings.log_level, log_settings.log_format)
+        tracing = traces.configure(service)
+        try:
+            return asyncio.run(_live(service, main, tracing))
+        finally:
+            tracing.shutdown()
+    except settings.SettingsError as error:
+        print(f"airscrew {service} cannot start:\n{error}", file=sys.stderr)
+        return MISCONFIGURED
+
+
+async def _live(service: str, main: Callable[[Life], Awaitable[None]], tracing: traces.Tracing) -> int:
+    try:
+        async with asyncio.TaskGroup() as group:
+            life = Life(group, SystemClock(), tracing)
+            _obey_signals(life)
+            await _serve(service, main, life)
+    except* settings.SettingsError as errors:
+        raise _first(errors) from None
+    except* Exception:
+        return_code = FAILED  # whoever failed has logged it
+    else:
+        return_code = OK
+    logger.info("%s ended with exit code %d", service, return_code)
+    return return_code
+
+
+async def _serve(service: str, main: Callable[[Life], Awaitable[None]], life: Life) -> None:
+    try:
+        await main(life)
+    except settings.SettingsError:
+        raise
+    except Exception:
+        logger.exception("%s failed: the process ends", service)
+        asyncio.get_running_loop().call_later(FAILURE_GRACE_SECONDS, os._exit, FAILED)
+        raise
+    life.cancel_tasks()
+
+
+def _obey_signals(life: Life) -> None:
+    """The first signal asks to stop, the second does not ask."""
+
+    def obey(number: signal.Signals) -> None:
+        if life.stopping.is_set():
+            logger.warning("%s again: exiting at once", number.name)
+            os._exit(128 + number)
+        logger.info("%s: stopping", number.name)
+        life.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, obey, number)
+
+
+def _first(group: BaseExceptionGroup[settings.SettingsError]) -> settings.SettingsError:
+    found = group.exceptions[0]
+    return found if isinstance(found, settings.SettingsError) else _first(found)

@@ -1,0 +1,1 @@
+"""What the services tell about themselves: logs and traces. Never slows or stops what it tells about."""

@@ -1,0 +1,70 @@
+"""Hands finished spans to OpenTelemetry's SDK: the only module that knows it.
+
+The SDK's tracer cannot emit a span under a given id, so spans are built directly and given to the SDK's batch
+processor, which sends from a thread of its own and drops the oldest when the collector is away.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace.status import Status, StatusCode
+
+from libs.telemetry.traces import Span, TraceContext
+
+# How long the end of a process waits for the last spans. The SDK would wait 30 s for a collector that is away.
+CLOSE_SECONDS: Final = 3.0
+
+_SCOPE: Final = InstrumentationScope("airscrew")
+_OK: Final = Status(StatusCode.UNSET)
+
+
+class OtlpExporter:
+    """Sends spans to the OTLP endpoint that the `OTEL_*` variables name."""
+
+    def __init__(self, service: str) -> None:
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word.
+        named = {"service.name": f"airscrew-{service}", "service.namespace": "airscrew"}
+        self._resource = Resource(named).merge(Resource.create()) if _names_service() else Resource.create(named)
+        self._processor = BatchSpanProcessor(OTLPSpanExporter())
+
+    def export(self, span: Span) -> None:
+        self._processor.on_end(_readable(span, self._resource))
+
+    def close(self) -> None:
+        closing = threading.Thread(target=self._processor.shutdown, name="otlp-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+
+def _names_service() -> bool:
+    return "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+
+
+def _readable(span: Span, resource: Resource) -> ReadableSpan:
+    parent = span.context._replace(span_id=span.parent_span_id) if span.parent_span_id is not None else None
+    return ReadableSpan(
+        name=span.name,
+        context=_context(span.context),
+        parent=_context(parent) if parent is not None else None,
+        resource=resource,
+        attributes=dict(span.attributes),
+        links=[trace.Link(_context(link)) for link in span.links],
+        status=Status(StatusCode.ERROR, span.error) if span.error is not None else _OK,
+        start_time=span.start_us * 1_000,
+        end_time=span.end_us * 1_000,
+        instrumentation_scope=_SCOPE,
+    )
+
+
+def _context(context: TraceContext) -> trace.SpanContext:
+    flags = trace.TraceFlags.SAMPLED if context.sampled else trace.TraceFlags.DEFAULT
+    return trace.SpanContext(context.trace_id, context.span_id, is_remote=False, trace_flags=trace.TraceFlags(flags))

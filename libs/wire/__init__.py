@@ -1,0 +1,1 @@
+"""Our protobuf messages ↔ our values, both ways, only here."""

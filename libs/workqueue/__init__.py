@@ -1,0 +1,23 @@
+"""Which key comes next: a work queue with client-go's guarantees, as pure data. Time is an argument.
+
+* **Stingy**: one key is never handed out twice at a time, and any number of adds while it waits collapse into one.
+* **Nothing is missed**: any number of adds while a key is being processed lead to exactly one more processing.
+* **Fair**: higher priority first; lanes of equal priority take turns; within a lane first come, first served.
+* **Two ways to end**: `shut_down` takes nothing more and lets what waits be handed out; `shut_down_with_drain` says
+  besides when all that was handed out is done.
+
+Not promised: that a key is processed (whoever got it may die: leases are the caller's), nor any order between a key
+that was delayed and one that was not.
+
+Each file is one idea, and each wraps the one before it::
+
+    items     what waits, and how duplicates collapse
+    lanes     the order of keys: priorities, lanes, first come first served
+    queue     dirty and processing: one key, one worker
+    delaying  … and keys that are not due yet
+    limiters  how long a key that keeps coming back must wait
+    limited   … and both together
+
+Nothing here sleeps, blocks or reads a clock, so one caller at a time is assumed: the owner of the queue is one event
+loop or one thread. All times are microseconds on a clock of the caller's choice that does not run backwards.
+"""

@@ -1,0 +1,1 @@
+"""Execution state: leads a shard, reconciles its executions, places their attempts."""
