@@ -1,0 +1,119 @@
+"""One key, one worker; duplicates collapse; what arrives meanwhile is handled after.
+
+Two sets and an order, as in client-go: a key is *dirty* when it needs processing, *processing* while somebody has it,
+and in the *order* when it can be handed out. The relation between the three is the whole mechanism::
+
+    order  =  dirty − processing
+
+    state of a key        add                        get                       done
+    unknown               waits (dirty, in order)    –                         –
+    waits                 collapses                  is processed              –
+    is processed          is processed, and dirty    –                         unknown
+    is processed, dirty   collapses                  –                         waits
+"""
+
+from __future__ import annotations
+
+from typing import Generic
+
+from libs.workqueue.items import Handed, Item, K
+from libs.workqueue.lanes import Lanes
+
+
+class WorkQueue(Generic[K]):
+    """Keys to be processed. See the module's docstring for the states of a key."""
+
+    def __init__(self) -> None:
+        self._dirty: dict[K, tuple[Item[K], int]] = {}
+        """Every key that needs processing, with the time since when; oldest first."""
+        self._processing: set[K] = set()
+        """Every key that was handed out and is not done. May overlap with dirty."""
+        self._order: Lanes[K] = Lanes()
+        """dirty − processing."""
+        self._shutting_down = False
+        self._draining = False
+
+    def __len__(self) -> int:
+        """How many keys could be handed out now."""
+        return len(self._order)
+
+    @property
+    def processing(self) -> int:
+        """How many keys are handed out and not done."""
+        return len(self._processing)
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether adds are ignored."""
+        return self._shutting_down
+
+    @property
+    def ended(self) -> bool:
+        """Whether `get` will never give anything again, unless a key that is being processed is dirty."""
+        return self._shutting_down and not self._order
+
+    @property
+    def drained(self) -> bool:
+        """After `shut_down_with_drain`: whether all that was handed out is done. After `shut_down`: true at once."""
+        return self._shutting_down and not (self._draining and self._processing)
+
+    def add(self, item: Item[K], now_us: int) -> bool:
+        """Marks the item's key as needing processing. Returns whether it did not before.
+
+        A key that waits already takes over the item's reasons and its priority if that is higher (and then goes to
+        the end of its lane there). Ignored when shutting down.
+        """
+        if self._shutting_down:
+            return False
+        known = self._dirty.get(item.key)
+        if known is not None:
+            self._merge(*known, item)
+            return False
+        self._dirty[item.key] = (item, now_us)
+        if item.key not in self._processing:
+            self._order.push(item.key, item.lane, item.priority)
+        return True
+
+    def get(self, now_us: int) -> Handed[K] | None:
+        """Hands out the next key, or None when nothing can be. Every key that is handed out needs a `done`."""
+        if not self._order:
+            return None
+        key = self._order.pop()
+        item, since_us = self._dirty.pop(key)
+        self._processing.add(key)
+        return Handed(item, now_us - since_us)
+
+    def done(self, key: K) -> None:
+        """Ends the processing of `key`; if it was added meanwhile it can be handed out again. Else ignored."""
+        if key not in self._processing:
+            return
+        self._processing.remove(key)
+        if key in self._dirty:
+            item, _ = self._dirty[key]
+            self._order.push(key, item.lane, item.priority)
+
+    def shut_down(self) -> None:
+        """Ignores adds from now on, waits for nobody; what waits can still be handed out. Ends a drain."""
+        self._shutting_down = True
+        self._draining = False
+
+    def shut_down_with_drain(self) -> None:
+        """Like `shut_down`, but `drained` only becomes true when all that was handed out is done."""
+        self._shutting_down = True
+        self._draining = True
+
+    def oldest_us(self, now_us: int) -> int:
+        """How long the key that has needed processing longest has done so; 0 when none does."""
+        for _, since_us in self._dirty.values():
+            return now_us - since_us
+        return 0
+
+    def _merge(self, known: Item[K], since_us: int, new: Item[K]) -> None:
+        merged = known.merged(new)
+        if merged is known:
+            return
+        self._dirty[known.key] = (merged, since_us)
+        moves = (merged.priority, merged.lane) != (known.priority, known.lane)
+        if moves and known.key not in self._processing:
+            self._order.remove(known.key, known.lane, known.priority)
+            self._order.push(merged.key, merged.lane, merged.priority)
