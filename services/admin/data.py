@@ -1,0 +1,81 @@
+"""Literals on their way out: inline while they are small, by a signed address when they are large.
+
+flytekit takes a map that is part of the answer first and opens the address only when there is none, so one of the two
+is set and never both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flyteidl.admin import common_pb2
+from flyteidl.core import literals_pb2
+
+from libs.blob import BlobStore
+from libs.runtime.clock import Clock
+from libs.workflow.errors import ResourceExhausted
+from libs.workflow.state import Data
+from services.admin.signing import Grant, Signer, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One literal map as an answer has it: both fields of the pair, of which one is empty."""
+
+    full: literals_pb2.LiteralMap
+    url: common_pb2.UrlBlob
+
+
+class Literals:
+    """Reads stored literal maps for answers."""
+
+    def __init__(
+        self,
+        blob: BlobStore,
+        signer: Signer,
+        clock: Clock,
+        *,
+        shown_bytes: int,
+        address_seconds: int,
+    ) -> None:
+        self._blob = blob
+        self._signer = signer
+        self._clock = clock
+        self._shown_bytes = shown_bytes
+        self._address_seconds = address_seconds
+
+    async def show(self, data: Data | None) -> Shown:
+        """The map for an answer. Nothing stored is an empty map."""
+        shown = Shown(literals_pb2.LiteralMap(), common_pb2.UrlBlob())
+        if data is None:
+            return shown
+        if data.uri is not None and data.size > self._shown_bytes:
+            url, _ = self.address(data.uri)
+            return Shown(shown.full, common_pb2.UrlBlob(url=url, bytes=data.size))
+        shown.full.ParseFromString(await self._bytes(data))
+        return shown
+
+    async def load(self, data: Data | None, limit_bytes: int) -> literals_pb2.LiteralMap:
+        """The map itself. Raises `ResourceExhausted` when it is larger than the limit."""
+        if data is None:
+            return literals_pb2.LiteralMap()
+        if data.size > limit_bytes:
+            raise ResourceExhausted(f"literals of {data.size} bytes are larger than the {limit_bytes} allowed here")
+        return literals_pb2.LiteralMap.FromString(await self._bytes(data))
+
+    def address(self, uri: str, seconds: int | None = None) -> tuple[str, int]:
+        """A signed address for reading a file of the blob store, and when it expires (µs since the epoch)."""
+        expires_at_us = self._clock.now_us() + (seconds or self._address_seconds) * 1_000_000
+        grant = Grant(Verb.READ, relative(self._blob, uri), expires_at_us)
+        return self._signer.url(grant), expires_at_us
+
+    async def _bytes(self, data: Data) -> bytes:
+        if data.inline is not None:
+            return data.inline
+        assert data.uri is not None, "a Data has one of inline and uri"
+        return await self._blob.read(data.uri)
+
+
+def relative(blob: BlobStore, uri: str) -> str:
+    """The path of a file below the root of the store, as signed addresses name it."""
+    return uri.removeprefix(blob.root).lstrip("/")

@@ -1,0 +1,248 @@
+"""Rows into Flyte's messages, as flytekit needs them; the only place that does.
+
+Where our phases are finer than what flytekit's client can read, they are shown as it expects: a retried or lost attempt
+is FAILED, a rejected placement ABORTED, a recovered node SUCCEEDED. While an abort is wanted and not done, an execution
+is ABORTING. Our own API (`airscrew.v1`) has the exact phases beside these messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from flyteidl.admin import (
+    common_pb2,
+    execution_pb2,
+    launch_plan_pb2,
+    node_execution_pb2,
+    project_pb2,
+    task_execution_pb2,
+    task_pb2,
+    workflow_pb2,
+)
+from flyteidl.core import execution_pb2 as core_execution_pb2
+from flyteidl.core import identifier_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from libs.store.records import (
+    ExecutionRecord,
+    LaunchPlanRecord,
+    NamedId,
+    ProjectRecord,
+    TaskRecord,
+    WorkflowRecord,
+)
+from libs.workflow.identity import EntityId, ExecutionId
+from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
+from libs.workflow.state import AttemptState, NodeState
+
+_MICROS = 1_000_000
+
+_ATTEMPT_PHASES: Mapping[AttemptPhase, AttemptPhase] = {
+    AttemptPhase.RETRYABLE_FAILED: AttemptPhase.FAILED,
+    AttemptPhase.LOST: AttemptPhase.FAILED,
+    AttemptPhase.REJECTED: AttemptPhase.ABORTED,
+}
+"""Phases that flytekit's client has no name for. All others are Flyte's own numbers."""
+
+
+def timestamp(at_us: int | None) -> timestamp_pb2.Timestamp | None:
+    """A point in time; nothing stays nothing."""
+    if at_us is None:
+        return None
+    return timestamp_pb2.Timestamp(seconds=at_us // _MICROS, nanos=at_us % _MICROS * 1000)
+
+
+def elapsed(started_at_us: int | None, ended_at_us: int | None) -> duration_pb2.Duration | None:
+    """The time between the two; nothing while one of them is missing."""
+    if started_at_us is None or ended_at_us is None:
+        return None
+    length_us = max(0, ended_at_us - started_at_us)
+    return duration_pb2.Duration(seconds=length_us // _MICROS, nanos=length_us % _MICROS * 1000)
+
+
+def entity_id(id: EntityId, kind: int) -> identifier_pb2.Identifier:
+    """The id of a task, workflow or launch plan."""
+    return identifier_pb2.Identifier(
+        resource_type=kind,
+        project=id.project,
+        domain=id.domain,
+        name=id.name,
+        version=id.version,
+    )
+
+
+def execution_id(id: ExecutionId) -> identifier_pb2.WorkflowExecutionIdentifier:
+    """The id of an execution."""
+    return identifier_pb2.WorkflowExecutionIdentifier(project=id.project, domain=id.domain, name=id.name)
+
+
+def node_id(execution: ExecutionId, node: str) -> identifier_pb2.NodeExecutionIdentifier:
+    """The id of a node execution."""
+    return identifier_pb2.NodeExecutionIdentifier(node_id=node, execution_id=execution_id(execution))
+
+
+def named_id(id: NamedId) -> common_pb2.NamedEntityIdentifier:
+    """A name without its versions."""
+    return common_pb2.NamedEntityIdentifier(project=id.project, domain=id.domain, name=id.name)
+
+
+def project(record: ProjectRecord, domains: tuple[str, ...]) -> project_pb2.Project:
+    """A project, which has all the domains of the installation."""
+    return project_pb2.Project(
+        id=record.id,
+        name=record.name,
+        description=record.description,
+        domains=[domain(name) for name in domains],
+    )
+
+
+def domain(name: str) -> project_pb2.Domain:
+    """A domain, called by its id."""
+    return project_pb2.Domain(id=name, name=name)
+
+
+def task(record: TaskRecord) -> task_pb2.Task:
+    """A registered task with its whole template."""
+    return task_pb2.Task(
+        id=entity_id(record.id, identifier_pb2.TASK),
+        closure=task_pb2.TaskClosure.FromString(record.closure),
+    )
+
+
+def workflow(record: WorkflowRecord) -> workflow_pb2.Workflow:
+    """A registered workflow with its compiled closure."""
+    shown = workflow_row(record)
+    shown.closure.compiled_workflow.ParseFromString(record.closure)
+    return shown
+
+
+def workflow_row(record: WorkflowRecord) -> workflow_pb2.Workflow:
+    """A registered workflow as lists have it: a closure may be large, and a client that wants one asks for it."""
+    return workflow_pb2.Workflow(
+        id=entity_id(record.id, identifier_pb2.WORKFLOW),
+        closure=workflow_pb2.WorkflowClosure(created_at=timestamp(record.created_at_us)),
+    )
+
+
+def launch_plan(record: LaunchPlanRecord) -> launch_plan_pb2.LaunchPlan:
+    """A registered launch plan with what it expects and gives."""
+    shown = launch_plan_pb2.LaunchPlan(
+        id=entity_id(record.id, identifier_pb2.LAUNCH_PLAN),
+        closure=launch_plan_pb2.LaunchPlanClosure(
+            state=record.state,
+            created_at=timestamp(record.created_at_us),
+            updated_at=timestamp(record.updated_at_us),
+        ),
+    )
+    shown.spec.ParseFromString(record.spec)
+    shown.closure.expected_inputs.ParseFromString(record.expected_inputs)
+    shown.closure.expected_outputs.ParseFromString(record.expected_outputs)
+    return shown
+
+
+def execution(record: ExecutionRecord) -> execution_pb2.Execution:
+    """An execution: what was asked for and how far it has come."""
+    state = record.execution
+    phase = record.shown_phase
+    shown = execution_pb2.Execution(
+        id=execution_id(state.id),
+        spec=execution_pb2.ExecutionSpec.FromString(state.spec),
+        closure=execution_pb2.ExecutionClosure(
+            phase=int(phase),
+            workflow_id=entity_id(state.workflow, identifier_pb2.WORKFLOW),
+            created_at=timestamp(state.created_at_us),
+            started_at=timestamp(state.started_at_us),
+            updated_at=timestamp(max(state.updated_at_us, state.created_at_us)),
+            duration=elapsed(state.started_at_us, state.ended_at_us),
+            state_change_details=execution_pb2.ExecutionStateChangeDetails(
+                state=record.state,
+                occurred_at=timestamp(state.created_at_us),
+                principal=record.principal,
+            ),
+        ),
+    )
+    _execution_result(shown.closure, record, phase)
+    return shown
+
+
+def _execution_result(
+    closure: execution_pb2.ExecutionClosure,
+    record: ExecutionRecord,
+    phase: ExecutionPhase,
+) -> None:
+    """Fills the one of error, outputs and abort that belongs to the phase."""
+    state = record.execution
+    if phase in (ExecutionPhase.ABORTING, ExecutionPhase.ABORTED):
+        closure.abort_metadata.cause = state.intent.abort_cause
+        closure.abort_metadata.principal = state.intent.abort_principal
+    elif state.error is not None:
+        closure.error.ParseFromString(state.error)
+    elif state.outputs is not None and state.outputs.uri is not None:
+        closure.outputs.uri = state.outputs.uri
+
+
+def node(owner: ExecutionId, state: NodeState) -> node_execution_pb2.NodeExecution:
+    """A node execution."""
+    shown_phase = NodePhase.SUCCEEDED if state.phase is NodePhase.RECOVERED else state.phase
+    shown = node_execution_pb2.NodeExecution(
+        id=node_id(owner, state.id),
+        input_uri=(state.inputs.uri or "") if state.inputs else "",
+        metadata=node_execution_pb2.NodeExecutionMetaData(
+            spec_node_id=state.spec_id,
+            is_parent_node=state.kind is NodeKind.SUBWORKFLOW,
+            retry_group=_retry_group(state),
+        ),
+        closure=node_execution_pb2.NodeExecutionClosure(
+            phase=int(shown_phase),
+            created_at=timestamp(state.created_at_us),
+            started_at=timestamp(state.started_at_us),
+            updated_at=timestamp(state.updated_at_us),
+            duration=elapsed(state.started_at_us, state.ended_at_us),
+            deck_uri=state.deck_uri or "",
+        ),
+    )
+    if state.error is not None and shown_phase is not NodePhase.SUCCEEDED:
+        shown.closure.error.ParseFromString(state.error)
+    elif state.outputs is not None and state.outputs.uri is not None:
+        shown.closure.output_uri = state.outputs.uri
+    return shown
+
+
+def _retry_group(state: NodeState) -> str:
+    """Which attempt of the parent this node belongs to, as its id says; nothing at the top level."""
+    if not state.parent_id:
+        return ""
+    return state.id.removeprefix(f"{state.parent_id}-").partition("-")[0]
+
+
+def attempt(
+    owner: ExecutionId,
+    parent: NodeState,
+    state: AttemptState,
+    address: Callable[[str], str],
+) -> task_execution_pb2.TaskExecution:
+    """One attempt of a task node, which Flyte calls a task execution. `address` signs a file for reading."""
+    phase = _ATTEMPT_PHASES.get(state.phase, state.phase)
+    shown = task_execution_pb2.TaskExecution(
+        id=identifier_pb2.TaskExecutionIdentifier(
+            task_id=entity_id(parent.task, identifier_pb2.TASK) if parent.task else None,
+            node_execution_id=node_id(owner, parent.id),
+            retry_attempt=state.attempt,
+        ),
+        input_uri=(parent.inputs.uri or "") if parent.inputs else "",
+        closure=task_execution_pb2.TaskExecutionClosure(
+            phase=int(phase),
+            created_at=timestamp(state.created_at_us),
+            started_at=timestamp(state.started_at_us),
+            updated_at=timestamp(state.updated_at_us),
+            duration=elapsed(state.started_at_us, state.ended_at_us),
+            reason=state.reason,
+        ),
+    )
+    if state.log_uri:
+        shown.closure.logs.append(core_execution_pb2.TaskLog(name="Output of the task", uri=address(state.log_uri)))
+    if state.error is not None:
+        shown.closure.error.ParseFromString(state.error)
+    elif phase is AttemptPhase.SUCCEEDED and parent.outputs is not None and parent.outputs.uri is not None:
+        shown.closure.output_uri = parent.outputs.uri
+    return shown
