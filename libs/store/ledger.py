@@ -1,0 +1,298 @@
+"""The leader's side of the store: synchronous, one connection, for one thread.
+
+Guaranteed: a commit is stored as a whole or not at all, only if `epoch` is the shard's present epoch at that moment,
+and a final phase is never left. `claim` and `commit` of one shard exclude each other in the database, so after a claim
+has returned no commit of an older epoch can follow, however late its process wakes up.
+
+Not guaranteed: that a commit that raised `Unavailable` did not happen. The caller must forget what it knows of those
+executions and load them again.
+
+Every method raises `Unavailable` when the database is away, locked or slow (after about a second, two for a server
+that does not even answer), and the next call connects afresh. No method leaves a transaction open. Call `close` to
+give up the connection; on SQLite that also lets another process lead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from flyteidl.core import execution_pb2
+
+from libs.store import address, claims, rows, schema
+from libs.store.failures import translated
+from libs.store.ledger_postgres import PostgresLedger
+from libs.store.ledger_rows import Batch, batch_of
+from libs.store.ledger_sqlite import SqliteLedger
+from libs.store.records import LeaderRow
+from libs.workflow.errors import Fenced, NotFound, Unavailable
+from libs.workflow.identity import EntityId
+from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodePhase
+from libs.workflow.state import AttemptState, Changes, Intent, NodeState, Snapshot
+
+_log = logging.getLogger(__name__)
+
+Execute = Callable[[str, Mapping[str, Any]], list[rows.Row]]
+
+QUARANTINED = "Quarantined"
+"""Error code of an execution whose rows the database refused."""
+
+
+class Connection(Protocol):
+    """What differs between the two databases."""
+
+    @property
+    def keys_in(self) -> str:
+        """SQL that follows a column and tests that it is one of `:keys`."""
+
+    @property
+    def fence_lock(self) -> str:
+        """SQL that follows a SELECT of the leadership row and keeps a claim out until the transaction ends."""
+
+    @property
+    def cluster_lock(self) -> str | None:
+        """A statement that keeps other claims, of any shard, out until the transaction ends."""
+
+    def keys(self, keys: Sequence[int]) -> Any:
+        """The value of `:keys`."""
+
+    def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]: ...
+
+    def transaction(self) -> Any:
+        """Context manager of a writing transaction; gives an `Execute`."""
+
+    def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
+
+    def lead_alone(self) -> None: ...
+
+    def drop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Ledger:
+    """The observed state of executions and who may change it. Connects at the first call."""
+
+    def __init__(self, url: str) -> None:
+        self._database = _connection_to(url)
+
+    def close(self) -> None:
+        """Ends the connection and, on SQLite, the right to lead."""
+        self._database.close()
+
+    def check_schema(self) -> None:
+        """Raises FailedPrecondition unless the tables are those of this version of the program."""
+        found = self._read("SELECT version_num FROM alembic_version", {})
+        schema.require_revision(found[0][0] if found else None)
+
+    # ------------------------------------------------------------------------------------------------- leadership
+
+    def claim(self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int) -> int:
+        """Makes `holder` the leader of `shard` and returns its epoch, which every commit has to name.
+
+        Raises Fenced when a later candidate has claimed already, and FailedPrecondition for another etcd cluster than
+        the recorded one or, on SQLite, when another process leads. Claiming twice is harmless.
+        """
+        claim = claims.Claim(shard, etcd_cluster, create_revision, holder, address, now_us)
+        with self._transaction() as execute:
+            self._database.lead_alone()
+            if self._database.cluster_lock is not None:
+                execute(self._database.cluster_lock, {})
+            execute(_FIRST_LEADER, {"shard": shard})
+            current = _leader_from(execute(_LEADER, {"shard": shard}))
+            clusters = {row[0]: bool(row[1]) for row in execute("SELECT cluster_id, retired FROM etcd_clusters", {})}
+            epoch = claims.epoch_of(claim, current, clusters)
+            execute(_LEARN_CLUSTER, {"cluster": etcd_cluster})
+            execute(_LEAD, _leader_parameters(claim.row(epoch)))
+        return epoch
+
+    def leader(self, shard: int) -> LeaderRow | None:
+        """Who claimed the shard last, or None."""
+        return _leader_from(self._read(_LEADER, {"shard": shard}))
+
+    # ----------------------------------------------------------------------------------------------------- writes
+
+    def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
+        """Stores everything in `batch` in one transaction.
+
+        Raises Fenced when `epoch` is past (nothing is stored), Refused when the database does not take some row
+        (nothing is stored: try each execution alone) and Unavailable when the outcome is unknown. Rows that are final
+        already stay as they are.
+        """
+        values = batch_of(batch)
+        with self._failures():
+            written = self._database.commit(shard, epoch, values)
+        if written is None:
+            raise Fenced(f"shard {shard}: epoch {epoch} is over")
+        if written < values.states:
+            _log.error("%d rows of a commit were final or unknown and stay as they are", values.states - written)
+
+    def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
+        """Ends an execution that cannot be stored: FAILED by the system, with `reason`, its open nodes ABORTED.
+
+        Raises as `commit` does. An execution that is final stays as it is.
+        """
+        reason = _storable(reason)
+        with self._transaction() as execute:
+            found = execute(f"{_EPOCH} {self._database.fence_lock}", {"shard": shard})
+            if not found or found[0][0] != epoch:
+                raise Fenced(f"shard {shard}: epoch {epoch} is over")
+            parameters = {"shard": shard, "key": key, "now": now_us, "reason": reason, "error": _quarantined(reason)}
+            if execute(_END_EXECUTION, parameters):
+                for statement in (_END_NODES, _END_ATTEMPTS, _TELL_QUARANTINE):
+                    execute(statement, parameters)
+
+    # ------------------------------------------------------------------------------------------------------ reads
+
+    def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
+        """The executions of `keys` that exist in this shard, with all their nodes and their open attempts."""
+        parameters = {"shard": shard, "keys": self._database.keys(keys)}
+        executions = self._read(_EXECUTIONS.format(keys_in=self._database.keys_in), parameters)
+        nodes: dict[int, list[NodeState]] = {row[0]: [] for row in executions}
+        attempts: dict[int, list[AttemptState]] = {row[0]: [] for row in executions}
+        for row in self._read(_NODES.format(keys_in=self._database.keys_in), parameters):
+            if row[0] in nodes:
+                nodes[row[0]].append(rows.node_from(row))
+        for row in self._read(_ATTEMPTS.format(keys_in=self._database.keys_in), parameters):
+            if row[0] in attempts:
+                attempts[row[0]].append(rows.attempt_from(row))
+        return [Snapshot(rows.execution_from(row), nodes[row[0]], attempts[row[0]]) for row in executions]
+
+    def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
+        """What is wanted of each of these executions; unknown keys are left out."""
+        statement = f"SELECT key, {', '.join(rows.INTENT_COLUMNS)} FROM executions WHERE key {self._database.keys_in}"
+        found = self._read(statement, {"keys": self._database.keys(keys)})
+        return {row[0]: rows.intent_from(row[1:]) for row in found}
+
+    def due(self, shard: int, now_us: int, limit: int) -> list[int]:
+        """Live executions that need a turn: new, changed in what is wanted of them, or with a timer that has run out.
+
+        At most `limit` keys, the new and changed ones first, oldest first.
+        """
+        parameters = {"shard": shard, "now": now_us, "limit": limit}
+        found = [row[0] for row in self._read(_WANTING, parameters)]
+        if len(found) < limit:
+            found += (row[0] for row in self._read(_TIMED_OUT, parameters))
+        return list(dict.fromkeys(found))[:limit]
+
+    def live(self, shard: int, after_key: int, limit: int) -> list[int]:
+        """Keys of the executions that are not final, ascending, from the one after `after_key` on."""
+        parameters = {"shard": shard, "after": after_key, "limit": limit}
+        return [row[0] for row in self._read(_LIVE, parameters)]
+
+    def program(self, workflow: EntityId) -> bytes:
+        """The serialized `CompiledWorkflowClosure` of a registered workflow. Raises NotFound."""
+        found = self._read(_PROGRAM, workflow._asdict())
+        if not found:
+            raise NotFound(f"workflow {workflow} is not registered")
+        closure: bytes = found[0][0]
+        return closure
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
+        with self._failures():
+            return self._database.read(statement, parameters)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Execute]:
+        with self._failures(), self._database.transaction() as execute:
+            yield execute
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            with translated():
+                yield
+        except Unavailable:
+            self._database.drop()
+            raise
+
+
+def _connection_to(url: str) -> Connection:
+    where = address.parse(url)
+    return SqliteLedger(where.path) if isinstance(where, address.Sqlite) else PostgresLedger(where.url)
+
+
+def _leader_from(found: Sequence[rows.Row]) -> LeaderRow | None:
+    if not found or found[0][1] == _NEVER_LED:
+        return None
+    return LeaderRow(*found[0])
+
+
+def _leader_parameters(row: LeaderRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in LeaderRow.__slots__}
+
+
+def _storable(text: str) -> str:
+    """`text` without what no database takes: it may be that very text which was refused."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "�")
+
+
+def _quarantined(reason: str) -> bytes:
+    error = execution_pb2.ExecutionError(code=QUARANTINED, message=reason, kind=ErrorKind.SYSTEM.value)
+    serialized: bytes = error.SerializeToString()
+    return serialized
+
+
+_NEVER_LED = 0
+_LEADER_COLUMNS = "shard, epoch, etcd_cluster, create_revision, holder, address, claimed_at_us"
+_EPOCH = "SELECT epoch FROM leadership WHERE shard = :shard"
+_LEADER = f"SELECT {_LEADER_COLUMNS} FROM leadership WHERE shard = :shard"
+# The claim updates the row at once, so that two first claims wait for each other as any two claims do. In PostgreSQL
+# the update also waits until the commits that hold the row are through.
+_FIRST_LEADER = f"""
+INSERT INTO leadership ({_LEADER_COLUMNS}) VALUES (:shard, {_NEVER_LED}, '', 0, '', '', 0)
+ON CONFLICT (shard) DO UPDATE SET shard = excluded.shard
+"""
+_LEAD = """
+UPDATE leadership SET epoch = :epoch, etcd_cluster = :etcd_cluster, create_revision = :create_revision,
+    holder = :holder, address = :address, claimed_at_us = :claimed_at_us
+WHERE shard = :shard
+"""
+_LEARN_CLUSTER = "INSERT INTO etcd_clusters (cluster_id, retired) VALUES (:cluster, 0) ON CONFLICT DO NOTHING"
+
+_END_EXECUTION = f"""
+UPDATE executions SET phase = {ExecutionPhase.FAILED:d}, error = :error, observed_generation = generation,
+    next_wake_at_us = NULL, ended_at_us = :now, updated_at_us = :now
+WHERE key = :key AND shard = :shard AND {schema.EXECUTION_IS_LIVE}
+RETURNING key
+"""
+_END_NODES = f"""
+UPDATE nodes SET phase = {NodePhase.ABORTED:d}, wake_at_us = NULL, ended_at_us = :now, updated_at_us = :now
+WHERE execution_key = :key AND {schema.NODE_IS_OPEN}
+"""
+_END_ATTEMPTS = f"""
+UPDATE attempts SET phase = {AttemptPhase.ABORTED:d}, reason = :reason, ended_at_us = :now, updated_at_us = :now
+WHERE execution_key = :key AND {schema.ATTEMPT_IS_OPEN}
+"""
+_TELL_QUARANTINE = f"""
+INSERT INTO events ({", ".join(rows.EVENT_COLUMNS)}) VALUES (:key, :now, 'ExecutionQuarantined', '', -1, :reason)
+"""
+
+_EXECUTIONS = (
+    f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions WHERE shard = :shard AND key {{keys_in}} ORDER BY key"
+)
+_NODES = (
+    f"SELECT {', '.join(rows.NODE_COLUMNS)} FROM nodes WHERE execution_key {{keys_in}} "
+    "ORDER BY execution_key, created_at_us, node_id"
+)
+_ATTEMPTS = (
+    f"SELECT {', '.join(rows.ATTEMPT_COLUMNS)} FROM attempts "
+    f"WHERE execution_key {{keys_in}} AND {schema.ATTEMPT_IS_OPEN} ORDER BY execution_key, node_id, attempt"
+)
+_WANTING = f"SELECT key FROM executions WHERE shard = :shard AND {schema.WANTS_ATTENTION} ORDER BY key LIMIT :limit"
+_TIMED_OUT = (
+    f"SELECT key FROM executions WHERE shard = :shard AND {schema.HAS_TIMER} AND next_wake_at_us <= :now "
+    "ORDER BY next_wake_at_us LIMIT :limit"
+)
+_LIVE = (
+    f"SELECT key FROM executions WHERE shard = :shard AND {schema.EXECUTION_IS_LIVE} AND key > :after "
+    "ORDER BY key LIMIT :limit"
+)
+_PROGRAM = """
+SELECT closure FROM workflows
+WHERE project = :project AND domain = :domain AND name = :name AND version = :version
+"""

@@ -1,0 +1,136 @@
+"""What the asynchronous side of the store takes and gives: one frozen value per row.
+
+The leader's state objects (`libs/workflow/state`) are used as they are; a record adds what only `admin` writes.
+Messages of Flyte's stay serialized: the store neither reads nor changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from libs.workflow.identity import EntityId
+from libs.workflow.phases import Desired, ExecutionPhase
+from libs.workflow.state import ExecutionState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list. `token` asks for the next one and is empty after the last."""
+
+    items: Sequence[T]
+    token: str = ""
+
+
+class NamedId(NamedTuple):
+    """A name that has at least one version."""
+
+    project: str
+    domain: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project. `labels` is a serialized `flyteidl.admin.Labels`, `state` a number of `Project.ProjectState`."""
+
+    id: str
+    name: str
+    description: str
+    labels: bytes
+    state: int
+    created_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A registered task. `digest` identifies its structure: two specs that mean the same have the same digest."""
+
+    id: EntityId
+    type: str
+    digest: bytes
+    spec: bytes
+    """Serialized `flyteidl.admin.TaskSpec`."""
+    closure: bytes
+    """Serialized `flyteidl.admin.TaskClosure`."""
+    created_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRecord:
+    """A registered workflow."""
+
+    id: EntityId
+    digest: bytes
+    spec: bytes
+    """Serialized `flyteidl.admin.WorkflowSpec`."""
+    closure: bytes
+    """Serialized `flyteidl.core.CompiledWorkflowClosure`: what the propeller runs."""
+    created_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlanRecord:
+    """A registered launch plan. `state` is a number of `flyteidl.admin.LaunchPlanState`: INACTIVE 0, ACTIVE 1."""
+
+    id: EntityId
+    workflow: EntityId
+    digest: bytes
+    spec: bytes
+    """Serialized `flyteidl.admin.LaunchPlanSpec`."""
+    expected_inputs: bytes
+    """Serialized `flyteidl.core.ParameterMap`."""
+    expected_outputs: bytes
+    """Serialized `flyteidl.core.VariableMap`."""
+    state: int
+    created_at_us: int
+    updated_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRecord:
+    """An execution as `admin` sees it: the leader's row and the columns that only `admin` writes."""
+
+    execution: ExecutionState
+    resource_type: int
+    """What `execution.launch_plan` names, a number of `flyteidl.core.ResourceType`: TASK 1 or LAUNCH_PLAN 3."""
+    mode: int
+    """A number of `flyteidl.admin.ExecutionMetadata.ExecutionMode`."""
+    principal: str = ""
+    """Who submitted it."""
+    parent_key: int | None = None
+    """The execution whose node or task launched this one."""
+    parent_node_id: str = ""
+    state: int = 0
+    """A number of `flyteidl.admin.ExecutionState`: ACTIVE 0, ARCHIVED 1."""
+
+    @property
+    def shown_phase(self) -> ExecutionPhase:
+        """The phase for clients: ABORTING while an abort is wanted and not done (promise P12). Filters agree."""
+        if self.execution.intent.desired is Desired.ABORT and not self.execution.phase.terminal:
+            return ExecutionPhase.ABORTING
+        return self.execution.phase
+
+
+class AbortAnswer(NamedTuple):
+    """What `Executions.request_abort` did. `changed` is False where the execution was final or already aborting."""
+
+    key: int
+    shard: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderRow:
+    """Who leads a shard according to the last claim; whether that process still lives, only etcd knows."""
+
+    shard: int
+    epoch: int
+    etcd_cluster: str
+    create_revision: int
+    holder: str
+    address: str
+    claimed_at_us: int

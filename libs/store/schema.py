@@ -1,0 +1,313 @@
+"""The tables. Each column has one writer, so nobody ever has to merge.
+
+    table            written by                    columns
+    ---------------  ----------------------------  ---------------------------------------------------------------
+    projects         admin                         all
+    tasks            admin                         all; rows are immutable
+    workflows        admin                         all; rows are immutable
+    launch_plans     admin                         all; immutable but for `state` and `updated_at_us`
+    executions       admin, once at submission     everything that describes the request (key … created_at_us)
+    executions       admin                         generation, desired, abort_cause, abort_principal, state
+    executions       the leader of its shard       phase, observed_generation, next_wake_at_us, started_at_us,
+                                                   ended_at_us, updated_at_us, outputs_*, error
+    execution_tags   admin, once at submission     all
+    nodes, attempts  the leader of their shard     all
+    events           the leader of their shard     all; append-only
+    leadership       whoever claims the shard      all, in the claim's transaction
+    etcd_clusters    a claim, and an operator      a claim adds the row, the operator sets `retired`
+
+Times are microseconds since the Unix epoch, UTC. Phases are the numbers of `libs/workflow/phases`. A literal map is
+three columns, `<name>_inline`, `<name>_uri` and `<name>_size` (`state.Data`), all NULL where there is none.
+
+Names compare byte by byte (collation C), as SQLite does by itself: lists come in the same order from both databases,
+and indices are smaller and faster.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+from libs.workflow.errors import FailedPrecondition
+from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
+
+REVISION = "0001"
+"""The Alembic revision that these tables are; a database at any other is refused."""
+
+metadata = MetaData()
+
+Name = Text().with_variant(Text(collation="C"), "postgresql")
+# In SQLite only a column declared INTEGER is the row's own number; a BIGINT key would cost a second index.
+Key = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _numbers(phases: type[ExecutionPhase | NodePhase | AttemptPhase]) -> str:
+    return ", ".join(str(int(phase)) for phase in phases if phase.terminal)
+
+
+EXECUTION_IS_FINAL = f"phase IN ({_numbers(ExecutionPhase)})"
+NODE_IS_FINAL = f"phase IN ({_numbers(NodePhase)})"
+ATTEMPT_IS_FINAL = f"phase IN ({_numbers(AttemptPhase)})"
+
+EXECUTION_IS_LIVE = EXECUTION_IS_FINAL.replace(" IN ", " NOT IN ")
+NODE_IS_OPEN = NODE_IS_FINAL.replace(" IN ", " NOT IN ")
+ATTEMPT_IS_OPEN = ATTEMPT_IS_FINAL.replace(" IN ", " NOT IN ")
+
+# The sweep's two questions, word for word as in its queries: SQLite uses a partial index only if it recognises it.
+WANTS_ATTENTION = f"{EXECUTION_IS_LIVE} AND (generation <> observed_generation OR phase = {ExecutionPhase.QUEUED:d})"
+HAS_TIMER = f"{EXECUTION_IS_LIVE} AND next_wake_at_us IS NOT NULL"
+
+
+def _data(name: str) -> list[Column[object]]:
+    """The three columns of a `state.Data`."""
+    return [
+        Column(f"{name}_inline", LargeBinary),
+        Column(f"{name}_uri", Text),
+        Column(f"{name}_size", BigInteger),
+    ]
+
+
+def _entity(name: str, *, nullable: bool) -> list[Column[str]]:
+    """The four columns of an `identity.EntityId`."""
+    return [Column(f"{name}_{part}", Name, nullable=nullable) for part in ("project", "domain", "name", "version")]
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Name, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("labels", LargeBinary, nullable=False),  # serialized flyteidl.admin.Labels
+    Column("state", SmallInteger, nullable=False),  # number of flyteidl.admin.Project.ProjectState
+    Column("created_at_us", BigInteger, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("project", Name, primary_key=True),
+    Column("domain", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("version", Name, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("spec", LargeBinary, nullable=False),
+    Column("closure", LargeBinary, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Index("tasks_newest", "project", "domain", "name", "created_at_us"),
+)
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("project", Name, primary_key=True),
+    Column("domain", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("version", Name, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("spec", LargeBinary, nullable=False),
+    Column("closure", LargeBinary, nullable=False),  # serialized flyteidl.core.CompiledWorkflowClosure
+    Column("created_at_us", BigInteger, nullable=False),
+    Index("workflows_newest", "project", "domain", "name", "created_at_us"),
+)
+
+launch_plans = Table(
+    "launch_plans",
+    metadata,
+    Column("project", Name, primary_key=True),
+    Column("domain", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("version", Name, primary_key=True),
+    *_entity("workflow", nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("spec", LargeBinary, nullable=False),
+    Column("expected_inputs", LargeBinary, nullable=False),
+    Column("expected_outputs", LargeBinary, nullable=False),
+    Column("state", SmallInteger, nullable=False),  # number of flyteidl.admin.LaunchPlanState
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    Index("launch_plans_newest", "project", "domain", "name", "created_at_us"),
+    Index(
+        "launch_plans_active",
+        "project",
+        "domain",
+        "name",
+        unique=True,  # at most one version of a name is ACTIVE, whatever races
+        sqlite_where=text("state = 1"),
+        postgresql_where=text("state = 1"),
+    ),
+)
+
+executions = Table(
+    "executions",
+    metadata,
+    Column("key", Key, primary_key=True, autoincrement=False),
+    Column("project", Name, nullable=False),
+    Column("domain", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("root_key", BigInteger, nullable=False),
+    Column("parent_key", BigInteger),
+    Column("parent_node_id", Name, nullable=False),
+    *_entity("workflow", nullable=False),
+    *_entity("launch_plan", nullable=False),
+    Column("resource_type", SmallInteger, nullable=False),  # of what was launched: flyteidl.core.ResourceType
+    Column("mode", SmallInteger, nullable=False),  # flyteidl.admin.ExecutionMetadata.ExecutionMode
+    Column("principal", Text, nullable=False),
+    Column("spec", LargeBinary, nullable=False),
+    *_data("inputs"),
+    Column("traceparent", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("desired", SmallInteger, nullable=False),
+    Column("abort_cause", Text, nullable=False),
+    Column("abort_principal", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False),  # flyteidl.admin.ExecutionState: archived or not
+    Column("phase", SmallInteger, nullable=False),
+    Column("observed_generation", BigInteger, nullable=False),
+    Column("next_wake_at_us", BigInteger),
+    Column("started_at_us", BigInteger),
+    Column("ended_at_us", BigInteger),
+    Column("updated_at_us", BigInteger, nullable=False),
+    *_data("outputs"),
+    Column("error", LargeBinary),
+    Index("executions_by_name", "project", "domain", "name", unique=True),
+    Index("executions_newest", "project", "domain", "created_at_us"),
+    Index("executions_by_root", "root_key"),
+    Index(
+        "executions_live",
+        "shard",
+        "key",
+        sqlite_where=text(EXECUTION_IS_LIVE),
+        postgresql_where=text(EXECUTION_IS_LIVE),
+    ),
+    Index(
+        "executions_wanting_attention",
+        "shard",
+        "key",
+        sqlite_where=text(WANTS_ATTENTION),
+        postgresql_where=text(WANTS_ATTENTION),
+    ),
+    Index(
+        "executions_with_timer",
+        "shard",
+        "next_wake_at_us",
+        sqlite_where=text(HAS_TIMER),
+        postgresql_where=text(HAS_TIMER),
+    ),
+)
+
+execution_tags = Table(
+    "execution_tags",
+    metadata,
+    Column("execution_key", BigInteger, primary_key=True),
+    Column("key", Name, primary_key=True),
+    Column("value", Name, primary_key=True),
+    Index("execution_tags_by_key", "key", "value", "execution_key"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("execution_key", BigInteger, primary_key=True),
+    Column("node_id", Name, primary_key=True),
+    Column("spec_id", Name, nullable=False),
+    Column("parent_id", Name, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("phase", SmallInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("user_failures", Integer, nullable=False),
+    Column("system_failures", Integer, nullable=False),
+    Column("wake_at_us", BigInteger),
+    Column("created_at_us", BigInteger),
+    Column("queued_at_us", BigInteger),
+    Column("started_at_us", BigInteger),
+    Column("ended_at_us", BigInteger),
+    Column("updated_at_us", BigInteger),
+    *_entity("task", nullable=True),
+    *_data("inputs"),
+    *_data("outputs"),
+    Column("error", LargeBinary),
+    Column("deck_uri", Text),
+    sqlite_with_rowid=False,  # stored in the order of the key: a whole execution lies together
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("execution_key", BigInteger, primary_key=True),
+    Column("node_id", Name, primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("phase", SmallInteger, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("executor", Text),
+    Column("incarnation", Text),
+    Column("placed_at_us", BigInteger),
+    Column("started_at_us", BigInteger),
+    Column("ended_at_us", BigInteger),
+    Column("updated_at_us", BigInteger),
+    Column("seq", BigInteger, nullable=False),
+    Column("error", LargeBinary),
+    Column("reason", Text, nullable=False),
+    Column("log_uri", Text),
+    Column("checkpoint_uri", Text),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("execution_key", BigInteger, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Index("events_by_execution", "execution_key", "id"),
+)
+
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("etcd_cluster", Text, nullable=False),
+    Column("create_revision", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("claimed_at_us", BigInteger, nullable=False),
+)
+
+etcd_clusters = Table(
+    "etcd_clusters",
+    metadata,
+    Column("cluster_id", Text, primary_key=True),
+    Column("retired", SmallInteger, nullable=False),
+)
+
+
+def require_revision(found: str | None) -> None:
+    """Raises FailedPrecondition unless `found`, the revision a database is at, is the one of these tables."""
+    if found == REVISION:
+        return
+    if found is None or found < REVISION:
+        raise FailedPrecondition(
+            f"the database's schema is at revision {found or 'none'}, this program needs {REVISION}: "
+            "run `airscrew migrate`"
+        )
+    raise FailedPrecondition(
+        f"the database's schema is at revision {found}, written by a newer Airscrew; this program knows {REVISION}: "
+        "update it, or run `airscrew migrate` with the newer one"
+    )

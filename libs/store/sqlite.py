@@ -1,0 +1,47 @@
+"""How a connection to SQLite is set up, the same for both doors.
+
+WAL with synchronous=FULL: a commit is on the disk when it returns. A writer says BEGIN IMMEDIATE, because a reading
+transaction that turns into a writing one fails at once, without waiting, when somebody else has written in between.
+Transactions are started by us (`isolation_level=None`); the driver's own guessing would start them late and plain.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from libs.store.address import require_local_disk
+
+BUSY_SECONDS = 1.0
+"""How long a writer waits for the file's lock before it reports Unavailable."""
+
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA case_sensitive_like=ON",  # as PostgreSQL has it
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-65536",  # 64 MiB
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for one thread. Creates the file, not its directory."""
+    require_local_disk(path)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        set_up(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def set_up(connection: Any, busy_seconds: float = BUSY_SECONDS) -> None:
+    """Makes a fresh connection, of the driver's or of SQLAlchemy's adapter, ready for use."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(busy_seconds * 1000)}")
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
