@@ -54,7 +54,7 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     known = _known(error)
     if known is None:
         return grpc.StatusCode.INTERNAL, _cut(f"internal error: {type(error).__name__}: {error}")
-    return _STATUS[type(known)], _cut(known.message)
+    return _status(type(known)), _cut(known.message)
 
 
 def is_known(error: BaseException) -> bool:
@@ -70,7 +70,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> errors.AirscrewError:
 
 def _known(error: BaseException) -> errors.AirscrewError | None:
     if isinstance(error, errors.AirscrewError):
-        return error if type(error) in _STATUS else None
+        return error if _status(type(error)) is not grpc.StatusCode.UNKNOWN else None
     if isinstance(error, grpc.aio.AioRpcError):
         return from_rpc(error)
     if isinstance(error, TimeoutError):
@@ -82,6 +82,12 @@ def _known(error: BaseException) -> errors.AirscrewError | None:
     if isinstance(error, BaseExceptionGroup):
         return next((known for each in error.exceptions if (known := _known(each)) is not None), None)
     return None
+
+
+def _status(kind: type[errors.AirscrewError]) -> grpc.StatusCode:
+    """The status of the nearest ancestor in the table, as a more detailed error means what its kind means; UNKNOWN when
+    there is none."""
+    return next((_STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in _STATUS), grpc.StatusCode.UNKNOWN)
 
 
 def _cut(message: str) -> str:
