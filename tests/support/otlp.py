@@ -60,7 +60,7 @@ class Trace:
         return next((span for span in self.spans if span.span_id == span_id), None)
 
     def orphans(self, *, remote_parent: str = "") -> list[Span]:
-        """Spans whose parent nobody sent. `remote_parent` is the id of the client's own span, which we don't receive."""
+        """Spans whose parent nobody sent; `remote_parent` is the id of the client's own span, not sent to us."""
         known = {span.span_id for span in self.spans} | {"", remote_parent}
         return [span for span in self.spans if span.parent_id not in known]
 
@@ -81,7 +81,7 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self._arrived = threading.Condition()
         self._spans: list[Span] = []
         self._server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="otlp"), options=[("grpc.so_reuseport", 0)])
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
@@ -92,7 +92,7 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._server.stop(grace=1).wait()
 
-    def Export(  # noqa: N802, the name is OpenTelemetry's
+    def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         arrived = [span for resource in request.resource_spans for span in _spans_of(resource)]

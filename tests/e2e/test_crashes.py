@@ -1,0 +1,191 @@
+"""`kill -9` of the propeller and of the executor while tasks run: nothing is lost and nothing runs twice.
+
+What ran is known from marks that the task processes write themselves (`tests/support/markers`), not from what the
+engine says. The moments of the kills follow from a printed seed. They are tied to what happens, not to the clock,
+because the dangerous ones are microseconds wide: just after a commit (before the dispatch that follows it), just after
+a task has started, and just after one has ended (before its report is committed or acknowledged).
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+from flyteidl.admin import common_pb2 as common
+from flyteidl.admin import task_execution_pb2 as task_execution
+from flyteidl.core import execution_pb2 as phases
+from flyteidl.core import identifier_pb2 as identifier
+
+from tests.support import executions, markers, otlp, smalltasks
+from tests.support.markers import Markers
+from tests.support.smalltasks import Registrar
+from tests.support.system import System
+
+SEED = 1968
+MOMENTS = 20
+LANES = 20
+LENGTH = 2
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: `delay` seconds after the `count`-th occurrence of something in an execution of 40 tasks."""
+
+    what: str
+    count: int
+    delay: float
+
+
+def moments(seed: int) -> Iterator[Moment]:
+    """Commits twice as often as the others: a kill between commit and dispatch is the one to be feared."""
+    dice = random.Random(seed)
+    for number in range(MOMENTS):
+        what = ("commit", "start", "commit", "end")[number % 4]
+        count = dice.randint(1, 10 if what == "commit" else LANES * LENGTH - 5)
+        yield Moment(what, count, dice.choice((0.0, 0.0, dice.uniform(0.0, 0.05))))
+
+
+class Observer:
+    """Sees how often something has happened since it was made, from outside the engine."""
+
+    def __init__(self, system: System, marks: Markers, execution: str) -> None:
+        self._marks = marks
+        self._execution = execution
+        self._database = sqlite3.connect(f"file:{system.database_file}?mode=ro", uri=True)
+        self._version = self._data_version()
+        self._commits = 0
+
+    def close(self) -> None:
+        self._database.close()
+
+    def wait(self, moment: Moment, timeout_seconds: float = 20.0) -> None:
+        """Returns when the moment has come; AssertionError when it never does."""
+        deadline = time.monotonic() + timeout_seconds
+        while self._seen(moment.what) < moment.count:
+            assert time.monotonic() < deadline, f"{moment} did not come"
+            time.sleep(0.0002)
+        time.sleep(moment.delay)
+
+    def _seen(self, what: str) -> int:
+        if what == "commit":
+            version = self._data_version()
+            self._commits += version != self._version
+            self._version = version
+            return self._commits
+        return len(self._marks.marks(what, self._execution))
+
+    def _data_version(self) -> int:
+        """Changes with every commit of another connection, whatever it wrote."""
+        return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+
+
+@pytest.fixture(scope="module")
+def lanes(fragile: Registrar, fragile_markers: Markers) -> identifier.Identifier:
+    task = fragile.marking_task("lane", fragile_markers.path, seconds=0.15)
+    return fragile.lanes("lanes", task, lanes=LANES, length=LENGTH)
+
+
+def test_every_attempt_starts_once_although_the_propeller_is_killed_again_and_again(
+    fragile_system: System, fragile: Registrar, fragile_markers: Markers, lanes: identifier.Identifier
+) -> None:
+    print(f"seed {SEED}")
+    for number, moment in enumerate(moments(SEED)):
+        began = time.monotonic()
+        launched = fragile.launch(lanes, f"killed-{number}")
+        with closing(Observer(fragile_system, fragile_markers, launched.name)) as observer:
+            observer.wait(moment)
+        fragile_system.kill("propeller")
+        executions.succeed(fragile, launched, timeout_seconds=60)
+
+        starts = fragile_markers.starts(launched.name)
+        told = f"round {number}, {moment}"
+        assert fragile_markers.started_twice(launched.name) == [], told
+        assert len(starts) == len(fragile_markers.ends(launched.name)) == LANES * LENGTH, told
+        assert {start.attempt for start in starts} == {0}, f"{told}: no executor was lost, so no attempt may be"
+        print(f"{told}: {time.monotonic() - began:.1f} s")
+
+
+def test_tasks_die_with_their_executor_and_are_retried_as_system(
+    fragile_system: System, fragile: Registrar, fragile_markers: Markers
+) -> None:
+    task = fragile.marking_task("orphaned", fragile_markers.path, seconds=4, children=1)
+    launched = fragile.launch(fragile.lanes("orphaned", task, lanes=4), "orphaned")
+    fragile_markers.wait(lambda: len(fragile_markers.starts(launched.name)) == 4)
+    first = fragile_markers.starts(launched.name)
+
+    fragile_system.kill("executor")
+
+    pids = [pid for start in first for pid in (start.pid, *start.children)]
+    fragile_markers.wait(lambda: not any(markers.alive(pid) for pid in pids), timeout_seconds=1)
+    executions.succeed(fragile, launched, timeout_seconds=60)
+    assert fragile_markers.started_twice(launched.name) == []
+    assert sorted(start.attempt for start in fragile_markers.starts(launched.name)) == [0] * 4 + [1] * 4
+    assert {mark.attempt for mark in fragile_markers.ends(launched.name)} == {1}
+    for node in ("a0", "a1", "a2", "a3"):
+        lost, second = _attempts(fragile, launched, node)
+        assert lost.closure.phase == phases.TaskExecution.FAILED
+        assert lost.closure.error.kind == phases.ExecutionError.SYSTEM
+        assert second.closure.phase == phases.TaskExecution.SUCCEEDED
+
+
+def test_losing_the_queue_loses_no_work(
+    fragile_system: System, fragile: Registrar, fragile_markers: Markers, lanes: identifier.Identifier
+) -> None:
+    before = fragile.launch(lanes, "before-the-loss")
+    fragile_system.kill("queue")
+    during = fragile.launch(lanes, "during-the-loss")
+
+    executions.succeed(fragile, before, during, timeout_seconds=60)
+
+    for launched in (before, during):
+        assert fragile_markers.started_twice(launched.name) == []
+        assert len(fragile_markers.starts(launched.name)) == LANES * LENGTH
+
+
+def test_an_accepted_submission_survives_the_loss_of_admin(
+    fragile_system: System, fragile: Registrar, fragile_markers: Markers, lanes: identifier.Identifier
+) -> None:
+    launched = fragile.launch(lanes, "accepted")
+    fragile_system.kill("admin")
+    fragile_system.wait_ready("admin")
+    executions.succeed(fragile, launched, timeout_seconds=60)
+    assert len(fragile_markers.starts(launched.name)) == LANES * LENGTH
+
+
+def test_without_an_endpoint_no_span_is_sent(
+    fragile: Registrar, fragile_markers: Markers, default_collector: otlp.Receiver
+) -> None:
+    task = fragile.marking_task("untraced", fragile_markers.path, seconds=0)
+    executions.succeed(fragile, fragile.launch(task, "untraced"))
+    time.sleep(1)
+    assert default_collector.spans == []
+
+
+@pytest.fixture
+def default_collector() -> Iterator[otlp.Receiver]:
+    """Listens where an exporter without a configured endpoint would send to."""
+    try:
+        receiver = otlp.Receiver(port=4317)
+    except RuntimeError:
+        pytest.skip("port 4317 is in use on this machine")
+    with receiver:
+        yield receiver
+
+
+def _attempts(
+    registrar: smalltasks.Registrar, launched: identifier.WorkflowExecutionIdentifier, node: str
+) -> list[task_execution.TaskExecution]:
+    id_ = identifier.NodeExecutionIdentifier(execution_id=launched, node_id=node)
+    request = task_execution.TaskExecutionListRequest(
+        node_execution_id=id_,
+        limit=100,
+        sort_by=common.Sort(key="created_at", direction=common.Sort.ASCENDING),
+    )
+    return list(registrar.stubs.admin.ListTaskExecutions(request, timeout=10).task_executions)

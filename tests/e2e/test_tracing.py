@@ -1,0 +1,128 @@
+"""One trace per execution, from the submission to the task process, without a gap."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import pytest
+from flyteidl.core import identifier_pb2 as identifier
+
+from tests.support import executions, otlp, smalltasks
+from tests.support.markers import Markers
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def traced(registrar: smalltasks.Registrar, markers: Markers) -> identifier.Identifier:
+    """A launch plan of four tasks: two lanes of two."""
+    task = registrar.marking_task("traced", markers.path, seconds=0.1)
+    return registrar.lanes("traced", task, lanes=2, length=2)
+
+
+@pytest.fixture(scope="module")
+def finished(registrar: smalltasks.Registrar, traced: identifier.Identifier) -> identifier.WorkflowExecutionIdentifier:
+    """An execution of it that has succeeded."""
+    launched = registrar.launch(traced)
+    executions.succeed(registrar, launched)
+    return launched
+
+
+@pytest.fixture(scope="module")
+def trace(receiver: otlp.Receiver, finished: identifier.WorkflowExecutionIdentifier) -> otlp.Trace:
+    """Everything that was received of its trace."""
+    deadline = time.monotonic() + 20
+    while not (found := receiver.about("flyte.execution.id", executions.text(finished))):
+        assert time.monotonic() < deadline, "no span of the execution arrived"
+        time.sleep(0.1)
+    (trace_id,) = found
+    return receiver.settled(trace_id)
+
+
+def test_an_execution_is_exactly_one_trace_without_orphans(
+    trace: otlp.Trace, receiver: otlp.Receiver, finished: identifier.WorkflowExecutionIdentifier
+) -> None:
+    assert len(receiver.about("flyte.execution.id", executions.text(finished))) == 1
+    (root,) = trace.roots
+    assert root.name == "execution"
+    assert root.attributes["flyte.execution.id"] == executions.text(finished)
+    assert trace.orphans() == []
+    assert len({span.span_id for span in trace.spans}) == len(trace.spans), "a span was sent twice"
+
+
+def test_the_trace_goes_from_admin_over_the_propeller_to_the_executor(trace: otlp.Trace) -> None:
+    assert {"airscrew-admin", "airscrew-propeller", "airscrew-executor"} <= trace.services
+    (submit,) = trace.named("submit")
+    assert submit.service == "airscrew-admin"
+    assert submit.parent_id == trace.roots[0].span_id
+    assert trace.named("queue")
+    assert trace.named("turn")
+    assert trace.named("commit")
+    assert {span.service for span in trace.named("process")} == {"airscrew-executor"}
+
+
+def test_every_attempt_has_its_process_below_its_node_below_the_execution(trace: otlp.Trace) -> None:
+    processes = trace.named("process")
+    assert {span.attributes["flyte.node.id"] for span in processes} == {"a0", "a1", "b0", "b1"}
+    for process in processes:
+        line = [span.name for span in trace.ancestors(process)]
+        assert line[-1] == "execution"
+        assert "attempt" in line
+        assert "node" in line
+        assert line.index("attempt") < line.index("node")
+
+
+def test_long_spans_have_the_true_times_of_what_they_enclose(trace: otlp.Trace) -> None:
+    (root,) = trace.roots
+    for node in trace.named("node"):
+        # A tenth of a second: executor and propeller each have a clock of their own, and times are rounded.
+        assert node.start_ns >= root.start_ns - 1e8
+        assert node.end_ns <= root.end_ns + 1e8
+    for process in trace.named("process"):
+        assert process.end_ns - process.start_ns >= 1e8  # the task sleeps that long
+
+
+def test_a_task_finds_the_trace_in_its_environment_and_continues_it(
+    trace: otlp.Trace, markers: Markers, finished: identifier.WorkflowExecutionIdentifier
+) -> None:
+    starts = markers.starts(finished.name)
+    assert len(starts) == 4
+    parents = set()
+    for start in starts:
+        version, trace_id, parent_id, flags = start.traceparent.split("-")
+        parent = trace.span(parent_id)
+        assert (version, trace_id, flags) == ("00", trace.roots[0].trace_id, "01")
+        assert parent is not None
+        assert parent.name == "process"
+        assert parent.attributes["flyte.node.id"] == start.node
+        parents.add(parent_id)
+    assert len(parents) == 4
+
+
+def test_a_trace_that_the_client_began_is_continued(
+    receiver: otlp.Receiver, registrar: smalltasks.Registrar, traced: identifier.Identifier
+) -> None:
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    launched = registrar.launch(traced, metadata=[("traceparent", f"00-{trace_id}-{span_id}-01")])
+    executions.succeed(registrar, launched)
+
+    trace = receiver.trace(trace_id, until=lambda trace: trace.named("execution"))
+    trace = receiver.settled(trace_id)
+
+    assert receiver.about("flyte.execution.id", executions.text(launched)) == {trace_id}
+    assert trace.roots == []
+    assert trace.orphans(remote_parent=span_id) == []
+    assert [span.name for span in trace.spans if span.parent_id == span_id] == ["execution"]
+
+
+def test_a_trace_that_the_client_does_not_sample_is_not_sent(
+    receiver: otlp.Receiver, registrar: smalltasks.Registrar, markers: Markers, traced: identifier.Identifier
+) -> None:
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    launched = registrar.launch(traced, metadata=[("traceparent", f"00-{trace_id}-{span_id}-00")])
+    executions.succeed(registrar, launched)
+    time.sleep(2)  # longer than the exporters' delay
+
+    assert receiver.about("flyte.execution.id", executions.text(launched)) == set()
+    assert {start.traceparent.split("-")[3] for start in markers.starts(launched.name)} == {"00"}

@@ -1,0 +1,110 @@
+"""Who really ran: lines that task processes write to a shared file, independent of anything the engine believes.
+
+Every line is one `write` of fewer than 4096 bytes to a file opened with O_APPEND, so that lines of processes that run
+at the same time never mix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = """
+import json, os, subprocess, sys, time
+marks, prefix, seconds, children = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+def mark(event, **more):
+    line = json.dumps(dict(more, event=event, prefix=prefix, pid=os.getpid(), at=time.time())) + chr(10)
+    file = os.open(marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line.encode())
+    os.close(file)
+grown = [subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)']) for _ in range(children)]
+mark('start', traceparent=os.environ.get('TRACEPARENT', ''), children=[child.pid for child in grown])
+time.sleep(seconds)
+os.makedirs(prefix, exist_ok=True)
+open(os.path.join(prefix, 'outputs.pb'), 'wb').close()
+mark('end')
+"""
+"""What a marking task runs: it needs the standard library only, so an attempt costs milliseconds, not an import of
+flytekit. Arguments: marker file, output prefix, seconds to sleep, number of child processes to start."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One line: a task process started or ended."""
+
+    event: str
+    execution: str
+    """`<project>-<domain>-<name>`"""
+    node: str
+    attempt: int
+    pid: int
+    at: float
+    """Seconds since the epoch."""
+    traceparent: str = ""
+    children: tuple[int, ...] = ()
+
+    @property
+    def attempt_id(self) -> tuple[str, str, int]:
+        return self.execution, self.node, self.attempt
+
+
+class Markers:
+    """Reads the file that the tasks of a system write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def marks(self, event: str, execution: str = "") -> list[Mark]:
+        """Marks of one kind, in the order of writing; of one execution if its name is given."""
+        if not self.path.exists():
+            return []
+        marks = [_parse(line) for line in self.path.read_text().splitlines()]
+        return [mark for mark in marks if mark.event == event and mark.execution.endswith(f"-{execution}")]
+
+    def starts(self, execution: str = "") -> list[Mark]:
+        return self.marks("start", execution)
+
+    def ends(self, execution: str = "") -> list[Mark]:
+        return self.marks("end", execution)
+
+    def started_twice(self, execution: str = "") -> list[tuple[str, str, int]]:
+        """Attempts that more than one process ran: must be empty, whatever happened."""
+        counted = Counter(mark.attempt_id for mark in self.starts(execution))
+        return sorted(attempt for attempt, count in counted.items() if count > 1)
+
+    def wait(self, until: Callable[[], bool], *, timeout_seconds: float = 30.0, interval_seconds: float = 0.01) -> None:
+        """Waits for a condition over the marks; AssertionError when it does not come true in time."""
+        deadline = time.monotonic() + timeout_seconds
+        while not until():
+            assert time.monotonic() < deadline, f"not within {timeout_seconds} s; starts: {self.starts()}"
+            time.sleep(interval_seconds)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def _parse(line: str) -> Mark:
+    fields = json.loads(line)
+    execution, node, _, attempt = Path(fields["prefix"]).parts[-4:]
+    assert os.path.isabs(fields["prefix"]), fields
+    return Mark(
+        event=fields["event"],
+        execution=execution,
+        node=node,
+        attempt=int(attempt),
+        pid=fields["pid"],
+        at=fields["at"],
+        traceparent=fields.get("traceparent", ""),
+        children=tuple(fields.get("children", ())),
+    )
