@@ -64,7 +64,8 @@ class Markers:
         if not self.path.exists():
             return []
         marks = [_parse(line) for line in self.path.read_text().splitlines()]
-        return [mark for mark in marks if mark.event == event and mark.execution.endswith(f"-{execution}")]
+        mine = f"-{execution}" if execution else ""
+        return [mark for mark in marks if mark.event == event and mark.execution.endswith(mine)]
 
     def starts(self, execution: str = "") -> list[Mark]:
         return self.marks("start", execution)
