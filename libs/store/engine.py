@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import URL, event
-from sqlalchemy.engine import Connection
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from libs.store import address, sqlite
@@ -35,7 +34,7 @@ def open_async(url: str) -> AsyncEngine:
     if isinstance(where, address.Sqlite):
         return _sqlite_engine(where)
     return create_async_engine(
-        "postgresql+psycopg" + where.url[len("postgresql") :],
+        _with_driver(where),
         connect_args={"connect_timeout": 2, "options": _POSTGRES_OPTIONS},
         pool_size=CONNECTIONS,
         max_overflow=CONNECTIONS,
@@ -43,6 +42,26 @@ def open_async(url: str) -> AsyncEngine:
         pool_recycle=1800,
         pool_pre_ping=True,  # after a restart of the server the first request must not meet a dead connection
     )
+
+
+def open_sync(url: str, *, busy_seconds: float = sqlite.BUSY_SECONDS) -> Engine:
+    """For commands that run once: a connection at a time, every transaction a writing one."""
+    where = address.parse(url)
+    if isinstance(where, address.Postgres):
+        options = {"connect_timeout": 2, "options": f"-c lock_timeout={int(busy_seconds * 1000)}"}
+        return create_engine(_with_driver(where), connect_args=options, poolclass=NullPool)
+    address.require_local_disk(where.path)
+    engine = create_engine(URL.create("sqlite", database=str(where.path)), poolclass=NullPool)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: object) -> None:
+        sqlite.set_up(connection, busy_seconds)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
 
 
 @asynccontextmanager
@@ -65,6 +84,10 @@ async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             connection = await connection.execution_options(writing=True)
             async with connection.begin():
                 yield connection
+
+
+def _with_driver(where: address.Postgres) -> str:
+    return "postgresql+psycopg" + where.url.removeprefix("postgresql")
 
 
 def _sqlite_engine(where: address.Sqlite) -> AsyncEngine:

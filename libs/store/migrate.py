@@ -14,8 +14,8 @@ from alembic.config import Config
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.store import address, schema, sqlite
-from libs.store.engine import reading
+from libs.store import schema
+from libs.store.engine import open_sync, reading
 from libs.store.failures import translated
 
 WAIT_SECONDS = 60
@@ -30,9 +30,8 @@ def upgrade(url: str) -> None:
     Raises Unavailable when it does not answer or is locked for longer than WAIT_SECONDS, and FailedPrecondition when it
     belongs to a newer version.
     """
-    where = address.parse(url)
     with translated():
-        engine = _sqlite_engine(where) if isinstance(where, address.Sqlite) else _postgres_engine(where)
+        engine = open_sync(url, busy_seconds=WAIT_SECONDS)
         try:
             with engine.connect() as connection:
                 _lock(connection)
@@ -62,31 +61,5 @@ def _upgrade(connection: Connection) -> None:
 
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(sqlalchemy.text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
         connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     # On SQLite the transaction itself is the lock: it begins IMMEDIATE.
-
-
-def _sqlite_engine(where: address.Sqlite) -> sqlalchemy.Engine:
-    address.require_local_disk(where.path)
-    engine = sqlalchemy.create_engine(
-        sqlalchemy.URL.create("sqlite", database=str(where.path)), poolclass=sqlalchemy.NullPool
-    )
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _set_up(connection: object, _record: object) -> None:
-        sqlite.set_up(connection, busy_seconds=WAIT_SECONDS)
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgres_engine(where: address.Postgres) -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine(
-        "postgresql+psycopg" + where.url[len("postgresql") :],
-        connect_args={"connect_timeout": 2},
-        poolclass=sqlalchemy.NullPool,
-    )

@@ -27,7 +27,9 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    ColumnElement,
     Index,
     Integer,
     LargeBinary,
@@ -35,6 +37,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    literal_column,
     text,
 )
 
@@ -296,6 +299,11 @@ etcd_clusters = Table(
     Column("cluster_id", Text, primary_key=True),
     Column("retired", SmallInteger, nullable=False),
 )
+
+
+def live(table: Table) -> ColumnElement[bool]:
+    """EXECUTION_IS_LIVE for queries that are built; the numbers stand in the SQL, so that partial indices serve."""
+    return literal_column(f"{table.name}.{EXECUTION_IS_LIVE}", Boolean)
 
 
 def require_revision(found: str | None) -> None:

@@ -1,0 +1,44 @@
+"""Which etcd elects the leaders.
+
+The first claim records its etcd cluster, and from then on no other is believed (see `claims`). When a cluster is gone
+for good, an operator retires it here, and the next claim from another one is accepted. A retired cluster stays retired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from libs.store import schema
+from libs.store.engine import open_sync
+from libs.store.failures import translated
+
+
+def retire(url: str, cluster_id: str) -> None:
+    """Refuses every claim from that etcd cluster, for ever. Harmless when it is retired already. Raises Unavailable."""
+    with _connected(url) as connection:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        row = dialect.insert(schema.etcd_clusters).values(cluster_id=cluster_id, retired=1)
+        connection.execute(row.on_conflict_do_update(index_elements=["cluster_id"], set_={"retired": 1}))
+
+
+def present(url: str) -> str | None:
+    """The etcd cluster whose leaders are believed; None before the first claim. Raises Unavailable."""
+    table = schema.etcd_clusters
+    with _connected(url) as connection:
+        found: str | None = connection.scalar(select(table.c.cluster_id).where(table.c.retired == 0))
+        return found
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    with translated():
+        engine = open_sync(url)
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()

@@ -1,0 +1,205 @@
+"""Executions as everybody but their leader sees them: submitted, asked to abort, read.
+
+Only what is *wanted* is written here. What *is* comes from the leader's commits (`ledger`), and reads find whatever the
+last one left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, Table, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs.store import fields, rows, schema
+from libs.store.engine import reading, writing
+from libs.store.listing import page_of, select_page
+from libs.store.query import Query
+from libs.store.records import AbortAnswer, ExecutionRecord, Page
+from libs.store.submissions import Submissions
+from libs.workflow.errors import NotFound
+from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import Desired
+from libs.workflow.state import AttemptState, NodeState, RecordedEvent
+
+
+class AttemptRecord(NamedTuple):
+    """An attempt with the node it is of."""
+
+    attempt: AttemptState
+    node: NodeState
+
+
+class Executions:
+    """Executions, their nodes and attempts. Every method may also raise `Unavailable`.
+
+    Where an execution is named, its key or its id will do. Lists of an unknown execution are empty.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._submissions = Submissions(engine)
+
+    async def close(self) -> None:
+        """Waits until every submission has been answered. The engine stays open."""
+        await self._submissions.close()
+
+    # ----------------------------------------------------------------------------------------------------- wishes
+
+    async def create(self, record: ExecutionRecord, tags: Sequence[tuple[str, str]] = ()) -> None:
+        """Stores a new execution; returns when it is durable. Concurrent calls share commits.
+
+        Raises AlreadyExists when the name is taken and Refused when its key is, or when the database cannot store a
+        value.
+        """
+        await self._submissions.submit(record, tags)
+
+    async def request_abort(self, id: ExecutionId, cause: str, principal: str) -> AbortAnswer:
+        """Records that the execution is to be aborted and raises its generation, unless it is final or that is wanted
+        already. Raises NotFound.
+        """
+        table = schema.executions
+        columns = (table.c.key, table.c.shard)
+        wish = (
+            update(table)
+            .where(_is(table, id), table.c.desired != Desired.ABORT.value, schema.live(table))
+            .values(
+                desired=Desired.ABORT.value,
+                abort_cause=cause,
+                abort_principal=principal,
+                generation=table.c.generation + 1,
+            )
+            .returning(*columns)
+        )
+        async with writing(self._engine) as connection:
+            changed = (await connection.execute(wish)).one_or_none()
+            if changed is not None:
+                return AbortAnswer(changed.key, changed.shard, True)
+            found = (await connection.execute(select(*columns).where(_is(table, id)))).one_or_none()
+        if found is None:
+            raise _unknown(id)
+        return AbortAnswer(found.key, found.shard, False)
+
+    # ------------------------------------------------------------------------------------------------- executions
+
+    async def get(self, id: ExecutionId) -> ExecutionRecord:
+        """Raises NotFound."""
+        async with reading(self._engine) as connection:
+            found = await connection.execute(_EXECUTION.where(_is(schema.executions, id)))
+            row = found.one_or_none()
+        if row is None:
+            raise _unknown(id)
+        return _execution(row)
+
+    async def get_by_key(self, keys: Sequence[int]) -> list[ExecutionRecord]:
+        """Those of `keys` that exist, in order of their keys."""
+        table = schema.executions
+        async with reading(self._engine) as connection:
+            found = await connection.execute(_EXECUTION.where(table.c.key.in_(keys)).order_by(table.c.key))
+            return [_execution(row) for row in found]
+
+    async def list(self, query: Query) -> Page[ExecutionRecord]:
+        """Executions, newest first."""
+        statement = select_page(_EXECUTION, fields.EXECUTIONS, query)
+        async with reading(self._engine) as connection:
+            return page_of((await connection.execute(statement)).all(), query, _execution)
+
+    # ------------------------------------------------------------------------------------------ nodes and attempts
+
+    async def list_nodes(
+        self, query: Query, execution: int | ExecutionId, parent: str | None = None
+    ) -> Page[NodeState]:
+        """Nodes in order of creation: those below the node `parent`, those at the top level for "", all for None."""
+        table = schema.nodes
+        statement = _NODE.where(_of(table, execution))
+        if parent is not None:
+            statement = statement.where(table.c.parent_id == parent)
+        async with reading(self._engine) as connection:
+            found = (await connection.execute(select_page(statement, fields.NODES, query))).all()
+            return page_of(found, query, rows.node_from)
+
+    async def get_node(self, execution: int | ExecutionId, node_id: str) -> NodeState:
+        """Raises NotFound."""
+        table = schema.nodes
+        async with reading(self._engine) as connection:
+            found = await connection.execute(_NODE.where(_of(table, execution), table.c.node_id == node_id))
+            row = found.one_or_none()
+        if row is None:
+            raise NotFound(f"execution {execution} has no node execution {node_id!r}")
+        return rows.node_from(row)
+
+    async def list_attempts(
+        self, query: Query, execution: int | ExecutionId, node_id: str | None = None
+    ) -> Page[AttemptRecord]:
+        """Attempts in order of creation: those of one node, those of all nodes for None."""
+        table = schema.attempts
+        statement = _ATTEMPT.where(_of(table, execution))
+        if node_id is not None:
+            statement = statement.where(table.c.node_id == node_id)
+        async with reading(self._engine) as connection:
+            found = (await connection.execute(select_page(statement, fields.ATTEMPTS, query))).all()
+            return page_of(found, query, _attempt)
+
+    async def get_attempt(self, execution: int | ExecutionId, node_id: str, attempt: int) -> AttemptRecord:
+        """Raises NotFound."""
+        table = schema.attempts
+        wanted = _ATTEMPT.where(_of(table, execution), table.c.node_id == node_id, table.c.attempt == attempt)
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        if row is None:
+            raise NotFound(f"node execution {node_id!r} of execution {execution} has no attempt {attempt}")
+        return _attempt(row)
+
+    async def events(self, key: int) -> Sequence[RecordedEvent]:
+        """The story of an execution, in the order in which it was written."""
+        table = schema.events
+        columns = [table.c[name] for name in rows.EVENT_COLUMNS]
+        async with reading(self._engine) as connection:
+            found = await connection.execute(select(*columns).where(table.c.execution_key == key).order_by(table.c.id))
+            return [rows.event_from(row) for row in found]
+
+
+_EXECUTION = select(
+    *(schema.executions.c[name] for name in rows.EXECUTION_COLUMNS),
+    *(
+        schema.executions.c[name]
+        for name in ("resource_type", "mode", "principal", "parent_key", "parent_node_id", "state")
+    ),
+)
+_NODE = select(*(schema.nodes.c[name] for name in rows.NODE_COLUMNS))
+_ATTEMPT = select(
+    *(schema.attempts.c[name] for name in rows.ATTEMPT_COLUMNS),
+    *(schema.nodes.c[name] for name in rows.NODE_COLUMNS),
+).join_from(
+    schema.attempts,
+    schema.nodes,
+    (schema.attempts.c.execution_key == schema.nodes.c.execution_key)
+    & (schema.attempts.c.node_id == schema.nodes.c.node_id),
+)
+
+
+def _is(table: Table, id: ExecutionId) -> ColumnElement[bool]:
+    return (table.c.project == id.project) & (table.c.domain == id.domain) & (table.c.name == id.name)
+
+
+def _of(table: Table, execution: int | ExecutionId) -> ColumnElement[bool]:
+    """Rows of a table that belong to an execution, which may be named by its id within the same query."""
+    if isinstance(execution, int):
+        return table.c.execution_key == execution
+    key = select(schema.executions.c.key).where(_is(schema.executions, execution)).scalar_subquery()
+    return table.c.execution_key == key
+
+
+def _unknown(id: ExecutionId) -> NotFound:
+    return NotFound(f"execution {id} does not exist")
+
+
+def _execution(row: Row[Any]) -> ExecutionRecord:
+    length = len(rows.EXECUTION_COLUMNS)
+    return ExecutionRecord(rows.execution_from(row), *row[length:])
+
+
+def _attempt(row: Row[Any]) -> AttemptRecord:
+    length = len(rows.ATTEMPT_COLUMNS)
+    return AttemptRecord(rows.attempt_from(row), rows.node_from(row[length:]))
