@@ -49,6 +49,9 @@ def descriptor_set(modules: Iterable[str]) -> descriptor_pb2.FileDescriptorSet:
 
 def generate(target: Path) -> None:
     """Writes the generated code below `target` (as `target/protos/…`). Raises SystemExit when protoc refuses."""
+    scripts = Path(
+        sys.executable
+    ).parent  # protoc would look on PATH, where an environment that is not active is absent
     sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "protos").glob("*.proto"))
     with tempfile.NamedTemporaryFile(suffix=".binpb") as descriptors:
         descriptors.write(descriptor_set(IMPORTED).SerializeToString())
@@ -63,6 +66,7 @@ def generate(target: Path) -> None:
                 f"--grpc_python_out={target}",
                 f"--mypy_out=quiet:{target}",
                 f"--mypy_grpc_out=quiet:{target}",
+                *(f"--plugin={plugin}={scripts / plugin}" for plugin in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")),
                 *sources,
             ]
         )

@@ -14,6 +14,7 @@ import http.client
 import logging
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -118,7 +119,7 @@ def _fetched(cache: Path) -> Etcd:
 
 
 class EtcdServer:
-    """A single-member etcd on 127.0.0.1 with its data in `data_dir`. Blocking: call it from a thread or before the
+    """A single-member etcd on 127.0.0.1 with data and log in `data_dir`. Blocking: call it from a thread or before the
     loop."""
 
     READY_SECONDS: Final = 30.0
@@ -151,12 +152,16 @@ class EtcdServer:
         member = "http://127.0.0.1:2380"  # never dialled: there is no other member
         flags = {
             "name": "airscrew",
-            "data-dir": str(self._data_dir),
+            "data-dir": str(self._data_dir / "data"),
             "listen-client-urls": f"http://{self.endpoint}",
             "advertise-client-urls": f"http://{self.endpoint}",
             "listen-peer-urls": "http://127.0.0.1:0",
             "initial-advertise-peer-urls": member,
             "initial-cluster": f"airscrew={member}",
+            # Makes the id of a cluster its own. Without it a server whose data was lost would come back under the
+            # same id with revisions that start again, and no leader that it elects could ever pass the fence. It
+            # counts at the birth of the data only.
+            "initial-cluster-token": secrets.token_hex(8),
             "heartbeat-interval": "20",
             "election-timeout": "100",
             # A few keys for leadership, rewritten now and then: history is of no use, and size is not a concern.

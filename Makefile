@@ -1,0 +1,79 @@
+# What one does here, a verb each; bare `make` lists them. Needs git, make and python3 with pip and venv: the rest (uv,
+# the Python packages, where necessary a Python and an etcd) is fetched at the first use.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Without compiled bytecode each new process parses its imports again, which takes seconds for flytekit's.
+unexport PYTHONDONTWRITEBYTECODE
+# An environment that happens to be active must not be what uv synchronises.
+unexport VIRTUAL_ENV
+
+PYTHON3 ?= python3
+UV_VERSION := 0.13.9
+UV := .cache/boot/bin/uv
+# flytekit has no release for Python 3.13 yet, we need 3.11; uv fetches one when the system has neither.
+SYNC := sync --locked --compile-bytecode --python '>=3.11,<3.13'
+# More for the command: make run ARGS="--port 30081", make test ARGS="-k election".
+ARGS ?=
+
+.PHONY: help
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.synced .venv-tasks/.synced ## start the whole system, run the sample workflow on it with pyflyte, show what came out, stop
+	@.venv/bin/airscrew demo $(ARGS)
+
+.PHONY: run
+run: .venv/.synced .venv-tasks/.synced ## start the whole system and serve until Ctrl-C (ARGS="--port 30080 …")
+	@.venv/bin/airscrew start $(ARGS)
+
+.PHONY: test
+test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL and pyflyte (ARGS="-k …")
+	.venv/bin/pytest $(ARGS)
+
+.PHONY: fast
+fast: .venv/.synced ## the tests that need no other process
+	.venv/bin/pytest tests/unit tests/property tests/architecture $(ARGS)
+
+.PHONY: check
+check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts and fresh protos
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/pytest tests/unit tests/property tests/architecture
+
+.PHONY: format
+format: .venv/.synced ## format the tree and repair what the linter can
+	.venv/bin/ruff check --fix-only --quiet
+	.venv/bin/ruff format
+
+.PHONY: protos
+protos: .venv/.synced ## generate protos/*_pb2*.py anew
+	.venv/bin/python deploy/dev/generate_protos.py
+
+.PHONY: clean
+clean: ## remove everything that was fetched or built here (~/.cache/airscrew stays)
+	rm -rf .venv .venv-tasks .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find services libs protos tests deploy examples -name __pycache__ -prune -exec rm -rf {} +
+
+# The environments. A stamp inside each says which state of lock and project it has.
+
+.cache/boot/uv-$(UV_VERSION):
+	rm -rf .cache/boot
+	$(PYTHON3) -m venv .cache/boot
+	.cache/boot/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+# Ours, with the tools of development.
+.venv/.synced: pyproject.toml uv.lock .cache/boot/uv-$(UV_VERSION)
+	UV_PROJECT_ENVIRONMENT=.venv $(UV) $(SYNC) --all-extras
+	touch $@
+
+# What users' tasks run in: flytekit without our code, so that no task can import `services` or `libs` of ours.
+.venv-tasks/.synced: pyproject.toml uv.lock .cache/boot/uv-$(UV_VERSION)
+	UV_PROJECT_ENVIRONMENT=.venv-tasks $(UV) $(SYNC) --only-group tasks --no-install-project
+	touch $@
