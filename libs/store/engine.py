@@ -25,7 +25,15 @@ ANSWER_SECONDS = 10.0
 """The longest that one transaction may take, from asking the pool to the commit."""
 
 _POOL_SECONDS = 2.0
-_POSTGRES_OPTIONS = "-c lock_timeout=1000 -c statement_timeout=5000 -c idle_in_transaction_session_timeout=5000 -c application_name=airscrew"
+_POSTGRES_OPTIONS = " ".join(
+    f"-c {option}"
+    for option in (
+        "lock_timeout=1000",
+        "statement_timeout=5000",
+        "idle_in_transaction_session_timeout=5000",
+        "application_name=airscrew",
+    )
+)
 
 
 def open_async(url: str) -> AsyncEngine:

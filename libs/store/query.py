@@ -9,7 +9,7 @@ turns the written values into numbers and texts; which fields an entity has is s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
@@ -158,7 +158,7 @@ def _read_name(text: str, names: Mapping[str, int]) -> int:
     return names[text.upper()]
 
 
-_READERS = {
+_READERS: Mapping[Kind, Callable[[str, Mapping[str, int]], str | int]] = {
     Kind.TEXT: _read_text,
     Kind.INTEGER: _read_integer,
     Kind.TIME: _read_time,

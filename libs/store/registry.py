@@ -179,7 +179,7 @@ class Registry:
         statement = select(table.c.project, table.c.domain, table.c.name).distinct()
         async with reading(self._engine) as connection:
             rows = (await connection.execute(select_page(statement, fields.names_in(entity), query))).all()
-            return page_of(rows, query, lambda row: NamedId(*row))
+            return page_of(rows, query, lambda row: NamedId(row.project, row.domain, row.name))
 
     # ------------------------------------------------------------------------------------------------------------
 
