@@ -1,1 +1,7 @@
-"""Leadership of a shard through an etcd lease: campaign, hold, resign, epoch."""
+"""Leadership of a shard through an etcd lease: campaign, hold, resign, look.
+
+election    what is promised and what is not; the asyncio side
+keeper      the thread that talks to etcd and keeps the lease alive
+tenure      until when leadership may be assumed: shared by the two
+etcd        the few plain calls, over several endpoints
+"""

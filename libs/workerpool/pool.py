@@ -202,7 +202,7 @@ class WorkerPool:
             self._settle(work, error)
             if _current_task_is_cancelled():
                 raise
-        except Exception as error:  # noqa: BLE001 - whatever a job raises is for whoever submitted it
+        except Exception as error:
             self._settle(work, error)
         else:
             if work.result is not None and not work.result.done():
@@ -223,7 +223,7 @@ class WorkerPool:
     def _report(self, error: BaseException) -> None:
         try:
             self._on_error(error)
-        except Exception:  # noqa: BLE001 - a handler's failure must not end the worker
+        except Exception:
             _log.exception("the error handler of worker pool %s failed", self._name)
 
     async def _sleep(self) -> bool:
