@@ -19,6 +19,9 @@ SYNC := sync --locked --compile-bytecode --python '>=3.11,<3.13'
 # More for the command: make run ARGS="--port 30081", make test ARGS="-k election".
 ARGS ?=
 
+# What tasks run in; without our code beside it.
+demo run test: export AIRSCREW_EXECUTOR_TASK_PYTHON ?= $(CURDIR)/.venv-tasks/bin/python
+
 .PHONY: help
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,1 +1,1 @@
-"""The airscrew command: a client of admin like any other, and the door to the standalone system."""
+"""The `airscrew` command: a client of `admin` like any other, plus the ways to start and operate a system."""

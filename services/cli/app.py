@@ -1,0 +1,23 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+import click
+
+from services.cli.abort import abort
+from services.cli.get import get
+from services.cli.logs import logs
+from services.cli.operate import etcd, migrate, start, version
+from services.cli.watch import watch
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def airscrew() -> None:
+    """Run typed workflows, and see what they do.
+
+    Exit codes: 0 all is well; 1 the execution that was watched did not succeed; 2 the command itself failed.
+    """
+
+
+for command in (start, get, watch, logs, abort, migrate, etcd, version):
+    airscrew.add_command(command)

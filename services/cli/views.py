@@ -1,0 +1,153 @@
+"""What the commands show, decoded: plain values, so that printing knows nothing of the wire. Times are microseconds
+since the epoch, None where it did not come to that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution."""
+
+    id: ExecutionId
+    phase: ExecutionPhase
+    entity: str
+    """Name of the launch plan, or of the task that runs on its own."""
+    version: str
+    created_us: int | None
+    started_us: int | None
+    ended_us: int | None
+    """None until it is final."""
+    error: str
+    """Code and message; for aborted ones who and why. Empty while all is well."""
+
+    def seconds(self, now_us: int) -> float | None:
+        """How long it runs or ran."""
+        return _seconds(self.started_us, self.ended_us, now_us)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "project": self.id.project,
+            "domain": self.id.domain,
+            "name": self.id.name,
+            "phase": self.phase.name,
+            "entity": self.entity,
+            "version": self.version,
+            "created_at": iso(self.created_us),
+            "started_at": iso(self.started_us),
+            "ended_at": iso(self.ended_us),
+            "error": self.error or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a task node."""
+
+    number: int
+    phase: AttemptPhase
+    executor: str
+    reason: str
+    error: str
+    created_us: int | None
+    started_us: int | None
+    ended_us: int | None
+
+    def seconds(self, now_us: int) -> float | None:
+        return _seconds(self.started_us, self.ended_us, now_us)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "attempt": self.number,
+            "phase": self.phase.name,
+            "executor": self.executor or None,
+            "reason": self.reason or None,
+            "error": self.error or None,
+            "created_at": iso(self.created_us),
+            "started_at": iso(self.started_us),
+            "ended_at": iso(self.ended_us),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node execution with its attempts."""
+
+    id: str
+    parent_id: str
+    kind: str
+    """task, subworkflow, start or end."""
+    task: str
+    phase: NodePhase
+    created_us: int | None
+    started_us: int | None
+    ended_us: int | None
+    error: str
+    attempts: tuple[Attempt, ...] = ()
+
+    def seconds(self, now_us: int) -> float | None:
+        return _seconds(self.started_us, self.ended_us, now_us)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "parent": self.parent_id or None,
+            "kind": self.kind,
+            "task": self.task or None,
+            "phase": self.phase.name,
+            "created_at": iso(self.created_us),
+            "started_at": iso(self.started_us),
+            "ended_at": iso(self.ended_us),
+            "error": self.error or None,
+            "attempts": [attempt.as_json() for attempt in self.attempts],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """An execution with its nodes, parents before children."""
+
+    execution: Execution
+    nodes: tuple[Node, ...]
+    trace_id: str
+
+    def as_json(self) -> dict[str, Any]:
+        return self.execution.as_json() | {
+            "trace_id": self.trace_id or None,
+            "nodes": [node.as_json() for node in self.nodes],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a watch reports: the execution if it changed, and the nodes that did."""
+
+    execution: Execution | None
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """A piece of what an attempt wrote."""
+
+    attempt: int
+    content: bytes
+
+
+def iso(time_us: int | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds."""
+    if time_us is None:
+        return None
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(started_us: int | None, ended_us: int | None, now_us: int) -> float | None:
+    if started_us is None:
+        return None
+    return max(0.0, ((ended_us if ended_us is not None else now_us) - started_us) / 1e6)

@@ -1,0 +1,189 @@
+"""The supervisor, over small programs of our own: real processes, because what it promises is about processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.standalone.settings import CannotStart
+from services.standalone.supervisor import Program, State, Supervisor
+
+# Says that it is ready by making a file; ends at SIGTERM with 0, or not at all if it is stubborn.
+CHILD = """
+import pathlib, signal, sys, time
+ready, manner = pathlib.Path(sys.argv[1]), sys.argv[2]
+print("starting", flush=True)
+if manner == "broken":
+    sys.exit("a setting is wrong")
+if manner == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if manner != "mute":
+    ready.touch()
+while True:
+    time.sleep(60)
+"""
+
+
+class Bench:
+    """Makes programs, and remembers what the supervisor said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: list[str] = []
+        self.supervisor = Supervisor(say=self.said.append)
+
+    def program(self, name: str, manner: str = "good", grace_seconds: float = 5.0) -> Program:
+        script = self.folder / "child.py"
+        script.write_text(CHILD)
+        ready = self.folder / f"{name}.ready"
+
+        async def probe() -> bool:
+            return ready.exists()
+
+        return Program(
+            name=name,
+            argv=(sys.executable, "-S", str(script), str(ready), manner),
+            environ={"PATH": os.environ["PATH"]},
+            log=self.folder / f"{name}.log",
+            probe=probe,
+            grace_seconds=grace_seconds,
+        )
+
+    def pid(self, name: str) -> int:
+        return self.supervisor.children[name].process.pid
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    async with bench.supervisor:
+        yield bench
+
+
+def alive(pid: int) -> bool:
+    """Runs, and is not just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until(condition: object, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not come to pass"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_program_is_started_once_its_probe_answers(bench: Bench) -> None:
+    await bench.supervisor.start(bench.program("one"))
+
+    assert bench.supervisor.children["one"].state is State.READY
+    assert (bench.folder / "one.log").read_text() == "starting\n"
+
+
+async def test_a_program_that_dies_is_started_again_with_a_word_about_it(bench: Bench) -> None:
+    await bench.supervisor.start(bench.program("one"))
+    first = bench.pid("one")
+
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: bench.supervisor.children["one"].restarts == 1)
+    await until(lambda: bench.supervisor.children["one"].state is State.READY)
+
+    assert bench.pid("one") != first
+    assert "one was killed by SIGKILL; starting it again" in bench.said[0]
+
+
+async def test_a_program_that_ends_before_it_was_ready_fails_the_start_with_its_last_words(bench: Bench) -> None:
+    with pytest.raises(CannotStart, match=r"one ended with exit code 1:\n.*\n.*a setting is wrong"):
+        await bench.supervisor.start(bench.program("one", "broken"))
+
+
+async def test_a_program_that_never_answers_fails_the_start(bench: Bench) -> None:
+    with pytest.raises(CannotStart, match="one did not answer within"):
+        await bench.supervisor.start(bench.program("one", "mute"), deadline_seconds=0.5)
+
+
+async def test_a_stopped_program_stays_down(bench: Bench) -> None:
+    await bench.supervisor.start(bench.program("one"))
+
+    await bench.supervisor.stop(["one"])
+
+    assert not alive(bench.pid("one"))
+    assert bench.supervisor.children["one"].state is State.DOWN
+    assert bench.said == []
+
+
+async def test_a_program_that_does_not_stop_within_its_grace_is_killed(bench: Bench) -> None:
+    await bench.supervisor.start(bench.program("one", "stubborn", grace_seconds=0.2))
+
+    await bench.supervisor.stop(["one"])
+
+    assert not alive(bench.pid("one"))
+    assert bench.said == ["one did not stop within 0 s and is killed"]
+
+
+async def test_a_stop_does_not_wait_out_the_pause_before_a_restart(bench: Bench) -> None:
+    await bench.supervisor.start(bench.program("one"))
+    for restarts in range(1, 5):  # each pause is longer than the last
+        os.kill(bench.pid("one"), signal.SIGKILL)
+        await until(lambda wanted=restarts: bench.supervisor.children["one"].restarts == wanted)
+    os.kill(bench.pid("one"), signal.SIGKILL)
+    await until(lambda: bench.supervisor.children["one"].state is State.DOWN)
+
+    began = time.monotonic()
+    await bench.supervisor.stop(["one"])
+
+    assert time.monotonic() - began < 0.5
+
+
+async def test_leaving_the_block_by_an_error_leaves_no_process_and_keeps_the_error(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    with pytest.raises(ValueError, match="as it was"):
+        async with bench.supervisor:
+            await bench.supervisor.start(bench.program("one", "stubborn"))
+            raise ValueError("as it was")
+
+    assert not alive(bench.pid("one"))
+
+
+async def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    # A supervisor in a process of its own, so that it can be killed.
+    outer = """
+import asyncio, pathlib, sys
+from services.standalone.supervisor import Program, Supervisor
+
+async def yes():
+    return True
+
+async def main():
+    async with Supervisor(say=print) as supervisor:
+        program = Program("one", ("/bin/sleep", "600"), {}, pathlib.Path(sys.argv[1]), yes)
+        await supervisor.start(program)
+        print(supervisor.children["one"].process.pid, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", outer, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
+    )
+    assert supervisor.stdout is not None
+    child = int(supervisor.stdout.readline())
+    await until(lambda: Path(f"/proc/{child}/comm").read_text() == "sleep\n")
+
+    supervisor.kill()
+    supervisor.wait()
+    supervisor.stdout.close()
+
+    await until(lambda: not alive(child), seconds=2.0)
