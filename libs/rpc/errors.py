@@ -54,7 +54,8 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     known = _known(error)
     if known is None:
         return grpc.StatusCode.INTERNAL, _cut(f"internal error: {type(error).__name__}: {error}")
-    return _status(type(known)), _cut(known.message)
+    # A more special error leaves as what it is a kind of.
+    return next(_STATUS[kind] for kind in type(known).__mro__ if kind in _STATUS), _cut(known.message)
 
 
 def is_known(error: BaseException) -> bool:
@@ -70,7 +71,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> errors.AirscrewError:
 
 def _known(error: BaseException) -> errors.AirscrewError | None:
     if isinstance(error, errors.AirscrewError):
-        return error if _status(type(error)) is not grpc.StatusCode.UNKNOWN else None
+        return error if isinstance(error, tuple(_STATUS)) else None
     if isinstance(error, grpc.aio.AioRpcError):
         return from_rpc(error)
     if isinstance(error, TimeoutError):
@@ -82,12 +83,6 @@ def _known(error: BaseException) -> errors.AirscrewError | None:
     if isinstance(error, BaseExceptionGroup):
         return next((known for each in error.exceptions if (known := _known(each)) is not None), None)
     return None
-
-
-def _status(kind: type[errors.AirscrewError]) -> grpc.StatusCode:
-    """The status of the nearest ancestor in the table, as a more detailed error means what its kind means; UNKNOWN when
-    there is none."""
-    return next((_STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in _STATUS), grpc.StatusCode.UNKNOWN)
 
 
 def _cut(message: str) -> str:

@@ -1,0 +1,64 @@
+"""One table between errors and statuses, both ways; UNKNOWN never leaves."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.message import DecodeError
+
+from libs.rpc import errors as statuses
+from libs.workflow import errors
+
+
+def rpc_error(status: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(status, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+
+def test_every_error_of_ours_has_a_status() -> None:
+    assert {error for error, _ in statuses.TABLE} == set(errors.AirscrewError.__subclasses__())
+
+
+@pytest.mark.parametrize(("error", "status"), statuses.TABLE)
+def test_an_error_survives_the_round_trip(error: type[errors.AirscrewError], status: grpc.StatusCode) -> None:
+    assert statuses.status_of(error("field x: because")) == (status, "field x: because")
+    back = statuses.from_rpc(rpc_error(status, "field x: because"))
+    assert (type(back), back.message) == (error, "field x: because")
+
+
+@pytest.mark.parametrize("status", list(grpc.StatusCode))
+def test_every_status_stands_for_an_error(status: grpc.StatusCode) -> None:
+    assert statuses.from_rpc(rpc_error(status, "")).message
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("x"), grpc.StatusCode.INTERNAL),
+        (TimeoutError(), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (DecodeError("x"), grpc.StatusCode.INVALID_ARGUMENT),
+        (NotImplementedError("x"), grpc.StatusCode.UNIMPLEMENTED),
+        (rpc_error(grpc.StatusCode.UNKNOWN, "x"), grpc.StatusCode.INTERNAL),
+        (rpc_error(grpc.StatusCode.UNAVAILABLE, "x"), grpc.StatusCode.UNAVAILABLE),
+        (ExceptionGroup("g", [ValueError("x"), ExceptionGroup("h", [errors.Fenced()])]), grpc.StatusCode.ABORTED),
+        (ExceptionGroup("g", [ValueError("x")]), grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_what_is_not_ours_leaves_as_something_known(error: Exception, status: grpc.StatusCode) -> None:
+    assert statuses.status_of(error)[0] is status
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "%", "𝄞", "\n"])
+def test_a_message_is_cut_to_what_a_header_may_hold(letter: str) -> None:
+    _, message = statuses.status_of(errors.InvalidArgument("why: " + letter * 100_000))
+    assert message.startswith("why: " + letter)
+    assert len(urllib.parse.quote(message, safe=" :")) <= statuses.MAX_MESSAGE_BYTES + len(" %E2%80%A6")
+
+
+def test_a_more_special_error_leaves_as_what_it_is_a_kind_of() -> None:
+    class Compacted(errors.FailedPrecondition):
+        """The revision is gone."""
+
+    assert statuses.status_of(Compacted()) == (grpc.StatusCode.FAILED_PRECONDITION, "The revision is gone.")
