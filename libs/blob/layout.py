@@ -1,0 +1,63 @@
+"""Where things lie below the root of the blob store: Flyte's layout, which its clients take apart in places.
+
+    metadata/propeller/<project>-<domain>-<execution>/<node>/data/inputs.pb
+    metadata/propeller/<project>-<domain>-<execution>/<node>/data/<attempt>/{outputs,error,futures}.pb, deck.html
+    raw/<project>-<domain>-<execution>/<node>/<attempt>/…      what task code stores itself
+    logs/<project>-<domain>-<execution>/<node>/<attempt>.log
+    uploads/<project>/<domain>/<folder>/<file>                 what clients upload
+
+Each attempt has its own place, so a late attempt never overwrites another's results. `root` is a uri without a slash at
+the end.
+"""
+
+from __future__ import annotations
+
+from libs.workflow.errors import InvalidArgument
+from libs.workflow.identity import ExecutionId
+
+INPUTS = "inputs.pb"
+OUTPUTS = "outputs.pb"
+ERROR = "error.pb"
+FUTURES = "futures.pb"
+DECK = "deck.html"
+
+
+def execution_prefix(root: str, id: ExecutionId) -> str:
+    """Of everything that the engine keeps about an execution."""
+    return f"{root}/metadata/propeller/{_execution(id)}"
+
+
+def node_inputs(root: str, id: ExecutionId, node: str) -> str:
+    """The inputs of a node, the same for all its attempts."""
+    return f"{execution_prefix(root, id)}/{_segment('node', node)}/data/{INPUTS}"
+
+
+def attempt_prefix(root: str, id: ExecutionId, node: str, attempt: int) -> str:
+    """Of an attempt's outputs, error and deck."""
+    return f"{execution_prefix(root, id)}/{_segment('node', node)}/data/{attempt}"
+
+
+def raw_prefix(root: str, id: ExecutionId, node: str, attempt: int) -> str:
+    """Of what an attempt's own code stores. `root` is the store's, or the one that the submitter chose instead."""
+    return f"{root.rstrip('/')}/raw/{_execution(id)}/{_segment('node', node)}/{attempt}"
+
+
+def log_uri(root: str, id: ExecutionId, node: str, attempt: int) -> str:
+    """What an attempt wrote to its standard output and error."""
+    return f"{root}/logs/{_execution(id)}/{_segment('node', node)}/{attempt}.log"
+
+
+def upload_uri(root: str, project: str, domain: str, folder: str, filename: str) -> str:
+    """A file that a client uploads. Raises InvalidArgument for a name that is not one segment of a path."""
+    segments = {"project": project, "domain": domain, "filename_root": folder, "filename": filename}
+    return "/".join([root, "uploads", *(_segment(field, value) for field, value in segments.items())])
+
+
+def _execution(id: ExecutionId) -> str:
+    return _segment("execution", f"{id.project}-{id.domain}-{id.name}")
+
+
+def _segment(field: str, value: str) -> str:
+    if not value or value in (".", "..") or "/" in value or "\0" in value:
+        raise InvalidArgument(f"{field}: {value!r} cannot be part of a path")
+    return value
