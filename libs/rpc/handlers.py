@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
@@ -30,6 +30,8 @@ UNARY_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 0.02
 """How long before the caller's deadline a unary call is given up: the time in which the answer travels."""
 
+# gRPC's own types cannot say that a handler of grpc.aio is asynchronous.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behaviour = Callable[[Any, Any], Any]
 Serializer = Callable[[Any], bytes]
 
@@ -39,9 +41,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler | None:
         handler = await continuation(handler_call_details)
         return handler if handler is None else _wrapped(handler, handler_call_details.method)
 
@@ -53,7 +55,7 @@ class _Malformed:
     error: Exception
 
 
-def _wrapped(handler: grpc.RpcMethodHandler, method: str) -> grpc.RpcMethodHandler:
+def _wrapped(handler: Any, method: str) -> Handler:
     reads = handler.request_deserializer
     if not handler.request_streaming:
         reads = _tolerant(reads)

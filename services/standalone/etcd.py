@@ -174,6 +174,8 @@ class EtcdServer:
 
     def start(self) -> None:
         """Returns when the server answers. Raises Unavailable with the end of its log when it does not."""
+        if not _free(self._port):  # or somebody else's server would pass for ours
+            raise errors.Unavailable(f"etcd cannot listen on {self.endpoint}: address already in use")
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -222,6 +224,16 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a stopped server left may still be waiting
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _healthy(port: int) -> bool:

@@ -1,0 +1,39 @@
+"""Spans that we emit arrive at a real OTLP receiver as they were given: ids, times, parents, failures."""
+
+from __future__ import annotations
+
+import pytest
+
+from libs.telemetry import traces
+from tests.support import otlp
+
+
+def test_spans_arrive_with_the_ids_and_times_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = traces.TraceContext.mint(b"0123456789abcdef", True)
+    node = root.child("node", "n0")
+    with otlp.Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        tracing = traces.configure("propeller")
+        tracing.emit("node", node, root.span_id, 1_000_000, 2_000_000, {"flyte.node.id": "n0"}, error="boom")
+        tracing.emit("execution", root, None, 1_000_000, 3_000_000)
+        tracing.shutdown()
+        trace = receiver.trace(f"{root.trace_id:032x}", until=lambda trace: len(trace.spans) == 2)
+    (execution,) = trace.named("execution")
+    (child,) = trace.named("node")
+    assert (execution.span_id, execution.parent_id, execution.failed) == (f"{root.span_id:016x}", "", False)
+    assert (child.span_id, child.parent_id, child.failed) == (f"{node.span_id:016x}", execution.span_id, True)
+    assert (child.start_ns, child.end_ns) == (1_000_000_000, 2_000_000_000)
+    assert child.attributes["flyte.node.id"] == "n0"
+    assert child.service == "airscrew-propeller"
+
+
+def test_the_environment_may_name_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = traces.TraceContext.mint(b"fedcba9876543210", True)
+    with otlp.Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
+        tracing = traces.configure("propeller")
+        tracing.emit("execution", root, None, 1, 2)
+        tracing.shutdown()
+        trace = receiver.trace(f"{root.trace_id:032x}", until=lambda trace: len(trace.spans) == 1)
+    assert trace.spans[0].service == "ours"
