@@ -104,7 +104,11 @@ def by_remote(
 @pytest.fixture(scope="session")
 def fragile_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system of its own for tests that break parts of it; untraced, with room for many small tasks."""
-    environment = {"AIRSCREW_EXECUTOR_CPU_MILLIS": "64000", "AIRSCREW_EXECUTOR_MEMORY_BYTES": str(256 << 30)}
+    environment = {
+        "AIRSCREW_EXECUTOR_CPU_MILLIS": "64000",
+        "AIRSCREW_EXECUTOR_MEMORY_BYTES": str(256 << 30),
+        "AIRSCREW_PROPELLER_LEASE_TTL_SECONDS": "3",  # a killed leader keeps its place that long, every time
+    }
     with System.start(tmp_path_factory.mktemp("fragile"), environment=environment) as system:
         yield system
 

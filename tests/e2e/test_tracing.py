@@ -56,9 +56,8 @@ def test_the_trace_goes_from_admin_over_the_propeller_to_the_executor(trace: otl
     (submit,) = trace.named("submit")
     assert submit.service == "airscrew-admin"
     assert submit.parent_id == trace.roots[0].span_id
-    assert trace.named("queue")
-    assert trace.named("turn")
-    assert trace.named("commit")
+    for name in ("queue", "turn", "commit", "wait for slot"):
+        assert trace.named(name), f"no span {name} in {sorted(span.name for span in trace.spans)}"
     assert {span.service for span in trace.named("process")} == {"airscrew-executor"}
 
 
@@ -67,15 +66,15 @@ def test_every_attempt_has_its_process_below_its_node_below_the_execution(trace:
     assert {span.attributes["flyte.node.id"] for span in processes} == {"a0", "a1", "b0", "b1"}
     for process in processes:
         line = [span.name for span in trace.ancestors(process)]
-        assert line[-1] == "execution"
-        assert "attempt" in line
-        assert "node" in line
-        assert line.index("attempt") < line.index("node")
+        node = f"node {process.attributes['flyte.node.id']}"
+        assert line[-3:] == ["attempt", node, "execution"]
 
 
 def test_long_spans_have_the_true_times_of_what_they_enclose(trace: otlp.Trace) -> None:
     (root,) = trace.roots
-    for node in trace.named("node"):
+    nodes = [span for span in trace.spans if span.name.startswith("node ")]
+    assert {node.name for node in nodes} >= {"node a0", "node a1", "node b0", "node b1"}
+    for node in nodes:
         # A tenth of a second: executor and propeller each have a clock of their own, and times are rounded.
         assert node.start_ns >= root.start_ns - 1e8
         assert node.end_ns <= root.end_ns + 1e8
@@ -111,9 +110,9 @@ def test_a_trace_that_the_client_began_is_continued(
     trace = receiver.settled(trace_id)
 
     assert receiver.about("flyte.execution.id", executions.text(launched)) == {trace_id}
-    assert trace.roots == []
-    assert trace.orphans(remote_parent=span_id) == []
-    assert [span.name for span in trace.spans if span.parent_id == span_id] == ["execution"]
+    # A root of its own in the client's trace: whether the client's span is ever exported is not ours to know.
+    assert [span.name for span in trace.roots] == ["execution"]
+    assert trace.orphans() == []
 
 
 def test_a_trace_that_the_client_does_not_sample_is_not_sent(

@@ -59,9 +59,9 @@ class Trace:
     def span(self, span_id: str) -> Span | None:
         return next((span for span in self.spans if span.span_id == span_id), None)
 
-    def orphans(self, *, remote_parent: str = "") -> list[Span]:
-        """Spans whose parent nobody sent; `remote_parent` is the id of the client's own span, not sent to us."""
-        known = {span.span_id for span in self.spans} | {"", remote_parent}
+    def orphans(self) -> list[Span]:
+        """Spans whose parent nobody sent."""
+        known = {span.span_id for span in self.spans} | {""}
         return [span for span in self.spans if span.parent_id not in known]
 
     def ancestors(self, span: Span) -> list[Span]:
