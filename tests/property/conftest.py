@@ -1,4 +1,4 @@
-"""Hypothesis on a shared machine: no deadline per example (a busy neighbour is not a failure), failures reproducible."""
+"""Hypothesis on a shared machine: no deadline per example (a busy neighbour is no failure), failures reproducible."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from libs.workflow import types
 from tests.support import flytetypes as ft
 
 names = st.sampled_from(["a", "b", "c"])
-simple_types = st.sampled_from([ft.simple(name) for name in types_pb2.SimpleType.keys()])
+simple_types = st.sampled_from(types_pb2.SimpleType.keys()).map(ft.simple)
 columns = st.dictionaries(names, simple_types, max_size=3)
 leaves = st.one_of(
     simple_types,

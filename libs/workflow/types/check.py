@@ -1,8 +1,8 @@
 """Whether a value fits a type, and where it does not.
 
 `validate` walks value and type together once, so its cost grows with the size of the value (times the number of
-variants where the type is a union and the value does not say which variant it is). It reports at most `MOST` mismatches:
-a list of a million strings where integers belong is one mistake, not a million.
+variants where the type is a union and the value does not say which variant it is). It reports at most `MOST`
+mismatches: a list of a million strings where integers belong is one mistake, not a million.
 
 Structures (dataclasses, pydantic models) are opaque here: the schema in a type's metadata describes what flytekit
 *writes*; what a task's own class accepts (defaults, coercions) only that class knows.

@@ -1,8 +1,8 @@
 """Whether values of one JSON schema may be read as values of another: dataclasses and pydantic models as inputs.
 
 flytekit puts the JSON schema of a dataclass into its type's metadata. A value fits a variable if it has every field
-that the variable's class declares, each with a type that fits: a child class may be passed where its parent is expected,
-never the other way round. Only what tells a field's type is compared (`type`, `properties`, `items`,
+that the variable's class declares, each with a type that fits: a child class may be passed where its parent is
+expected, never the other way round. Only what tells a field's type is compared (`type`, `properties`, `items`,
 `additionalProperties`, `anyOf`, `oneOf`, `enum`, `const`, `$ref`); titles, descriptions, defaults and bounds are not.
 """
 

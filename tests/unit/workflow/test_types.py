@@ -201,7 +201,7 @@ def test_a_misfit_is_reported_with_its_path(thing: object, literal_type: types_p
 
 
 def scalar(**one: object) -> literals_pb2.Literal:
-    return literals_pb2.Literal(scalar=literals_pb2.Scalar(**one))  # type: ignore[arg-type]
+    return literals_pb2.Literal(scalar=literals_pb2.Scalar(**one))
 
 
 def blob_value(blob_format: str) -> literals_pb2.Literal:
