@@ -1,0 +1,20 @@
+"""`python -m services.executor`: one executor, as its environment describes it (`settings`)."""
+
+from __future__ import annotations
+
+import sys
+
+from libs import settings
+from libs.runtime import process
+from services.executor import app, hardening
+from services.executor.settings import ExecutorSettings
+
+
+def main() -> int:
+    """Runs until told to stop; returns the exit code."""
+    hardening.hide_memory()
+    return process.run("executor", lambda life: app.serve(settings.load(ExecutorSettings, "executor"), life))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

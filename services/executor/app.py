@@ -1,0 +1,146 @@
+"""Wires the executor, and stops it in order.
+
+Ports are arguments, so that the service also runs in one process with others: how propellers are reached, how
+commands are run, where blobs lie. Each defaults to the real thing.
+
+Order of stopping (promise P9): health says not-serving → the leader is told that nothing new is taken → what runs may
+end by itself within a grace → what is left is stopped and reported as SYSTEM, so that it is tried elsewhere → the
+last reports are acknowledged, or stay spooled → the session closes → health ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import os
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from libs import blob as blobs
+from libs.blob.store import BlobStore
+from libs.rpc import server as servers
+from libs.runtime.process import Life
+from services.executor import api, environments, machine, results, runner, variables
+from services.executor.attempt import Workbench
+from services.executor.attempts import Attempts
+from services.executor.datadir import DataDir
+from services.executor.disk import Disk
+from services.executor.journal import Journal
+from services.executor.messages import Hello, Report
+from services.executor.session import Session
+from services.executor.settings import ExecutorSettings
+from services.executor.slots import SlotPool
+from services.executor.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+_STOP_SERVER_SECONDS = 1.0
+
+
+async def serve(
+    settings: ExecutorSettings,
+    life: Life,
+    *,
+    propellers: api.Propellers | None = None,
+    processes: runner.ProcessRunner | None = None,
+    blob: BlobStore | None = None,
+) -> None:
+    """Runs until `life.stopping` is set and everything is stopped.
+
+    Raises FailedPrecondition when another executor has the data directory.
+    """
+    directory = DataDir(settings.data_dir)
+    with contextlib.closing(directory), contextlib.closing(Journal(directory.journal)) as journal:
+        await journal.reap(directory.scratch_root)
+        await asyncio.to_thread(directory.sweep)
+        spool = Spool(directory.spool, settings.spool_limit_bytes, api.report_to_bytes, api.report_from_bytes)
+        slots = await _slots(settings)
+        disk = Disk(settings.data_dir, settings.disk_floor_bytes, life.clock)
+        bench = Workbench(
+            settings=settings,
+            clock=life.clock,
+            tracing=life.tracing,
+            storage=results.Storage(blob or blobs.open(settings.blob), settings.storage_patience_seconds),
+            processes=processes or runner.SupervisedProcesses(life.clock),
+            environments=environments.Environments(settings.task_environments, settings.task_python),
+            platform=_platform(settings, slots, os.environ),
+            directory=directory,
+            journal=journal,
+        )
+        logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
+        async with asyncio.TaskGroup() as group:
+            attempts = Attempts(bench, slots, spool, disk, group)
+            session = Session(
+                settings.propellers,
+                propellers or api.PropellerClient(settings.session_token),
+                attempts,
+                journal,
+                disk,
+                _introduction(settings, directory, slots),
+                settings.dial_seconds,
+            )
+            await _live(settings, life, attempts, session)
+        await spool.close()
+
+
+async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, session: Session) -> None:
+    server = servers.build(settings.listen, services={})
+    await server.start()
+    dialling = life.spawn("session", session.run())
+    server.ready()
+
+    await life.stopping.wait()
+    server.not_serving()
+    attempts.drain()
+    if not await _within(settings.shutdown_grace_seconds, attempts.idle()):
+        attempts.stop_all()
+        await attempts.idle()
+    if not await _within(settings.flush_seconds, attempts.flushed()):
+        logger.warning("some reports are not acknowledged: they are sent after the next start")
+    dialling.cancel()
+    await asyncio.gather(dialling, return_exceptions=True)
+    await server.stop(_STOP_SERVER_SECONDS)
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether `work` was done in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _slots(settings: ExecutorSettings) -> SlotPool:
+    return SlotPool(
+        machine.cpu_millis() if settings.cpu_millis is None else settings.cpu_millis,
+        machine.memory_bytes() if settings.memory_bytes is None else settings.memory_bytes,
+        await machine.gpus(os.environ) if settings.gpus is None else settings.gpus,
+    )
+
+
+def _platform(settings: ExecutorSettings, slots: SlotPool, environ: Mapping[str, str]) -> variables.Platform:
+    passed = {name: environ[name] for name in settings.task_pass_envs if name in environ}
+    return variables.Platform(
+        admin_address=settings.admin_address,
+        admin_insecure=settings.admin_insecure,
+        additions={**passed, **settings.task_envs},
+        has_gpus=bool(slots.devices),
+    )
+
+
+def _introduction(
+    settings: ExecutorSettings, directory: DataDir, slots: SlotPool
+) -> Callable[[tuple[Report, ...], int], Hello]:
+    name = settings.id or directory.executor_id()
+    incarnation = secrets.token_hex(8)
+    version = importlib.metadata.version("airscrew")
+
+    def hello(snapshot: tuple[Report, ...], highest_epoch: int) -> Hello:
+        return Hello(name, incarnation, slots.capacity, snapshot, highest_epoch, settings.labels, version)
+
+    return hello

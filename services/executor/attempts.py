@@ -1,0 +1,246 @@
+"""All attempts of this executor: what it runs, what it has reported, and what it takes on.
+
+The rules:
+
+* One number, one start. An assignment that comes again gets the same answer again. A number that an earlier life of
+  this executor had begun is answered with a failure and not started.
+* Slots are taken before anything else happens, and given back when no process is left, before the end is reported: the
+  leader may send the next attempt as soon as it knows.
+* A final report is on disk before it is sent, and is sent again until it is acknowledged.
+* What cannot be taken on is answered REJECTED with the reason: no room, a full disk, the executor stops.
+
+Reports go to the session that is attached, if any. A new session starts with a snapshot of everything, so what was said
+while there was none is not lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Final
+
+from flyteidl.core import tasks_pb2
+from google.protobuf.message import DecodeError
+
+from libs.rpc.stream import Batcher
+from libs.telemetry import logs
+from libs.workflow import errors
+from libs.workflow.identity import AttemptId
+from services.executor import outcome, processes
+from services.executor.attempt import Attempt, Workbench
+from services.executor.disk import Disk
+from services.executor.messages import Ack, Assignment, Draining, Outgoing, Report, ReportPhase, Spec, Stop
+from services.executor.outcome import Outcome
+from services.executor.slots import Grant, SlotPool
+from services.executor.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+# Numbers of attempts that were acknowledged: a leader repeats itself soon or never.
+_REMEMBERED: Final = 10_000
+
+# The number of a report about an attempt of which nothing is known any more: above whatever was reported before.
+_LAST_SEQ: Final = 1 << 32
+
+
+class Attempts:
+    """Belongs to one event loop; `group` owns the tasks of the attempts."""
+
+    def __init__(self, bench: Workbench, slots: SlotPool, spool: Spool, disk: Disk, group: asyncio.TaskGroup) -> None:
+        self._bench = bench
+        self._slots = slots
+        self._spool = spool
+        self._disk = disk
+        self._group = group
+        self._running: dict[AttemptId, Attempt] = {}
+        self._specs: dict[bytes, tasks_pb2.TaskTemplate] = {}
+        self._outbox: Batcher[Outgoing] | None = None
+        self._sent_at: dict[AttemptId, float] = {}
+        self._draining = False
+        self._changed = asyncio.Event()
+        self._used: OrderedDict[AttemptId, None] = OrderedDict()
+        for lost in bench.journal.lost:
+            if lost.id not in spool:
+                self._remember(lost.id)
+
+    # ------------------------------------------------------------------------------------------- towards the session
+
+    def attach(self, outbox: Batcher[Outgoing]) -> tuple[Report, ...]:
+        """From now on reports go into `outbox`. Returns the snapshot of what was before."""
+        self._outbox = outbox
+        self._specs.clear()  # a spec travels once per session
+        now = self._bench.clock.monotonic()
+        self._sent_at = {report.id: now for report in self._spool.reports()}
+        return (*(attempt.latest for attempt in self._running.values()), *self._spool.reports())
+
+    def detach(self) -> None:
+        """The session is over."""
+        self._outbox = None
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def trouble(self) -> str:
+        """Why nothing new can be taken on for now; empty when it can."""
+        return self._disk.trouble() or self._spool.trouble
+
+    def send_again(self) -> None:
+        """Repeats final reports that have waited too long for their acknowledgement."""
+        before = self._bench.clock.monotonic() - self._bench.settings.resend_seconds
+        for report in self._spool.reports():
+            if self._sent_at.get(report.id, 0.0) < before:
+                self._send(report)
+
+    # ------------------------------------------------------------------------------------------ what the leader says
+
+    def learn(self, spec: Spec) -> None:
+        """Keeps a spec for the session's assignments. One that is damaged is left out, and its assignments fail."""
+        if hashlib.sha256(spec.task_template).digest() != spec.digest:
+            logger.error("a task template does not match its digest %s", spec.digest.hex())
+            return
+        try:
+            self._specs[spec.digest] = tasks_pb2.TaskTemplate.FromString(spec.task_template)
+        except DecodeError:
+            logger.exception("the task template %s cannot be read", spec.digest.hex())
+
+    def assign(self, assignment: Assignment) -> None:
+        """Starts the attempt, or says why not. Returns at once."""
+        id = assignment.id
+        if id in self._running:
+            self._send(self._running[id].latest)
+        elif (report := self._spool.find(id)) is not None:
+            self._send(report)
+        elif id in self._used:
+            self._answer(id, outcome.system("AttemptNumberUsed", "this attempt number was started before"))
+        elif (template := self._specs.get(assignment.spec_digest)) is None:
+            self._answer(id, outcome.system("SpecMissing", "the assignment names a task template that was not sent"))
+        elif refusal := self._refusal():
+            self._reject(id, refusal)
+        elif (grant := self._slots.take(assignment.resources)) is None:
+            self._reject(id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
+        else:
+            self._start(assignment, template, grant)
+
+    def stop(self, stop: Stop) -> None:
+        """Ends the attempt, or says again how it has ended."""
+        if stop.id in self._running:
+            self._running[stop.id].stop(outcome.aborted(stop.reason))
+        elif (report := self._spool.find(stop.id)) is not None:
+            self._send(report)
+        else:
+            self._answer(stop.id, outcome.aborted("nothing of this attempt runs here"))
+
+    def acknowledge(self, ack: Ack) -> None:
+        """The leader has committed a report."""
+        if self._spool.acknowledge(ack):
+            self._sent_at.pop(ack.id, None)
+            self._remember(ack.id)
+            self._changed.set()
+
+    # ----------------------------------------------------------------------------------------------- stopping
+
+    def drain(self) -> None:
+        """Nothing new from now on."""
+        self._draining = True
+        if self._outbox is not None:
+            self._put(Draining())
+
+    def stop_all(self) -> None:
+        """Ends what still runs, because the executor ends."""
+        for attempt in self._running.values():
+            attempt.stop(outcome.system("ExecutorShuttingDown", "the executor is shutting down"))
+
+    async def idle(self) -> None:
+        """Returns when nothing runs."""
+        while self._running:
+            await self._next_change()
+
+    async def flushed(self) -> None:
+        """Returns when every final report is acknowledged."""
+        while len(self._spool):
+            await self._next_change()
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    # ------------------------------------------------------------------------------------------------- one attempt
+
+    def _refusal(self) -> str:
+        return "the executor is stopping" if self._draining else self.trouble()
+
+    def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
+        attempt = Attempt(self._bench, assignment, template, grant, self._send)
+        self._bench.journal.begin(attempt.id)
+        self._running[attempt.id] = attempt
+        self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))
+
+    async def _live(self, attempt: Attempt, assignment: Assignment) -> None:
+        trace = attempt.trace
+        with logs.bind(
+            execution=f"{assignment.project}:{assignment.domain}:{assignment.name}",
+            node=attempt.id.node,
+            attempt=attempt.id.attempt,
+            trace_id=None if trace is None else trace.trace_id,
+            span_id=None if trace is None else trace.span_id,
+        ):
+            end = await self._run(attempt)
+            self._slots.give_back(attempt.grant)
+            report = attempt.final(end)
+            logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
+            self._spool.add(report)
+            del self._running[attempt.id]
+            await self._spool.flush()
+            self._bench.journal.end(attempt.id)
+            self._send(report)
+            await attempt.clean_up()
+        self._changed.set()
+
+    async def _run(self, attempt: Attempt) -> Outcome:
+        try:
+            return await attempt.run()
+        except Exception as error:
+            # A bug of ours must neither keep the slots nor hand them on while something uses them.
+            logger.exception("the attempt failed inside the executor")
+            await processes.end_all(self._bench.directory.scratch(attempt.id))
+            return outcome.system("ExecutorError", f"{type(error).__name__}: {error}")
+
+    # ----------------------------------------------------------------------------------------------------- reports
+
+    def _reject(self, id: AttemptId, reason: str) -> None:
+        logger.info("assignment rejected: %s", reason, extra={"node": id.node, "attempt": id.attempt})
+        self._answer(id, Outcome(ReportPhase.REJECTED, reason=reason))
+
+    def _answer(self, id: AttemptId, end: Outcome) -> None:
+        """The end of an attempt that was not started by this assignment, kept like any other end."""
+        report = Report(id, _LAST_SEQ, end.phase, self._bench.clock.now_us())
+        report = replace(report, error=end.error, recoverable=end.recoverable, reason=end.reason)
+        self._spool.add(report)
+        self._group.create_task(self._send_when_kept(report), name="answer {}/{}/{}".format(*id))
+
+    async def _send_when_kept(self, report: Report) -> None:
+        await self._spool.flush()
+        self._send(report)
+
+    def _send(self, report: Report) -> None:
+        if self._outbox is not None:
+            if report.phase.final:
+                self._sent_at[report.id] = self._bench.clock.monotonic()
+            self._put(report)
+
+    def _put(self, item: Outgoing) -> None:
+        assert self._outbox is not None
+        try:
+            self._outbox.put(item)
+        except errors.ResourceExhausted:
+            logger.error("the leader is too slow for our reports; a new session will start with a snapshot")
+            self._outbox.close()
+
+    def _remember(self, id: AttemptId) -> None:
+        self._used[id] = None
+        if len(self._used) > _REMEMBERED:
+            self._used.popitem(last=False)

@@ -1,0 +1,102 @@
+"""What runs here and the highest epoch seen: written before it is acted upon, read once at the start.
+
+It need not survive a power cut, only the death of the executor: a machine that restarts has no processes left over. So
+nothing here waits for the disk.
+
+A restarted executor reaps what its former life has left before it takes work. It does not report those attempts: the
+leader fails them because the incarnation is new. But it remembers their numbers, because a number that was started
+once is never started again (promise P4).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.workflow.identity import AttemptId
+from services.executor import processes, recordlog
+from services.executor.processes import ProcessId
+
+logger = logging.getLogger(__name__)
+
+_EPOCH = "epoch/"
+_ATTEMPT = "attempt/"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An attempt that an earlier life of this executor had begun."""
+
+    id: AttemptId
+    supervisor: ProcessId | None
+    """None when it died before the process was started, or before that could be written down."""
+
+
+class Journal:
+    """Opening reads what the last life has written; `lost` is what it had not ended."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = recordlog.RecordLog(path)
+        self._epochs: dict[int, int] = {}
+        lost = []
+        for key, value in self._log.entries.items():
+            text = key.decode()
+            if text.startswith(_EPOCH):
+                self._epochs[int(text.removeprefix(_EPOCH))] = int(value)
+            else:
+                lost.append(Lost(_attempt(text), ProcessId.parse(value.decode()) if value else None))
+        self.lost = tuple(lost)
+
+    def epoch(self, shard: int) -> int:
+        """The highest epoch of `shard` that a leader has shown; 0 when none has."""
+        return self._epochs.get(shard, 0)
+
+    def only_epoch(self) -> int:
+        """That of the only shard this executor has served; 0 when it cannot be said which shard is meant."""
+        return next(iter(self._epochs.values())) if len(self._epochs) == 1 else 0
+
+    def raise_epoch(self, shard: int, epoch: int) -> None:
+        if epoch > self.epoch(shard):
+            self._epochs[shard] = epoch
+            self._write(f"{_EPOCH}{shard}", str(epoch))
+
+    def begin(self, id: AttemptId) -> None:
+        """The attempt is accepted: from now on its number is used."""
+        self._write(_key(id), "")
+
+    def started(self, id: AttemptId, supervisor: ProcessId | None) -> None:
+        self._write(_key(id), str(supervisor or ""))
+
+    def end(self, id: AttemptId) -> None:
+        """No process of the attempt is left."""
+        self._write(_key(id), None)
+
+    async def reap(self, scratch_root: Path) -> None:
+        """Ends every process that an earlier life has left, and forgets the attempts (`lost` still names them)."""
+        supervisors = tuple(each.supervisor for each in self.lost if each.supervisor is not None)
+        if not await processes.end_all(scratch_root, supervisors):
+            logger.error("processes of an earlier life do not end; they may hold memory and gpus")
+        for each in self.lost:
+            logger.warning("attempt %s/%s/%d was lost with an earlier life of this executor", *each.id)
+            self.end(each.id)
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _write(self, key: str, value: str | None) -> None:
+        try:
+            # A short append to the page cache: not worth a thread.
+            self._log.append([(key.encode(), None if value is None else value.encode())], sync=False)
+        except OSError as error:
+            # The disk is full. Processes are still found by their environment; only the used number is not known.
+            logger.error("the journal cannot be written: %s", error)
+
+
+def _key(id: AttemptId) -> str:
+    return f"{_ATTEMPT}{id.execution}/{id.node}/{id.attempt}"
+
+
+def _attempt(key: str) -> AttemptId:
+    execution, node, attempt = key.removeprefix(_ATTEMPT).rsplit("/", 2)
+    return AttemptId(int(execution), node, int(attempt))

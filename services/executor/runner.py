@@ -1,0 +1,197 @@
+"""Running one command with everything below it: the port, and the way it is done on Linux.
+
+Guaranteed by `ProcessRunner`, whoever implements it: `Running.wait` returns only when no process of the attempt is
+left, so that what it held (gpus above all) is free. By `SupervisedProcesses` moreover: when the executor dies,
+however it dies, the attempt's processes are killed at once (see `bootstrap/supervisor.py` for what exactly).
+
+The executor never forks itself: gRPC's threads are in it. It starts the supervisor, a fresh small interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from libs.runtime.clock import Clock
+from libs.workflow import errors
+from services.executor import processes
+from services.executor.processes import ProcessId
+
+logger = logging.getLogger(__name__)
+
+_SUPERVISOR: Final = Path(__file__).with_name("bootstrap") / "supervisor.py"
+_SIGKILL: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One command and its surroundings."""
+
+    command: tuple[str, ...]
+    """The first word is a path, or looked up in the PATH of `environment`."""
+    environment: Mapping[str, str]
+    """All of it: nothing of the executor's own environment is added."""
+    directory: Path
+    """Private to the attempt; the working directory lies in it."""
+    working_directory: Path
+    log: Path
+    """stdout and stderr are appended here."""
+    log_limit_bytes: int
+    memory_limit_bytes: int = 0
+    """0 is no limit."""
+    kill_grace_seconds: float = 5.0
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a command ended: `code` or `signal`, the other one is None."""
+
+    code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    """It was killed for using more than its limit, or by the kernel for want of memory."""
+
+
+class Running(Protocol):
+    """A command that has been started."""
+
+    @property
+    def started_us(self) -> int:
+        """When it started."""
+
+    @property
+    def process(self) -> ProcessId | None:
+        """What to look for if the executor dies; None when there is no process."""
+
+    async def wait(self) -> Exit:
+        """Returns when the command and everything that it has started are gone."""
+
+    def stop(self) -> None:
+        """Asks all of it to end (SIGTERM), and after the grace makes it (SIGKILL). Returns at once; may be repeated."""
+
+
+class ProcessRunner(Protocol):
+    """Starts commands."""
+
+    async def start(self, launch: Launch) -> Running:
+        """Raises Unavailable when this machine cannot start it now."""
+
+
+class SupervisedProcesses:
+    """Commands as processes of this machine, each under a supervisor of its own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def start(self, launch: Launch) -> Running:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            # In a thread: starting a process blocks for a millisecond or two. Shielded: a process that has been started
+            # must have somebody who waits for it.
+            popen = await asyncio.shield(asyncio.to_thread(_spawn, launch, theirs))
+        except OSError as error:
+            ours.close()
+            raise errors.Unavailable(f"cannot start a process: {error}") from error
+        finally:
+            theirs.close()
+        return _SupervisedProcess(launch, popen, ours, self._clock.now_us())
+
+
+def _spawn(launch: Launch, control: socket.socket) -> subprocess.Popen[bytes]:
+    arguments = (
+        control.fileno(),
+        launch.log,
+        launch.log_limit_bytes,
+        launch.memory_limit_bytes,
+        launch.kill_grace_seconds,
+        -1 if launch.uid is None else launch.uid,
+        -1 if launch.gid is None else launch.gid,
+    )
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_SUPERVISOR), *map(str, arguments), "--", *launch.command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=launch.environment,
+        cwd=launch.working_directory,
+        start_new_session=True,
+        pass_fds=(control.fileno(),),
+    )
+
+
+class _SupervisedProcess:
+    def __init__(self, launch: Launch, popen: subprocess.Popen[bytes], control: socket.socket, started_us: int) -> None:
+        self._directory = launch.directory
+        self._popen = popen
+        self._control = control
+        self._process = ProcessId.of(popen.pid)
+        self._started_us = started_us
+
+    @property
+    def started_us(self) -> int:
+        return self._started_us
+
+    @property
+    def process(self) -> ProcessId | None:
+        return self._process
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended, or it has been told so often that it can't miss it
+            self._control.send(b"T")
+
+    async def wait(self) -> Exit:
+        try:
+            last_words = await self._listen()
+        finally:
+            # Closing is the kill switch: whoever stops waiting, for whatever reason, leaves nothing behind.
+            self._control.close()
+        await asyncio.to_thread(self._popen.wait)
+        if (ended := _parse_exit(last_words)) is not None:
+            return ended
+        status = self._popen.returncode
+        logger.error("the supervisor %d of %s died with status %s", self._popen.pid, self._directory, status)
+        if not await processes.end_all(self._directory):
+            logger.error("processes of %s do not end", self._directory)
+        return Exit(signal=_SIGKILL)
+
+    async def _listen(self) -> str:
+        """Everything that the supervisor says until it is gone."""
+        loop = asyncio.get_running_loop()
+        said = b""
+        while True:
+            try:
+                data = await loop.sock_recv(self._control, 4096)
+            except ConnectionError:
+                data = b""
+            if not data:
+                return said.decode(errors="replace")
+            said += data
+
+
+def _parse_exit(said: str) -> Exit | None:
+    """Reads the supervisor's last line; None when it died before it could say anything."""
+    for line in said.splitlines():
+        match line.split(" "):
+            case ["ended", "exit", code, memory]:
+                return Exit(code=int(code), out_of_memory=memory == "1")
+            case ["ended", "signal", number, memory]:
+                return Exit(signal=int(number), out_of_memory=memory == "1")
+    return None
+
+
+def find_command(command: str, environment: Mapping[str, str], working_directory: Path) -> bool:
+    """Whether `command` can be found as `Launch` says."""
+    if "/" in command:
+        return os.access(working_directory / command, os.X_OK)
+    return any(os.access(Path(place) / command, os.X_OK) for place in environment.get("PATH", "").split(":") if place)

@@ -1,0 +1,111 @@
+"""What an executor can be told by its environment (`AIRSCREW_EXECUTOR_…`, shared names `AIRSCREW_…`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ExecutorSettings:
+    """Settings of one executor process."""
+
+    propellers: tuple[str, ...]
+    """Addresses (`host:port`) of the propeller's replicas; any of them tells who leads."""
+
+    session_token: str = field(repr=False)
+    """Proves to the propeller that this is an executor. Best given as a file; task processes never see it."""
+
+    blob: str
+    """The blob store: an absolute directory, or `s3://bucket/prefix` and its like."""
+
+    data_dir: Path
+    """A directory of this executor alone: journal, spooled reports, scratch. Kept over restarts, not shared."""
+
+    listen: str = "127.0.0.1:0"
+    """Where gRPC health and reflection are served; port 0 takes any free one."""
+
+    id: str = ""
+    """Stable name of this executor. Default: the host's name and a number that is kept in `data_dir`."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Told to the propeller, for people."""
+
+    cpu_millis: int | None = None
+    """Thousandths of a core to offer. Default: what the machine and the cgroup give."""
+
+    memory_bytes: int | None = None
+    """Memory to offer. Default: what the machine and the cgroup give."""
+
+    gpus: tuple[str, ...] | None = None
+    """Device numbers or UUIDs to offer. Default: `CUDA_VISIBLE_DEVICES` if set, else what `nvidia-smi` lists."""
+
+    task_environments: Mapping[str, str] = field(default_factory=dict)
+    """Container image → prefix of a Python environment (the directory above its `bin`); `*` is any other image."""
+
+    task_python: Path | None = None
+    """The interpreter whose environment `*` is, if not set above. Default: that of `pyflyte-execute` on PATH."""
+
+    task_envs: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables for every task; those of the task and of the execution win over them."""
+
+    task_pass_envs: tuple[str, ...] = ()
+    """Names of variables that tasks get as the executor has them, for example `FLYTE_AWS_ENDPOINT`."""
+
+    task_uid: int | None = None
+    """User that task processes run as; needs root. Without it they run as the executor's user, and as root they
+    could read everything the executor can, its token included."""
+
+    task_gid: int | None = None
+    """Group that task processes run as; needs root."""
+
+    admin_address: str = ""
+    """`host:port` under which tasks reach the API (`FLYTE_PLATFORM_URL`). Empty: they are not told."""
+
+    admin_insecure: bool = True
+    """Whether tasks speak to it without TLS (`FLYTE_PLATFORM_INSECURE`)."""
+
+    kill_grace_seconds: float = 5.0
+    """Between SIGTERM and SIGKILL when an attempt is stopped."""
+
+    shutdown_grace_seconds: float = 20.0
+    """How long running attempts may go on after SIGTERM to the executor. Kubernetes gives 30 s in all by default."""
+
+    flush_seconds: float = 5.0
+    """How long a stopping executor waits for its last reports to be acknowledged. They stay spooled in any case."""
+
+    storage_patience_seconds: float = 60.0
+    """How long a blob store that is away is tried again before the attempt fails as SYSTEM."""
+
+    output_limit_bytes: int = 64 << 20
+    """Largest outputs.pb or error.pb that is taken: what one gRPC message can carry."""
+
+    log_limit_bytes: int = 64 << 20
+    """What is kept of an attempt's log, plus its last lines."""
+
+    log_upload_seconds: float = 5.0
+    """How often a growing log is uploaded, where the blob store is not a directory."""
+
+    disk_floor_bytes: int = 256 << 20
+    """With less than this free in `data_dir`, nothing new is taken and the propeller is told why."""
+
+    spool_limit_bytes: int = 256 << 20
+    """With more unacknowledged reports than this, nothing new is taken; none is ever dropped."""
+
+    resend_seconds: float = 5.0
+    """After this long without acknowledgement a final report is sent again."""
+
+    dial_seconds: float = 5.0
+    """How long one propeller may take to answer the first message."""
+
+    def __post_init__(self) -> None:
+        if not self.propellers:
+            raise ValueError("PROPELLERS: at least one address is needed")
+        if not self.data_dir.is_absolute():
+            raise ValueError(f"DATA_DIR: {str(self.data_dir)!r} is not an absolute path")
+        for name in ("storage_patience_seconds", "resend_seconds", "dial_seconds", "log_upload_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name.upper()}: must be more than 0")
+        if (self.task_uid is None) != (self.task_gid is None):
+            raise ValueError("TASK_UID and TASK_GID must be set together")

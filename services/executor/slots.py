@@ -1,0 +1,46 @@
+"""What this machine offers to attempts, and what of it is free. The executor is the authority on its slots.
+
+Invariants: nothing is ever promised twice: the sum of what is taken never exceeds the capacity, and a gpu belongs to at
+most one grant at a time. Taking is all or nothing and happens in one step of the event loop. Whoever took gives back
+only when the last process of the attempt is gone, because until then a device's memory is not free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.workflow.quantities import Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one attempt holds. `devices` are the gpus that are its own."""
+
+    slots: Slots
+    devices: tuple[str, ...]
+
+
+class SlotPool:
+    """Capacity minus grants."""
+
+    def __init__(self, cpu_millis: int, memory_bytes: int, devices: tuple[str, ...]) -> None:
+        if len(set(devices)) != len(devices):
+            raise ValueError(f"a gpu is listed twice: {', '.join(devices)}")
+        self.capacity = Slots(cpu_millis, memory_bytes, len(devices))
+        self.devices = devices
+        self.free = self.capacity
+        # The device that was given back longest ago is taken first: it has had the most time to cool down.
+        self._free_devices = list(devices)
+
+    def take(self, wanted: Slots) -> Grant | None:
+        """Takes `wanted` as a whole, or answers None and takes nothing."""
+        if not wanted.fits(self.free):
+            return None
+        self.free = self.free.minus(wanted)
+        devices, self._free_devices = self._free_devices[: wanted.gpus], self._free_devices[wanted.gpus :]
+        return Grant(wanted, tuple(devices))
+
+    def give_back(self, grant: Grant) -> None:
+        """Frees what `grant` holds. Exactly once per grant."""
+        self.free = self.free.plus(grant.slots)
+        self._free_devices.extend(grant.devices)

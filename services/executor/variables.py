@@ -1,0 +1,92 @@
+"""The environment of a task process: all of it, because nothing of the executor's own is inherited.
+
+From weak to strong: what every task has here, the operator's additions, the task's own (template), the execution's,
+and at last what identifies the attempt and its resources, which nobody else may say. PATH is special: whatever it is
+set to, the task environment's commands come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flyteidl.core import identifier_pb2
+
+from services.executor.messages import Assignment
+
+_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What is the same for every task of this executor."""
+
+    admin_address: str = ""
+    admin_insecure: bool = True
+    additions: Mapping[str, str] | None = None
+    """The operator's variables."""
+    has_gpus: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is this attempt's own."""
+
+    commands: Path | None
+    home: Path
+    temporary: Path
+    devices: tuple[str, ...]
+    traceparent: str
+
+
+def of_attempt(
+    platform: Platform,
+    place: Place,
+    assignment: Assignment,
+    task: identifier_pb2.Identifier,
+    template_env: Mapping[str, str],
+) -> dict[str, str]:
+    """Everything that the task process finds in its environment."""
+    environment = _basics(platform, place)
+    environment.update(platform.additions or {})
+    environment.update(template_env)
+    environment.update(assignment.envs)
+    environment.update(_identity(assignment, task))
+    environment["TMPDIR"] = str(place.temporary)
+    environment["TRACEPARENT"] = place.traceparent or assignment.traceparent
+    if platform.has_gpus:
+        # Also for a task that asked for none: an empty list hides devices that belong to others.
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(place.devices)
+    path = environment.get("PATH") or _SYSTEM_PATH
+    environment["PATH"] = path if place.commands is None else f"{place.commands}:{path}"
+    return {name: value for name, value in environment.items() if name and "=" not in name and "\0" not in name + value}
+
+
+def _basics(platform: Platform, place: Place) -> dict[str, str]:
+    basics = {
+        "HOME": str(place.home),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",  # what a task prints is in its log when it prints it
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that numbers mean what nvidia-smi means by them
+    }
+    if platform.admin_address:
+        basics["FLYTE_PLATFORM_URL"] = platform.admin_address
+        basics["FLYTE_PLATFORM_INSECURE"] = "true" if platform.admin_insecure else "false"
+    return basics
+
+
+def _identity(assignment: Assignment, task: identifier_pb2.Identifier) -> dict[str, str]:
+    return {
+        "FLYTE_INTERNAL_EXECUTION_ID": assignment.name,
+        "FLYTE_INTERNAL_EXECUTION_PROJECT": assignment.project,
+        "FLYTE_INTERNAL_EXECUTION_DOMAIN": assignment.domain,
+        "FLYTE_INTERNAL_EXECUTION_WORKFLOW": assignment.workflow,
+        "FLYTE_INTERNAL_EXECUTION_LAUNCHPLAN": assignment.launch_plan,
+        "FLYTE_INTERNAL_TASK_PROJECT": task.project,
+        "FLYTE_INTERNAL_TASK_DOMAIN": task.domain,
+        "FLYTE_INTERNAL_TASK_NAME": task.name,
+        "FLYTE_INTERNAL_TASK_VERSION": task.version,
+        "FLYTE_ATTEMPT_NUMBER": str(assignment.id.attempt),
+    }
