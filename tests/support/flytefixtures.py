@@ -11,7 +11,7 @@ FIXTURES = ROOT.parent / "shared" / "fixtures" / "flyte-compiler"
 
 
 def names(folder: str, pattern: str) -> list[str]:
-    """Names of the fixtures that match. Without any, one name that fails: a missing folder must not look like success."""
+    """Names of the fixtures that match. Without any, one name that fails: nothing found must not look like success."""
     return sorted(path.name for path in (FIXTURES / folder).glob(pattern)) or [f"no {pattern} found"]
 
 

@@ -135,7 +135,9 @@ def _report_cycles(scope: Scope, stuck: list[str], waits: _Edges) -> None:
             path = list(walk)
             cycle = [node_id, *reversed(path[path.index(node_id) :])]
             scope.report.add(
-                Code.CYCLE_DETECTED, node_id, f"nodes wait for each other: {' > '.join(cycle)}: drop one of these edges"
+                Code.CYCLE_DETECTED,
+                node_id,
+                f"nodes wait for each other: {_some(cycle, ' > ')}: drop one of these edges",
             )
         seen.update(walk)
 
@@ -152,5 +154,11 @@ def _report_unreachable(scope: Scope, downstream: _Edges) -> None:
         scope.report.add(
             Code.UNREACHABLE_NODES,
             START_NODE_ID,
-            f"nodes {', '.join(unreached)} cannot be reached from the start: they wait for one another only",
+            f"nodes {_some(unreached, ', ')} cannot be reached from the start: they wait for one another only",
         )
+
+
+def _some(node_ids: list[str], separator: str, most: int = 20) -> str:
+    """The ids, or the first of them: a cycle may lead through a whole workflow."""
+    shown = node_ids if len(node_ids) <= most else [*node_ids[: most - 1], "…", node_ids[-1]]
+    return separator.join(shown)
