@@ -7,13 +7,17 @@ is set and never both.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flyteidl.admin import common_pb2
 from flyteidl.core import literals_pb2
 
 from libs.blob import BlobStore
+from libs.blob.store import relative
 from libs.runtime.clock import Clock
+from libs.store.executions import AttemptRecord
 from libs.workflow.errors import ResourceExhausted
+from libs.workflow.phases import AttemptPhase
 from libs.workflow.state import Data
 from services.admin.signing import Grant, Signer, Verb
 
@@ -24,6 +28,13 @@ class Shown:
 
     full: literals_pb2.LiteralMap
     url: common_pb2.UrlBlob
+
+
+class Address(NamedTuple):
+    """A signed address and when it expires."""
+
+    url: str
+    expires_at_us: int
 
 
 class Literals:
@@ -50,8 +61,7 @@ class Literals:
         if data is None:
             return shown
         if data.uri is not None and data.size > self._shown_bytes:
-            url, _ = self.address(data.uri)
-            return Shown(shown.full, common_pb2.UrlBlob(url=url, bytes=data.size))
+            return Shown(shown.full, common_pb2.UrlBlob(url=self.address(data.uri).url, bytes=data.size))
         shown.full.ParseFromString(await self._bytes(data))
         return shown
 
@@ -63,11 +73,11 @@ class Literals:
             raise ResourceExhausted(f"literals of {data.size} bytes are larger than the {limit_bytes} allowed here")
         return literals_pb2.LiteralMap.FromString(await self._bytes(data))
 
-    def address(self, uri: str, seconds: int | None = None) -> tuple[str, int]:
-        """A signed address for reading a file of the blob store, and when it expires (µs since the epoch)."""
+    def address(self, uri: str, seconds: int | None = None) -> Address:
+        """A signed address for reading a file of the blob store, good for `seconds` (default: the longest allowed)."""
         expires_at_us = self._clock.now_us() + (seconds or self._address_seconds) * 1_000_000
-        grant = Grant(Verb.READ, relative(self._blob, uri), expires_at_us)
-        return self._signer.url(grant), expires_at_us
+        grant = Grant(Verb.READ, relative(self._blob.root, uri), expires_at_us)
+        return Address(self._signer.url(grant), expires_at_us)
 
     async def _bytes(self, data: Data) -> bytes:
         if data.inline is not None:
@@ -76,6 +86,7 @@ class Literals:
         return await self._blob.read(data.uri)
 
 
-def relative(blob: BlobStore, uri: str) -> str:
-    """The path of a file below the root of the store, as signed addresses name it."""
-    return uri.removeprefix(blob.root).lstrip("/")
+def outputs_of(record: AttemptRecord) -> Data | None:
+    """The outputs of an attempt: those of its node, if it is the attempt that succeeded."""
+    succeeded = record.attempt.phase is AttemptPhase.SUCCEEDED and record.attempt.attempt == record.node.attempt
+    return record.node.outputs if succeeded else None

@@ -23,6 +23,7 @@ from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 from google.protobuf import duration_pb2, timestamp_pb2
 
+from libs.store.executions import AttemptRecord
 from libs.store.records import (
     ExecutionRecord,
     LaunchPlanRecord,
@@ -33,7 +34,9 @@ from libs.store.records import (
 )
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, NodeState
+from libs.workflow.state import NodeState
+from services.admin import flyte_urls as urls
+from services.admin.data import outputs_of
 
 _MICROS = 1_000_000
 
@@ -216,12 +219,10 @@ def _retry_group(state: NodeState) -> str:
 
 
 def attempt(
-    owner: ExecutionId,
-    parent: NodeState,
-    state: AttemptState,
-    address: Callable[[str], str],
+    owner: ExecutionId, record: AttemptRecord, address: Callable[[str], str]
 ) -> task_execution_pb2.TaskExecution:
     """One attempt of a task node, which Flyte calls a task execution. `address` signs a file for reading."""
+    state, parent = record
     phase = _ATTEMPT_PHASES.get(state.phase, state.phase)
     shown = task_execution_pb2.TaskExecution(
         id=identifier_pb2.TaskExecutionIdentifier(
@@ -243,6 +244,15 @@ def attempt(
         shown.closure.logs.append(core_execution_pb2.TaskLog(name="Output of the task", uri=address(state.log_uri)))
     if state.error is not None:
         shown.closure.error.ParseFromString(state.error)
-    elif phase is AttemptPhase.SUCCEEDED and parent.outputs is not None and parent.outputs.uri is not None:
-        shown.closure.output_uri = parent.outputs.uri
+    elif (outputs := outputs_of(record)) is not None and outputs.uri is not None:
+        shown.closure.output_uri = outputs.uri
     return shown
+
+
+def flyte_urls(owner: ExecutionId, node: NodeState, attempt: int | None = None) -> common_pb2.FlyteURLs:
+    """Short names of what a node, or one attempt of it, has read and written."""
+    return common_pb2.FlyteURLs(
+        inputs=urls.of_node(owner, node.id, urls.Kind.INPUTS, attempt),
+        outputs=urls.of_node(owner, node.id, urls.Kind.OUTPUTS, attempt),
+        deck=urls.of_node(owner, node.id, urls.Kind.DECK, attempt) if node.deck_uri else "",
+    )

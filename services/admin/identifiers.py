@@ -80,6 +80,12 @@ def named(message: common_pb2.NamedEntityIdentifier, field: str = "id") -> tuple
     )
 
 
+def listed(message: common_pb2.NamedEntityIdentifier, field: str = "id") -> tuple[str, str, str]:
+    """Project, domain and name of a list, whose name may be left open."""
+    no_org(message.org, field)
+    return required(message.project, f"{field}.project"), required(message.domain, f"{field}.domain"), message.name
+
+
 def execution(message: identifier_pb2.WorkflowExecutionIdentifier, field: str = "id") -> ExecutionId:
     """The id of an execution that should exist."""
     no_org(message.org, field)
@@ -114,7 +120,7 @@ def fit_execution_name(name: str, field: str = "name") -> str:
     """A name that an execution may be given."""
     if not valid_execution_name(name):
         raise InvalidArgument(
-            f"{field}: {name!r} must begin with a lower-case letter, go on with lower-case letters, digits and -, "
+            f"{field}: {name[:100]!r} must begin with a lower-case letter, go on with lower-case letters, digits and -, "
             f"and have at most {MAX_EXECUTION_NAME_LENGTH} characters"
         )
     return name

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from flyteidl.service import dataproxy_pb2
 
 from libs.blob import BlobStore, layout
+from libs.blob.store import relative
 from libs.runtime.clock import Clock
 from libs.workflow.errors import AlreadyExists, InvalidArgument
 from services.admin import fields
-from services.admin.data import relative
 from services.admin.projects import Projects
 from services.admin.signing import Grant, Signer, Verb
 
@@ -70,7 +70,7 @@ class Uploads:
         if request.filename and request.filename_root:
             await self._refuse_other_content(uri, request.content_md5)
         expires_at_us = self._clock.now_us() + seconds * 1_000_000
-        grant = Grant(Verb.WRITE, relative(self._blob, uri), expires_at_us, request.content_md5)
+        grant = Grant(Verb.WRITE, relative(self._blob.root, uri), expires_at_us, request.content_md5)
         return Location(self._signer.url(grant), uri, expires_at_us)
 
     def _folder(self, request: dataproxy_pb2.CreateUploadLocationRequest) -> str:

@@ -1,0 +1,92 @@
+"""Waking those who watch: post-commit hints from the queue service, and a timer for when there are none.
+
+A hint says "this execution has changed" and nothing else; whoever is woken reads SQL. So hints may be lost, doubled or
+late, and the worst that happens is that a watcher looks too often, or only when its timer ends. Nothing is kept for
+anybody: a bell that rings while its owner is reading rings once more when it comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from libs.workflow.errors import Unavailable
+
+SAFETY_SECONDS = 2.0
+"""How often a watcher looks although nobody told it to: for hints that got lost, and while the queue is away."""
+
+
+class Bell:
+    """Rings when something that its owner watches has changed."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+        self._closed = False
+
+    async def wait(self, seconds: float = SAFETY_SECONDS) -> None:
+        """Returns when it rings, or after `seconds`. Raises `Unavailable` when this replica stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            return
+        if self._closed:
+            raise Unavailable("this replica is stopping: ask again, another one will answer")
+        self._rung.clear()
+
+    def ring(self) -> None:
+        """Wakes the owner, now or when it waits next."""
+        self._rung.set()
+
+    def close(self) -> None:
+        """Wakes the owner for good."""
+        self._closed = True
+        self._rung.set()
+
+
+class Hints:
+    """Hands hints to the bells of those who watch."""
+
+    def __init__(self) -> None:
+        self._of: defaultdict[int, set[Bell]] = defaultdict(set)
+        self._of_any: set[Bell] = set()
+        self._closed = False
+
+    @contextmanager
+    def bell(self, key: int | None = None) -> Iterator[Bell]:
+        """A bell that rings for one execution, or for any, as long as the context is open."""
+        bell = Bell()
+        bells = self._of_any if key is None else self._of[key]
+        bells.add(bell)
+        if self._closed:
+            bell.close()
+        try:
+            yield bell
+        finally:
+            bells.discard(bell)
+            if key is not None and not bells:
+                self._of.pop(key, None)
+
+    def tell(self, keys: Iterable[int]) -> None:
+        """These executions have changed."""
+        for key in keys:
+            for bell in self._of.get(key, ()):
+                bell.ring()
+        for bell in self._of_any:
+            bell.ring()
+
+    def tell_all(self) -> None:
+        """Hints were lost: anything may have changed."""
+        for bell in self._bells():
+            bell.ring()
+
+    def close(self) -> None:
+        """Ends all waiting, for ever: the replica stops."""
+        self._closed = True
+        for bell in self._bells():
+            bell.close()
+
+    def _bells(self) -> list[Bell]:
+        return [*self._of_any, *(bell for bells in self._of.values() for bell in bells)]

@@ -1,0 +1,129 @@
+"""Telling clients what has changed, from SQL, woken by hints.
+
+A watcher gets the present state first and then every later one that it has not seen, at its own pace: states that
+follow each other faster than it reads are skipped, the last one never is. It compares what it reads with what it sent,
+so hints need not be exact. The execution is read before its nodes: when it is seen final, its nodes are read as final,
+because the leader commits both at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from libs.runtime.clock import Clock
+from libs.store.executions import Executions
+from libs.store.query import Query
+from libs.store.records import ExecutionRecord
+from libs.workflow.identity import ExecutionId
+from libs.workflow.state import NodeState
+from services.admin import paging
+from services.admin.hints import Hints
+
+PACE_SECONDS = 0.1
+"""Least time between two looks of one watcher. A busy execution commits hundreds of times a second; nobody reads so."""
+
+OVERLAP_US = 10_000_000
+"""How far back "changed since" reaches: times come from several clocks, and a commit is seen later than its time."""
+
+_PAGE = 1_000
+"""Rows of one query. A look reads as many pages as there are."""
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What has changed since the last one of this stream."""
+
+    id: ExecutionId
+    execution: ExecutionRecord | None
+    """None when only nodes have changed."""
+    nodes: Sequence[NodeState]
+
+
+class Watch:
+    """Streams of changes."""
+
+    def __init__(self, executions: Executions, hints: Hints, clock: Clock) -> None:
+        self._executions = executions
+        self._hints = hints
+        self._clock = clock
+
+    async def execution(self, id: ExecutionId, *, nodes: bool) -> AsyncIterator[Change]:
+        """One execution, with its nodes if asked for, until it is final. Raises `NotFound` when it does not exist."""
+        key = (await self._executions.get(id)).execution.key
+        sent: ExecutionRecord | None = None
+        seen: _Seen[str, NodeState] = _Seen(newest_us=0)
+        with self._hints.bell(key) as bell:
+            while True:
+                record = await self._executions.get(id)
+                changed = await self._changed_nodes(key, seen) if nodes else []
+                if record != sent or changed:
+                    yield Change(id, record if record != sent else None, changed)
+                    sent = record
+                if record.execution.phase.terminal:
+                    return
+                await asyncio.sleep(PACE_SECONDS)
+                await bell.wait()
+
+    async def executions(self, query: Query) -> AsyncIterator[Sequence[ExecutionRecord]]:
+        """The executions that `query` asks for, as they change from now on. Does not end by itself."""
+        seen: _Seen[int, ExecutionRecord] = _Seen(self._clock.now_us())
+        with self._hints.bell() as bell:
+            await self._changed_executions(query, seen)  # what is there already is no news
+            while True:
+                await bell.wait()
+                changed = await self._changed_executions(query, seen)
+                if changed:
+                    yield changed
+                await asyncio.sleep(PACE_SECONDS)
+
+    async def _changed_nodes(self, key: int, seen: _Seen[str, NodeState]) -> list[NodeState]:
+        asked = _changed_since(Query(), seen.since_us)
+        found = [node async for node in paging.every(lambda query: self._executions.list_nodes(query, key), asked)]
+        return seen.news((node.id, node.updated_at_us or 0, node) for node in found)
+
+    async def _changed_executions(self, query: Query, seen: _Seen[int, ExecutionRecord]) -> list[ExecutionRecord]:
+        asked = _changed_since(query, seen.since_us)
+        found = [record async for record in paging.every(self._executions.list, asked)]
+        return seen.news((record.execution.key, record.execution.updated_at_us, record) for record in found)
+
+
+class _Seen(Generic[Key, Item]):
+    """What one watcher has got of late, so that looking back a little finds only news."""
+
+    def __init__(self, newest_us: int) -> None:
+        self._newest_us = newest_us
+        self._sent: dict[Key, tuple[int, Item]] = {}
+
+    @property
+    def since_us(self) -> int:
+        """From when on the next look must read."""
+        return max(0, self._newest_us - OVERLAP_US)
+
+    def news(self, found: Iterable[tuple[Key, int, Item]]) -> list[Item]:
+        """Those of the found (key, time of change, item) that are not as they were sent; they are sent now."""
+        changed = [(key, at_us, item) for key, at_us, item in found if self._sent.get(key, (0, None))[1] != item]
+        self._newest_us = max([self._newest_us, *(at_us for _, at_us, _ in changed)])
+        self._sent.update((key, (at_us, item)) for key, at_us, item in changed)
+        # What is older than the next look reaches will not be found again.
+        self._sent = {key: sent for key, sent in self._sent.items() if sent[0] >= self.since_us}
+        return [item for _, _, item in changed]
+
+
+def _changed_since(query: Query, since_us: int) -> Query:
+    """The query, narrowed to what has changed since then.
+
+    In order of creation, not of change: while the pages are read, rows may join the list but do not move in it, so none
+    is skipped.
+    """
+    filters = query.filters
+    if since_us:
+        time = datetime.fromtimestamp(since_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        filters = "+".join(filter(None, (filters, f"gte(updated_at,{time})")))
+    return replace(query, filters=filters, sort_key="created_at", descending=False, limit=_PAGE)
