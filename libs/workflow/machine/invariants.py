@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
-from libs.workflow.phases import NodeKind, NodePhase
+from libs.workflow.phases import NodePhase
 
 
 def violations(execution: Execution) -> list[str]:
@@ -35,8 +35,6 @@ def _of_scope(scope: Scope) -> Iterator[str]:
             yield f"node {scope.node_id(spec)} waits for {missing} nodes, but {scope.missing[spec.index]} are counted"
         if node is not None:
             yield from _of_node(scope, node)
-    if scope.parent is not None and scope.parent.state.phase.terminal and scope.open:
-        yield f"node {scope.parent.state.id} is final, but nodes in it are not"
 
 
 def _of_node(scope: Scope, node: LiveNode) -> Iterator[str]:
@@ -51,8 +49,12 @@ def _of_node(scope: Scope, node: LiveNode) -> Iterator[str]:
         yield f"node {state.id} has failed without an error"
     if node.attempt is not None and node.attempt.phase.terminal:
         yield f"attempt {node.attempt.attempt} of node {state.id} is final, but still current"
-    if node.child is not None and state.kind is NodeKind.SUBWORKFLOW:
+    if node.child is None:
+        return
+    if not state.phase.terminal:
         yield from _of_scope(node.child)
+    elif node.child.open:
+        yield f"node {state.id} is final, but nodes in it are not"
 
 
 def _done(node: LiveNode | None) -> bool:

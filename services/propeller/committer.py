@@ -1,0 +1,193 @@
+"""Group commit: one transaction carries every turn that finished while the last one was being written.
+
+One batch is in flight at a time. The next one is closed when the leader has nothing else to do, or when it is full:
+no timer is involved, so a lone turn is committed at once, and a thousand that arrive together share a transaction.
+
+Guarantees: a turn's `then` runs after its changes are durable, all of a batch in one go and in order; it does not run when they
+are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership; Unavailable leaves the
+outcome unknown, so whoever asked must forget what it has in memory; a batch that the store refuses is retried one
+execution at a time, and the refused one is quarantined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from libs.runtime.clock import Clock
+from libs.workflow.errors import AirscrewError, Fenced, Refused, Unavailable
+from libs.workflow.state import Changes
+from services.propeller.store import LeaderStore
+
+logger = logging.getLogger(__name__)
+
+QUARANTINE_RETRY_SECONDS = 0.5
+
+_BUSY_ROUNDS = 64
+"""How often the event loop may go round while turns are still coming, before the batch is closed all the same."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A turn that waits to be durable."""
+
+    changes: Changes
+    then: Callable[[], None]
+    otherwise: Callable[[AirscrewError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """An execution to be quarantined for a reason that lies in it, not in its rows."""
+
+    key: int
+    reason: str
+    then: Callable[[], None]
+
+
+class Committer:
+    """Writes what turns changed, in batches, as long as this replica leads."""
+
+    def __init__(
+        self,
+        store: LeaderStore,
+        shard: int,
+        epoch: int,
+        clock: Clock,
+        *,
+        max_rows: int,
+        busy: Callable[[], bool],
+        leading: Callable[[], bool],
+        on_batch: Callable[[int, int, int], None],
+    ) -> None:
+        """`busy` tells whether more turns are about to come; `leading` whether the lease still holds; `on_batch` is told
+        of each commit: its start and end in microseconds, and its number of executions."""
+        self._store = store
+        self._shard = shard
+        self._epoch = epoch
+        self._clock = clock
+        self._max_rows = max_rows
+        self._busy = busy
+        self._leading = leading
+        self._on_batch = on_batch
+        self._waiting: deque[Pending] = deque()
+        self._aside: deque[_Aside] = deque()
+        self._waiting_rows = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.commits = 0
+        self.rows = 0
+        self.fenced = 0
+
+    def submit(self, pending: Pending) -> None:
+        """Takes a turn. Bounded by the executions in memory, for each has at most one open turn."""
+        self._waiting.append(pending)
+        self._waiting_rows += pending.changes.rows
+        self._idle.clear()
+        self._wake.set()
+
+    def set_aside(self, key: int, reason: str, then: Callable[[], None]) -> None:
+        """Quarantines an execution that cannot go on; `then` runs when that is durable."""
+        logger.error("execution %s is quarantined: %s", key, reason)
+        self._aside.append(_Aside(key, reason, then))
+        self._idle.clear()
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Returns when nothing waits and nothing is being written."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Commits for ever. Raises Fenced when somebody else leads."""
+        while True:
+            await self._wake.wait()
+            await self._gather()
+            await self._quarantine_what_is_set_aside()
+            batch = self._take()
+            if not batch and not self._aside:
+                self._wake.clear()
+                self._idle.set()
+            elif batch:
+                await self._commit(batch)
+
+    async def _gather(self) -> None:
+        for _ in range(_BUSY_ROUNDS):
+            if self._waiting_rows >= self._max_rows or not self._busy():
+                return
+            await asyncio.sleep(0)
+
+    def _take(self) -> list[Pending]:
+        batch: list[Pending] = []
+        rows = 0
+        while self._waiting and rows < self._max_rows:
+            pending = self._waiting.popleft()
+            rows += pending.changes.rows
+            batch.append(pending)
+        self._waiting_rows -= rows
+        return batch
+
+    async def _commit(self, batch: list[Pending]) -> None:
+        start = self._clock.now_us()
+        try:
+            await self._write([pending.changes for pending in batch])
+        except Refused as refused:
+            await self._commit_alone(batch, refused)
+        except Fenced as fenced:
+            self._fail(batch, fenced)
+            raise
+        except Unavailable as unavailable:
+            logger.warning("commit of %d executions failed, outcome unknown: %s", len(batch), unavailable.message)
+            self._fail(batch, unavailable)
+        else:
+            self._on_batch(start, self._clock.now_us(), len(batch))
+            for pending in batch:
+                pending.then()
+
+    async def _commit_alone(self, batch: list[Pending], refused: Refused) -> None:
+        """Finds the execution whose rows the store refuses: it is quarantined, the others are committed."""
+        if len(batch) > 1:
+            for pending in batch:
+                await self._commit([pending])
+            return
+        pending = batch[0]
+        self.set_aside(
+            pending.changes.execution.key,
+            f"the store refuses its rows: {refused.message}",
+            lambda: pending.otherwise(refused),
+        )
+
+    async def _quarantine_what_is_set_aside(self) -> None:
+        while self._aside:
+            aside = self._aside[0]
+            try:
+                await self._store.quarantine(self._shard, self._epoch, aside.key, aside.reason, self._clock.now_us())
+            except Unavailable as error:
+                logger.warning("execution %s cannot be quarantined now: %s", aside.key, error.message)
+                await asyncio.sleep(QUARANTINE_RETRY_SECONDS)
+                return
+            except Refused as error:
+                # Not even a plain end can be stored. It stays as it is in the store, and the sweep brings it back.
+                logger.error("execution %s cannot be quarantined: %s", aside.key, error.message)
+            self._aside.popleft()
+            aside.then()
+
+    async def _write(self, batch: list[Changes]) -> None:
+        if not self._leading():
+            raise Fenced("the lease may have expired: nothing more is committed")
+        try:
+            await self._store.commit(self._shard, self._epoch, batch)
+        except Fenced:
+            self.fenced += 1
+            raise
+        if not self._leading():
+            raise Fenced("the lease may have expired during a commit: nothing follows from it")
+        self.commits += 1
+        self.rows += sum(changes.rows for changes in batch)
+
+    def _fail(self, batch: list[Pending], error: AirscrewError) -> None:
+        for pending in batch:
+            pending.otherwise(error)

@@ -1,0 +1,359 @@
+"""A turn: events of one execution are folded in, what changed is committed, and only then does anything follow.
+
+Persist, then dispatch, then acknowledge (promise P3). From the events of a turn to its commit no other turn of the same
+execution is open (P7): the local work queue keeps the key in its processing set until the commit has an outcome.
+
+When a commit fails, nothing of the turn has happened: the execution is forgotten and read again, slots taken for it are
+given back, and the reports that were folded in wait to be folded in again. They are facts; folding one in twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from libs.runtime.clock import Clock
+from libs.workerpool import WorkerPool
+from libs.workflow.errors import AirscrewError, Fenced, Refused, Unavailable
+from libs.workflow.identity import AttemptId
+from libs.workflow.machine import Execution, Turn, step
+from libs.workflow.machine import messages as m
+from libs.workflow.phases import AttemptPhase
+from libs.workflow.state import Changes
+from libs.workqueue import DelayingQueue, Item, ItemExponential
+from services.propeller.assignments import Assignments
+from services.propeller.committer import Committer, Pending
+from services.propeller.library import Library
+from services.propeller.placement import Placement
+from services.propeller.spans import Spans
+
+logger = logging.getLogger(__name__)
+
+RETRY_BASE_US = 100_000
+RETRY_CAP_US = 5_000_000
+"""How long an execution waits after a turn that could not be committed or loaded."""
+
+
+class Outside(Protocol):
+    """What follows from a committed turn outside the leader's memory."""
+
+    def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
+        """Sends a placed attempt to its executor, if that is connected."""
+
+    def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
+        """Tells an executor to stop an attempt."""
+
+    def disown(self, identity: AttemptId, incarnation: str) -> None:
+        """Tells whoever works on an attempt under that incarnation to stop and forget it."""
+
+    def acknowledge(self, identity: AttemptId, incarnation: str, seq: int) -> None:
+        """Tells an executor that its final report is committed, or will never matter."""
+
+    def changed(self, changes: Changes) -> None:
+        """Tells watchers."""
+
+    def blob(self, execution: Execution, command: m.ReadBlob | m.WriteBlob) -> None:
+        """Reads or writes a literal map and puts the outcome into the inbox. Needs no commit before."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A turn between its step and its commit."""
+
+    execution: Execution
+    events: list[m.Event]
+    turn: Turn
+    started_us: int
+    settled: list[Callable[[], None]]
+    """Whom to tell that what they wanted is dealt with."""
+
+
+class Reconciler:
+    """The turns of one leader's executions."""
+
+    def __init__(
+        self,
+        library: Library,
+        placement: Placement,
+        committer: Callable[[], Committer],
+        assignments: Assignments,
+        outside: Outside,
+        pool: WorkerPool,
+        clock: Clock,
+        spans: Spans,
+    ) -> None:
+        self._library = library
+        self._placement = placement
+        self._committer = committer
+        self._assignments = assignments
+        self._outside = outside
+        self._pool = pool
+        self._clock = clock
+        self._spans = spans
+        self._queue: DelayingQueue[int] = DelayingQueue()
+        self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
+        self._inbox: defaultdict[int, list[m.Event]] = defaultdict(list)
+        """Facts that no turn has folded in. Bounded by what executors run: each attempt has a handful of reports."""
+        self._settled: defaultdict[int, list[Callable[[], None]]] = defaultdict(list)
+        """Whom to tell when a turn that begins from now on has been committed."""
+        self._open: dict[int, list[Callable[[], None]]] = {}
+        """Keys whose turn waits for its commit, and whom to call when that has an outcome."""
+        self._last_commit = (0, 0)
+        self.delayed = asyncio.Event()
+        """Set when a key was delayed, so that whoever keeps the time looks again at `next_due_us`."""
+        self.turns = 0
+
+    # ------------------------------------------------------------------------------------------------- attention
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are keys that could have their turn now."""
+        return len(self._queue) > 0
+
+    def next_due_us(self) -> int | None:
+        """When the earliest delayed key is due."""
+        return self._queue.next_due_us()
+
+    def attend(self, key: int, lane: str = "", priority: int = 0, delay_us: int = 0) -> None:
+        """The key shall have a turn, now or after `delay_us`."""
+        now_us = self._clock.now_us()
+        self._queue.add_after(Item(key, lane, priority), delay_us, now_us)
+        if delay_us > 0:
+            self.delayed.set()
+        else:
+            self.advance()
+
+    def advance(self) -> None:
+        """Gives turns to the keys that are due."""
+        self._queue.advance(self._clock.now_us())
+        for _ in range(len(self._queue) - self._pool.waiting_queue_size):
+            self._pool.submit(self._next)
+
+    def tell(self, key: int, event: m.Event) -> None:
+        """A fact about an execution: it gets a turn."""
+        self._inbox[key].append(event)
+        self.attend(key)
+
+    def when_settled(self, key: int, callback: Callable[[], None]) -> None:
+        """Calls back once a turn of this key has begun after now and is durable."""
+        self._settled[key].append(callback)
+
+    def when_quiet(self, key: int, callback: Callable[[], None]) -> None:
+        """Calls back when no turn of this key is open: at once, or when the open one has its outcome."""
+        if key in self._open:
+            self._open[key].append(callback)
+        else:
+            callback()
+
+    def note_batch(self, start_us: int, end_us: int, executions: int) -> None:
+        """The committer tells when it wrote the batch whose turns follow."""
+        self._last_commit = (start_us, end_us)
+
+    # ------------------------------------------------------------------------------------------------------ turns
+
+    async def _next(self) -> None:
+        handed = self._queue.get(self._clock.now_us())
+        if handed is None:
+            return
+        key = handed.item.key
+        try:
+            await self._turn(key)
+        except Unavailable as error:
+            logger.warning("execution %s waits for the store: %s", key, error.message)
+            self._again_later(key)
+        except Exception as error:
+            logger.exception("execution %s: a turn failed", key)
+            self._give_up(key, error)
+
+    async def _turn(self, key: int) -> None:
+        execution = self._library.get(key)
+        if execution is None:
+            execution = await self._load(key)
+        events = self._inbox.pop(key, [])
+        settled = self._settled.pop(key, [])
+        if execution is None:
+            self._turn_away(key, events, settled)
+            return
+        started_us = self._clock.now_us()
+        try:
+            turn = step(execution, events, started_us)
+            self._place(execution, turn, started_us)
+        except Exception:
+            self._take_back(key, events, settled)
+            raise
+        self.turns += 1
+        self._ask_for_blobs(execution, turn)
+        opened = _Open(execution, events, turn, started_us, settled)
+        if turn.changes:
+            self._open[key] = []
+            self._committer().submit(
+                Pending(turn.changes, lambda: self._committed(opened), lambda error: self._uncommitted(opened, error))
+            )
+        else:
+            self._committed(opened)
+
+    async def _load(self, key: int) -> Execution | None:
+        execution = await self._library.load(key)
+        self._placement.drop(key)
+        if execution is not None:
+            self._hold_what_is_placed(execution)
+            self._inbox[key].insert(0, m.IntentRead(execution.state.intent))
+        return execution
+
+    def _hold_what_is_placed(self, execution: Execution) -> None:
+        for node in execution.live.values():
+            attempt = node.attempt
+            if attempt is not None and attempt.executor is not None:
+                identity = AttemptId(execution.state.key, attempt.node_id, attempt.attempt)
+                self._placement.hold(identity, node.spec.slots, attempt.executor)
+                if attempt.phase is AttemptPhase.QUEUED:
+                    # Nobody knows whether it was ever sent; the executor starts it once, however often it is told.
+                    self._outside.dispatch(execution, attempt.node_id, attempt.attempt)
+
+    def _turn_away(self, key: int, events: Iterable[m.Event], settled: list[Callable[[], None]]) -> None:
+        """There is no such execution any more: whoever works for it must stop, and its reports are done with."""
+        for event in events:
+            if isinstance(event, m.Placed):
+                self._placement.release(AttemptId(key, event.node_id, event.attempt))
+            elif isinstance(event, m.Accepted | m.Started):
+                self._outside.disown(AttemptId(key, event.node_id, event.attempt), event.incarnation)
+            elif isinstance(event, m.Report):
+                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.incarnation, event.seq)
+        self._done(key, settled)
+
+    def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
+        """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit."""
+        key = execution.state.key
+        placed: list[m.Event] = []
+        for command in turn.commands:
+            if isinstance(command, m.Seek):
+                node = execution.node(command.node_id)
+                place = node and self._placement.seek(AttemptId(key, command.node_id, command.attempt), node.spec.slots)
+                if place:
+                    placed.append(
+                        self.placed(execution, command.node_id, command.attempt, place.executor, place.incarnation)
+                    )
+            elif isinstance(command, m.Unseek | m.AttemptEnded):
+                self._placement.release(AttemptId(key, command.node_id, command.attempt))
+        if placed:
+            turn.absorb(step(execution, placed, now_us))
+
+    def placed(self, execution: Execution, node_id: str, attempt: int, executor: str, incarnation: str) -> m.Placed:
+        log_uri = self._assignments.log_uri(execution.state.id, node_id, attempt)
+        return m.Placed(node_id, attempt, executor, incarnation, log_uri)
+
+    def _ask_for_blobs(self, execution: Execution, turn: Turn) -> None:
+        for command in turn.commands:
+            if isinstance(command, m.ReadBlob | m.WriteBlob):
+                self._outside.blob(execution, command)
+
+    # ----------------------------------------------------------------------------------------------- after commit
+
+    def _committed(self, opened: _Open) -> None:
+        execution, turn = opened.execution, opened.turn
+        key = execution.state.key
+        if turn.changes:
+            self._outside.changed(turn.changes)
+            if self._spans.enabled:
+                self._spans.turn(turn.changes, opened.started_us, self._clock.now_us(), self._last_commit)
+        for command in turn.commands:
+            self._carry_out(execution, command)
+        self._release_unused(execution, opened.events, turn)
+        self._acknowledge(key, opened.events)
+        self._done(key, opened.settled)
+        if execution.state.phase.terminal:
+            self._library.forget(key)
+        elif execution.state.next_wake_at_us is not None:
+            self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
+        self.fill()
+
+    def _carry_out(self, execution: Execution, command: m.Command) -> None:
+        key = execution.state.key
+        if isinstance(command, m.Dispatch):
+            self._outside.dispatch(execution, command.node_id, command.attempt)
+        elif isinstance(command, m.Stop):
+            node = execution.attempt(command.node_id, command.attempt)
+            if node is not None and node.attempt is not None and node.attempt.executor is not None:
+                self._outside.stop(
+                    AttemptId(key, command.node_id, command.attempt), node.attempt.executor, command.reason
+                )
+        elif isinstance(command, m.Disown):
+            self._outside.disown(AttemptId(key, command.node_id, command.attempt), command.incarnation)
+
+    def _release_unused(self, execution: Execution, events: Iterable[m.Event], turn: Turn) -> None:
+        """Slots taken for an attempt that did not want them any more."""
+        used = {(command.node_id, command.attempt) for command in turn.commands if isinstance(command, m.Dispatch)}
+        for event in events:
+            if isinstance(event, m.Placed) and (event.node_id, event.attempt) not in used:
+                self._placement.release(AttemptId(execution.state.key, event.node_id, event.attempt))
+
+    def _acknowledge(self, key: int, events: Iterable[m.Event]) -> None:
+        for event in events:
+            if isinstance(event, m.Succeeded | m.Failed | m.Stopped | m.Rejected):
+                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.incarnation, event.seq)
+
+    def fill(self) -> None:
+        """Gives free slots to attempts that wait for one."""
+        for identity, place in self._placement.fill():
+            execution = self._library.get(identity.execution)
+            if execution is None:
+                self._placement.release(identity)
+            else:
+                self.tell(
+                    identity.execution,
+                    self.placed(execution, identity.node, identity.attempt, place.executor, place.incarnation),
+                )
+
+    # ------------------------------------------------------------------------------------------- when it goes wrong
+
+    def _uncommitted(self, opened: _Open, error: AirscrewError) -> None:
+        """Nothing of the turn has happened: forget what is in memory; facts stay facts.
+
+        The slots that the execution holds stay held until it is read again, which tells whose they are.
+        """
+        key = opened.execution.state.key
+        self._library.forget(key)
+        facts = [event for event in opened.events if not isinstance(event, m.Placed | m.IntentRead)]
+        self._take_back(key, facts, opened.settled)
+        if isinstance(error, Unavailable):
+            self._again_later(key)
+        else:
+            # Fenced: all of this is about to be thrown away. Refused: it is quarantined, and so final; the next turn
+            # finds that out and turns its reports away.
+            self._close(key)
+            self.attend(key)
+
+    def _give_up(self, key: int, error: Exception) -> None:
+        """A bug of ours, or rows that make no sense: this execution is set aside, the others go on."""
+        self._library.forget(key)
+        self._committer().set_aside(key, f"{type(error).__name__}: {error}", lambda: self._set_aside(key))
+
+    def _set_aside(self, key: int) -> None:
+        """It is final now; one more turn turns away whatever came for it."""
+        self._close(key)
+        self.attend(key)
+
+    def _take_back(self, key: int, events: list[m.Event], settled: list[Callable[[], None]]) -> None:
+        self._inbox[key] = events + self._inbox[key]
+        self._settled[key] = settled + self._settled[key]
+
+    def _again_later(self, key: int) -> None:
+        self._close(key)
+        self.attend(key, delay_us=self._limiter.when_us(key, self._clock.now_us()))
+
+    def _done(self, key: int, settled: list[Callable[[], None]]) -> None:
+        self._limiter.forget(key, self._clock.now_us())
+        self._close(key)
+        for callback in settled:
+            callback()
+        self.advance()
+
+    def _close(self, key: int) -> None:
+        """The turn has an outcome: another one may begin."""
+        self._queue.done(key)
+        for callback in self._open.pop(key, ()):
+            callback()

@@ -1,0 +1,240 @@
+"""Executors that are connected to this leader: what they are sent, what they report, and when they are lost.
+
+An executor has one session with a leader. When it connects, its snapshot says what it still knows: running attempts are
+adopted, reports that nobody acknowledged are folded in, an attempt that was committed but never reached it is sent again, and
+one that it has forgotten is lost. An executor that is silent for longer than its grace, counted from the later of its last sign
+of life and the beginning of this leadership, is lost with all its attempts (promise P5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from libs.rpc.stream import Batcher
+from libs.runtime.clock import Clock
+from libs.wire import attempts as wire
+from libs.workflow.identity import AttemptId
+from libs.workflow.machine import Execution, LiveNode
+from libs.workflow.machine import messages as m
+from libs.workflow.phases import AttemptPhase, NodePhase
+from protos import executor_pb2, propeller_pb2
+from services.propeller.assignments import Assignments
+from services.propeller.library import Library
+from services.propeller.placement import Placement
+
+logger = logging.getLogger(__name__)
+
+OUTBOX_CAPACITY = 100_000
+"""Messages that may wait for a slow executor; beyond that its session is ended."""
+WATCH_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of an executor."""
+
+    executor: str
+    incarnation: str
+    last_seen: float
+    """Monotonic seconds."""
+    outbox: Batcher[propeller_pb2.LeaderMessage] = field(default_factory=lambda: Batcher(OUTBOX_CAPACITY))
+    specs: set[bytes] = field(default_factory=set)
+    """Digests of the specs that were sent in this session."""
+    draining: bool = False
+    trouble: str = ""
+    messages_received: int = 0
+
+    def send(self, message: propeller_pb2.LeaderMessage) -> None:
+        self.outbox.put(message)
+
+
+class Sessions:
+    """All executors of a leader, connected or not."""
+
+    def __init__(
+        self,
+        library: Library,
+        placement: Placement,
+        assignments: Assignments,
+        clock: Clock,
+        grace_seconds: float,
+        tell: Callable[[int, m.Event], None],
+        fill: Callable[[], None],
+        when_quiet: Callable[[int, Callable[[], None]], None],
+    ) -> None:
+        """`tell` puts an event into an execution's inbox, `fill` gives free slots to attempts that wait, `when_quiet`
+        calls back as soon as no turn of an execution is open."""
+        self._library = library
+        self._placement = placement
+        self._assignments = assignments
+        self._clock = clock
+        self._grace = grace_seconds
+        self._tell = tell
+        self._fill = fill
+        self._when_quiet = when_quiet
+        self._sessions: dict[str, Session] = {}
+        self._last_seen: dict[str, float] = {}
+        self._began = clock.monotonic()
+        self._messages_ended = (0, 0)
+        """Messages sent to and received from sessions that are over."""
+
+    def connected(self) -> list[Session]:
+        return list(self._sessions.values())
+
+    @property
+    def messages(self) -> tuple[int, int]:
+        """Stream messages sent and received by this leader."""
+        sent, received = self._messages_ended
+        for session in self._sessions.values():
+            sent += session.outbox.batches
+            received += session.messages_received
+        return sent, received
+
+    # ------------------------------------------------------------------------------------------- coming and going
+
+    def open(self, hello: propeller_pb2.Hello) -> Session:
+        """An executor has connected. A session that it had before is ended."""
+        previous = self._sessions.get(hello.executor)
+        if previous is not None:
+            self.close(previous)
+        session = Session(hello.executor, hello.incarnation, self._clock.monotonic())
+        self._sessions[hello.executor] = session
+        self._placement.open(hello.executor, hello.incarnation, wire.slots(hello.capacity))
+        logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
+        self._reconcile(session, hello.snapshot)
+        self.fold(session, hello.snapshot)
+        self._fill()
+        return session
+
+    def close(self, session: Session) -> None:
+        """The connection is over. What the executor runs goes on; its grace begins."""
+        session.outbox.close()
+        sent, received = self._messages_ended
+        self._messages_ended = (sent + session.outbox.batches, received + session.messages_received)
+        if self._sessions.get(session.executor) is session:
+            del self._sessions[session.executor]
+            self._last_seen[session.executor] = session.last_seen
+            self._placement.set_open(session.executor, False)
+            logger.info("executor %s disconnected", session.executor)
+
+    def _reconcile(self, session: Session, snapshot: Iterable[executor_pb2.Report]) -> None:
+        """Compares what the executor knows with what was placed on it.
+
+        Only what is committed counts: an execution whose turn is open is looked at when that has an outcome.
+        """
+        known = {wire.attempt_id(report.id) for report in snapshot}
+        for identity in self._placement.attempts_on(session.executor):
+            is_known = identity in known
+            self._when_quiet(identity.execution, partial(self._compare, session, identity, is_known))
+
+    def _compare(self, session: Session, identity: AttemptId, is_known: bool) -> None:
+        execution = self._library.get(identity.execution)
+        node = execution.attempt(identity.node, identity.attempt) if execution else None
+        if execution is None or node is None or node.attempt is None or node.attempt.executor != session.executor:
+            return
+        if node.attempt.incarnation != session.incarnation:
+            self._lose(identity, node, "its executor was restarted")
+        elif is_known and node.state.phase is NodePhase.FAILING:
+            self.stop(identity, session.executor, "the execution is ending")
+        elif not is_known and node.attempt.phase is AttemptPhase.QUEUED:
+            self.dispatch(execution, identity.node, identity.attempt)
+        elif not is_known:
+            self._lose(identity, node, "its executor does not know it any more")
+
+    # ------------------------------------------------------------------------------------------------- what they say
+
+    def receive(self, session: Session, message: propeller_pb2.ExecutorMessage) -> None:
+        """A message of a connected executor."""
+        session.last_seen = self._clock.monotonic()
+        session.messages_received += 1
+        if message.HasField("heartbeat"):
+            session.trouble = message.heartbeat.trouble
+        session.draining = session.draining or message.draining
+        self._placement.set_open(session.executor, not (session.draining or session.trouble))
+        self.fold(session, message.reports)
+        if message.HasField("heartbeat"):
+            self._fill()
+
+    def fold(self, session: Session, reports: Iterable[executor_pb2.Report]) -> None:
+        """Reports become events of their executions."""
+        for report in reports:
+            self._tell(report.id.execution, wire.event(report, session.incarnation))
+
+    # ------------------------------------------------------------------------------------------- what they are told
+
+    def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
+        """Sends a committed attempt to its executor; when that is away it gets it on its return."""
+        node = execution.attempt(node_id, attempt)
+        if node is None or node.attempt is None or node.attempt.executor is None or node.spec.task is None:
+            return
+        session = self._sessions.get(node.attempt.executor)
+        if session is None or session.incarnation != node.attempt.incarnation:
+            return
+        message = propeller_pb2.LeaderMessage(assigns=[self._assignments.assign(execution, node)])
+        if node.spec.task.digest not in session.specs:
+            session.specs.add(node.spec.task.digest)
+            message.specs.append(self._assignments.spec(node))
+        session.send(message)
+
+    def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
+        session = self._sessions.get(executor)
+        if session is not None:
+            stop = executor_pb2.Stop(id=wire.attempt_id_message(identity), reason=reason)
+            session.send(propeller_pb2.LeaderMessage(stops=[stop]))
+
+    def disown(self, identity: AttemptId, incarnation: str) -> None:
+        session = self._of_incarnation(incarnation)
+        if session is not None:
+            self.stop(identity, session.executor, "this attempt has been superseded")
+
+    def acknowledge(self, identity: AttemptId, incarnation: str, seq: int) -> None:
+        session = self._of_incarnation(incarnation)
+        if session is not None:
+            ack = executor_pb2.Ack(id=wire.attempt_id_message(identity), seq=seq)
+            session.send(propeller_pb2.LeaderMessage(acks=[ack]))
+
+    def _of_incarnation(self, incarnation: str) -> Session | None:
+        for session in self._sessions.values():
+            if session.incarnation == incarnation:
+                return session
+        return None
+
+    # ---------------------------------------------------------------------------------------------------- silence
+
+    async def watch(self) -> None:
+        """Looks for ever for executors that have been silent for too long."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.lose_the_silent()
+
+    def lose_the_silent(self) -> None:
+        """Gives up the attempts of executors whose grace is over."""
+        now = self._clock.monotonic()
+        for session in self.connected():
+            if now - session.last_seen > self._grace:
+                logger.warning("executor %s is silent: its session is ended", session.executor)
+                self.close(session)
+        for executor in self._placement.holders():
+            if executor not in self._sessions and now - self._last_sign(executor) > self._grace:
+                self._lose_all(executor)
+                self._last_seen.pop(executor, None)
+
+    def _last_sign(self, executor: str) -> float:
+        return max(self._last_seen.get(executor, self._began), self._began)
+
+    def _lose_all(self, executor: str) -> None:
+        logger.warning("executor %s is lost", executor)
+        self._placement.forget(executor)
+        for identity in self._placement.attempts_on(executor):
+            execution = self._library.get(identity.execution)
+            node = execution.attempt(identity.node, identity.attempt) if execution else None
+            if node is not None:
+                self._lose(identity, node, f"executor {executor} was not heard of for {self._grace:g} s")
+
+    def _lose(self, identity: AttemptId, node: LiveNode, reason: str) -> None:
+        if node.attempt is not None and node.attempt.incarnation is not None:
+            self._tell(identity.execution, m.Lost(identity.node, identity.attempt, node.attempt.incarnation, reason))

@@ -1,0 +1,85 @@
+"""What can be configured of a propeller: `AIRSCREW_PROPELLER_<FIELD>`, shared ones `AIRSCREW_<FIELD>`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.workflow.graph import DEFAULT_SLOTS
+
+
+@dataclass(frozen=True)
+class PropellerSettings:
+    """The settings of one propeller replica."""
+
+    listen: str
+    """Where executors connect: `host:port`; port 0 takes a free one."""
+
+    database: str
+    """`sqlite:///path` (one propeller only) or `postgresql://…`."""
+
+    blob: str
+    """Where literal maps, code, logs and outputs lie: an absolute directory, or `s3://…`, `gs://…`, `az://…`."""
+
+    etcd: tuple[str, ...]
+    """Endpoints of the etcd cluster that holds the lease of leadership: `host:port`."""
+
+    session_token: str
+    """What executors prove themselves with. Task processes never see it."""
+
+    queue: str = ""
+    """Address of the queue service. Without one, new work is found by the sweep alone."""
+
+    address: str = ""
+    """Under which executors reach this replica; default: the address that it listens on."""
+
+    identity: str = ""
+    """Name of this replica, for people; default: host name and process id."""
+
+    shard: int = 0
+    """The shard that this replica campaigns for."""
+
+    workers: int = 20
+    """Turns that may be under way at once, loading included. FlytePropeller's default."""
+
+    lease_ttl_seconds: float = 5.0
+    """How long a dead leader keeps its place. Shorter means faster fail-over and less patience with a slow etcd."""
+
+    executor_grace_seconds: float = 15.0
+    """After this long without a sign of life an executor's attempts are failed as SYSTEM and tried elsewhere."""
+
+    heartbeat_seconds: float = 3.0
+    """How often an idle executor says that it is there."""
+
+    sweep_seconds: float = 10.0
+    """How often the store is searched for what no hint told: the safety net, never the normal path."""
+
+    commit_rows: int = 5000
+    """Most rows in one commit. Bounds the time that a transaction holds its locks."""
+
+    stop_grace_seconds: float = 10.0
+    """How long turns under way may take to end when the process is told to stop."""
+
+    default_cpu_millis: int = DEFAULT_SLOTS.cpu_millis
+    """What a task takes that does not ask for cpu, in thousandths of a core."""
+
+    default_memory_bytes: int = DEFAULT_SLOTS.memory_bytes
+    """What a task takes that does not ask for memory."""
+
+    etcd_ca_file: str = ""
+    """Certificate authority of the etcd endpoints; empty: no TLS."""
+
+    etcd_cert_file: str = ""
+    etcd_key_file: str = ""
+    """Client certificate for etcd, where it asks for one."""
+
+    etcd_user: str = ""
+    etcd_password: str = ""
+    """Credentials for etcd, where it asks for them."""
+
+    def __post_init__(self) -> None:
+        if self.heartbeat_seconds * 2 > self.executor_grace_seconds:
+            raise ValueError("EXECUTOR_GRACE_SECONDS must be at least twice HEARTBEAT_SECONDS")
+        if self.workers < 1:
+            raise ValueError("WORKERS must be at least 1")
+        if self.commit_rows < 1:
+            raise ValueError("COMMIT_ROWS must be at least 1")

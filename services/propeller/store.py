@@ -1,0 +1,110 @@
+"""The leader's way to the store: two synchronous ledgers, each on a thread of its own.
+
+Commits have a thread and a connection to themselves, so that nothing stands before them; reads (taking over, cold keys,
+intents, the sweep) share the other. A call that is cancelled goes on in its thread to the end, so the outcome of a
+cancelled commit is unknown, like that of one that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from libs.workflow.identity import EntityId
+from libs.workflow.state import Changes, Intent, Snapshot
+
+T = TypeVar("T")
+
+
+class Ledger(Protocol):
+    """What the propeller needs of `libs.store.ledger.Ledger`: one connection, used by one thread."""
+
+    def claim(
+        self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int
+    ) -> int: ...
+
+    def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None: ...
+
+    def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None: ...
+
+    def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]: ...
+
+    def intents(self, keys: Sequence[int]) -> dict[int, Intent]: ...
+
+    def due(self, shard: int, now_us: int, limit: int) -> list[int]: ...
+
+    def live(self, shard: int, after_key: int, limit: int) -> list[int]: ...
+
+    def program(self, workflow: EntityId) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class LeaderStore:
+    """Asynchronous faces of the two ledgers. Errors are those of the ledger: Fenced, Unavailable, Refused, NotFound."""
+
+    def __init__(self, open_ledger: Callable[[], Ledger]) -> None:
+        self._open = open_ledger
+        self._writer = _Thread("ledger-writer")
+        self._reader = _Thread("ledger-reader")
+
+    async def claim(
+        self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int
+    ) -> int:
+        """Claims the shard; see `Ledger.claim`. Returns the epoch."""
+        return await self._writer.call(
+            self._open,
+            lambda ledger: ledger.claim(shard, etcd_cluster, create_revision, holder, address, now_us),
+        )
+
+    async def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
+        await self._writer.call(self._open, lambda ledger: ledger.commit(shard, epoch, batch))
+
+    async def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
+        await self._writer.call(self._open, lambda ledger: ledger.quarantine(shard, epoch, key, reason, now_us))
+
+    async def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
+        return await self._reader.call(self._open, lambda ledger: ledger.load(shard, keys))
+
+    async def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
+        return await self._reader.call(self._open, lambda ledger: ledger.intents(keys))
+
+    async def due(self, shard: int, now_us: int, limit: int) -> list[int]:
+        return await self._reader.call(self._open, lambda ledger: ledger.due(shard, now_us, limit))
+
+    async def live(self, shard: int, after_key: int, limit: int) -> list[int]:
+        return await self._reader.call(self._open, lambda ledger: ledger.live(shard, after_key, limit))
+
+    async def program(self, workflow: EntityId) -> bytes:
+        """The serialized CompiledWorkflowClosure of a registered workflow."""
+        return await self._reader.call(self._open, lambda ledger: ledger.program(workflow))
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.close()
+
+
+class _Thread:
+    """A thread that owns a ledger, which it opens when it is first needed."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._ledger: Ledger | None = None
+
+    async def call(self, open_ledger: Callable[[], Ledger], work: Callable[[Ledger], T]) -> T:
+        def run() -> T:
+            if self._ledger is None:
+                self._ledger = open_ledger()
+            return work(self._ledger)
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+
+    async def close(self) -> None:
+        def run() -> None:
+            if self._ledger is not None:
+                self._ledger.close()
+
+        await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        self._executor.shutdown(wait=False)

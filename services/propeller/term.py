@@ -1,0 +1,278 @@
+"""A term: everything that a leader has while it leads one shard. It is thrown away as a whole when leadership ends.
+
+What flows in: keys from the queue service, reports from executors, timers, and what the sweep finds. Each becomes a key in the
+reconciler's local queue, and from there on there is one way only: turn, commit, and what follows from it.
+
+A new term begins by asking for everything that is live, what is due first. It reads nothing before its claim (promise P2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol
+
+from libs.blob import BlobStore
+from libs.clients.queue import Leased, Publisher, WorkFeed
+from libs.runtime.backoff import Backoff
+from libs.runtime.clock import Clock
+from libs.workerpool import WorkerPool
+from libs.workflow.errors import Fenced, Unavailable
+from libs.workflow.identity import AttemptId
+from libs.workflow.machine import Execution
+from libs.workflow.machine import messages as m
+from libs.workflow.quantities import Slots
+from libs.workflow.state import Changes
+from services.propeller.assignments import Assignments
+from services.propeller.blobs import Blobs
+from services.propeller.committer import Committer
+from services.propeller.library import Library
+from services.propeller.placement import Placement
+from services.propeller.reconcile import Reconciler
+from services.propeller.sessions import Sessions
+from services.propeller.settings import PropellerSettings
+from services.propeller.spans import Spans
+from services.propeller.store import LeaderStore
+
+logger = logging.getLogger(__name__)
+
+SWEEP_LIMIT = 10_000
+RETRY_LEASE_US = 1_000_000
+"""How long the queue keeps keys back that were handed back because the store is away."""
+PAGE = 1_000
+"""Live executions asked for at a time when taking over."""
+
+
+class Feed(Protocol):
+    """Keys of the shard from the queue service, as long as the term lasts."""
+
+    def work(self, shard: int, epoch: int) -> WorkFeed | None:
+        """None when there is no queue service: then the sweep finds new work."""
+
+
+class _Over(Exception):
+    """The term has ended: cancels its tasks."""
+
+
+class Term:
+    """The leadership of one shard in one epoch."""
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        settings: PropellerSettings,
+        store: LeaderStore,
+        blob: BlobStore,
+        feed: Feed,
+        publisher: Publisher | None,
+        clock: Clock,
+        spans: Spans,
+        leading: Callable[[], bool],
+    ) -> None:
+        """`leading` tells whether the lease of leadership still holds, by the monotonic clock."""
+        self.epoch = epoch
+        self.shard = settings.shard
+        self._settings = settings
+        self._store = store
+        self._feed = feed
+        self._publisher = publisher
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._pool = WorkerPool(settings.workers, name="turn")
+        self.placement = Placement()
+        default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
+        self.library = Library(store, self.shard, default_slots)
+        assignments = Assignments(blob.root)
+        self.reconciler = Reconciler(
+            self.library, self.placement, lambda: self.committer, assignments, self, self._pool, clock, spans
+        )
+        self.committer = Committer(
+            store,
+            self.shard,
+            epoch,
+            clock,
+            max_rows=settings.commit_rows,
+            busy=lambda: self.reconciler.busy,
+            leading=leading,
+            on_batch=self.reconciler.note_batch,
+        )
+        self.sessions = Sessions(
+            self.library,
+            self.placement,
+            assignments,
+            clock,
+            settings.executor_grace_seconds,
+            self.reconciler.tell,
+            self.reconciler.fill,
+            self.reconciler.when_quiet,
+        )
+        self._blobs = Blobs(blob, assignments, self.reconciler.tell, self._spawn)
+        self._cold: set[int] = set()
+        """Executions that were live when the term began and have not had their first turn."""
+        self._all_asked = False
+
+    @property
+    def synced(self) -> bool:
+        """Whether every execution that was live when the term began has had its first turn."""
+        return self._all_asked and not self._cold
+
+    async def lead(self, lost: asyncio.Event, stopping: asyncio.Event) -> None:
+        """Leads until leadership is `lost`, or `stopping` is set and the turns under way have ended."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name, work in (
+                    ("commit", self.committer.run()),
+                    ("timers", self._keep_time()),
+                    ("sweep", self._sweep()),
+                    ("silence", self.sessions.watch()),
+                    ("take-over", self._take_over()),
+                    ("feed", self._take_work()),
+                ):
+                    group.create_task(work, name=f"{name}-{self.shard}")
+                await _either(lost, stopping)
+                if not lost.is_set():
+                    await self._finish()
+                raise _Over
+        except* _Over:
+            logger.info("epoch %d of shard %d is over", self.epoch, self.shard)
+        except* Fenced as fenced:
+            logger.warning("epoch %d of shard %d is over: %s", self.epoch, self.shard, fenced.exceptions[0])
+        finally:
+            self._group = None
+            await self._pool.cancel()
+            for session in self.sessions.connected():
+                self.sessions.close(session)
+
+    async def _finish(self) -> None:
+        """Lets turns under way be committed, within the grace; nothing new is begun."""
+        try:
+            async with asyncio.timeout(self._settings.stop_grace_seconds):
+                await self._pool.stop()
+                await self.committer.drained()
+        except TimeoutError:
+            logger.warning("turns under way are left to the next leader")
+
+    # --------------------------------------------------------------------------------------- what comes by itself
+
+    async def _take_over(self) -> None:
+        """Asks for all live executions, what is due first."""
+        backoff = Backoff(0.1, 2.0)
+        after = 0
+        due_known = False
+        while True:
+            try:
+                if not due_known:
+                    self._warm(await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT))
+                    due_known = True
+                keys = await self._store.live(self.shard, after, PAGE)
+            except Unavailable as error:
+                logger.warning("taking over waits for the store: %s", error.message)
+                await asyncio.sleep(backoff.next())
+                continue
+            if not keys:
+                self._all_asked = True
+                return
+            self._warm(keys)
+            after = keys[-1]
+
+    def _warm(self, keys: list[int]) -> None:
+        for key in keys:
+            self._cold.add(key)
+            self.reconciler.when_settled(key, partial(self._cold.discard, key))
+            self.reconciler.attend(key)
+
+    async def _sweep(self) -> None:
+        """The safety net: finds what no hint told."""
+        while True:
+            await asyncio.sleep(self._settings.sweep_seconds)
+            try:
+                await self._attend_what_is_due()
+            except Unavailable as error:
+                logger.warning("the sweep waits for the store: %s", error.message)
+
+    async def _attend_what_is_due(self) -> None:
+        keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT)
+        await self._read_intents([key for key in keys if self.library.get(key) is not None])
+        for key in keys:
+            self.reconciler.attend(key)
+
+    async def _keep_time(self) -> None:
+        """Gives delayed keys their turn when it is time."""
+        delayed = self.reconciler.delayed
+        while True:
+            delayed.clear()
+            due_us = self.reconciler.next_due_us()
+            wait = None if due_us is None else max(0, due_us - self._clock.now_us()) / 1e6
+            try:
+                async with asyncio.timeout(wait):
+                    await delayed.wait()
+            except TimeoutError:
+                self.reconciler.advance()
+
+    async def _take_work(self) -> None:
+        """Takes keys from the queue service and gives them turns."""
+        feed = self._feed.work(self.shard, self.epoch)
+        if feed is None:
+            return
+        async with feed:
+            async for leases in feed:
+                await self._attend_leases(feed, leases)
+
+    async def _attend_leases(self, feed: WorkFeed, leases: list[Leased]) -> None:
+        try:
+            await self._read_intents([leased.key.id for leased in leases if leased.key.wants_intent])
+        except Unavailable as error:
+            logger.warning("%d keys go back to the queue: %s", len(leases), error.message)
+            for leased in leases:
+                feed.retry(leased, RETRY_LEASE_US)
+            return
+        for leased in leases:
+            self.reconciler.when_settled(leased.key.id, partial(feed.done, leased))
+            self.reconciler.attend(leased.key.id, leased.key.lane, leased.key.priority)
+
+    async def _read_intents(self, keys: list[int]) -> None:
+        """One read for all: what `admin` wants of executions that are in memory already."""
+        if keys:
+            for key, intent in (await self._store.intents(keys)).items():
+                self.reconciler.tell(key, m.IntentRead(intent))
+
+    # ------------------------------------------------------------------------- what follows from a committed turn
+
+    def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
+        self.sessions.dispatch(execution, node_id, attempt)
+
+    def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
+        self.sessions.stop(identity, executor, reason)
+
+    def disown(self, identity: AttemptId, incarnation: str) -> None:
+        self.sessions.disown(identity, incarnation)
+
+    def acknowledge(self, identity: AttemptId, incarnation: str, seq: int) -> None:
+        self.sessions.acknowledge(identity, incarnation, seq)
+
+    def changed(self, changes: Changes) -> None:
+        if self._publisher is not None:
+            self._publisher.publish(changes.execution.key, changes.execution.phase)
+
+    def blob(self, execution: Execution, command: m.ReadBlob | m.WriteBlob) -> None:
+        self._blobs.carry_out(execution, command)
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if self._group is None:
+            work.close()
+        else:
+            self._group.create_task(work, name=name)
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    """Returns when one of the events is set."""
+    waits = [asyncio.create_task(event.wait(), name="either") for event in (first, second)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
