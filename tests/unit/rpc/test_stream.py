@@ -59,18 +59,27 @@ async def test_tasks_that_are_ready_together_share_a_batch() -> None:
     assert len(first.result()) == 50
 
 
-async def test_batches_leave_at_least_the_interval_apart_when_busy() -> None:
+async def test_a_crowd_leaves_in_batches_an_interval_apart() -> None:
     batcher = Batcher[int](1000, interval_seconds=0.05)
     collecting = asyncio.create_task(collect(batcher))
     loop = asyncio.get_running_loop()
     start = loop.time()
     while loop.time() < start + 0.2:
-        batcher.put(0)
+        for number in range(4):
+            batcher.put(number)
         await asyncio.sleep(0.002)
     batcher.close()
     batches = await collecting
-    assert batches[0] == [0]
+    assert batches[0] == [0, 1, 2, 3]
     assert len(batches) <= 6
+
+
+async def test_a_sequence_of_lone_items_is_never_delayed() -> None:
+    batcher = Batcher[int](10, interval_seconds=60)
+    async with asyncio.timeout(5):
+        for number in range(20):
+            batcher.put(number)
+            assert await anext(batcher) == [number]
 
 
 async def test_a_batch_has_its_bound_and_order_is_kept() -> None:
@@ -112,9 +121,10 @@ async def test_closing_ends_a_waiting_sender_and_never_raises() -> None:
 
 async def test_a_cancelled_sender_loses_nothing() -> None:
     batcher = Batcher[int](10, interval_seconds=60)
-    batcher.put(1)
-    assert await anext(batcher) == [1]
-    batcher.put(2)
+    for number in range(4):
+        batcher.put(number)
+    assert len(await anext(batcher)) == 4
+    batcher.put(4)
     waiting = asyncio.ensure_future(anext(batcher))
     await asyncio.sleep(0.01)
     waiting.cancel()
