@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from services.cli.abort import abort
+from services.cli.demo import demo
 from services.cli.get import get
 from services.cli.logs import logs
 from services.cli.operate import etcd, migrate, start, version
@@ -19,5 +20,5 @@ def airscrew() -> None:
     """
 
 
-for command in (start, get, watch, logs, abort, migrate, etcd, version):
+for command in (start, demo, get, watch, logs, abort, migrate, etcd, version):
     airscrew.add_command(command)

@@ -39,11 +39,12 @@ def run(options: Options, environ: Mapping[str, str], say: Say, warn: Say) -> No
         endpoints = options.etcd if server is None else (server.endpoint,)
         chosen = stores.chosen(options, data, endpoints)
         system = System(
+            options,
+            data,
             plan=plan.make(options, data, chosen, environ, taken),
             etcd=None if server is None else _etcd_program(server, data, environ),
             # Known before etcd writes its first file.
             prepare=_prepare(chosen.database, options.owns_both_stores and not (data.etcd / "member").exists()),
-            data=data,
             warn=warn,
         )
         asyncio.run(system.run(lambda seconds: say(announce.ready(options, data, system.plan, seconds))))
@@ -52,11 +53,20 @@ def run(options: Options, environ: Mapping[str, str], say: Say, warn: Say) -> No
 class System:
     """One start of the system, from the first process to the last."""
 
-    def __init__(self, plan: Plan, etcd: Program | None, prepare: Callable[[], None], data: DataDir, warn: Say) -> None:
+    def __init__(
+        self,
+        options: Options,
+        data: DataDir,
+        plan: Plan,
+        etcd: Program | None,
+        prepare: Callable[[], None],
+        warn: Say,
+    ) -> None:
         self.plan = plan
+        self._options = options
+        self._data = data
         self._etcd = etcd
         self._prepare = prepare
-        self._data = data
         self._warn = warn
         self._ready = False
         self._stopping = asyncio.Event()
@@ -141,6 +151,7 @@ class System:
                 "endpoint": self.plan.endpoint,
                 "http_url": self.plan.http_url,
                 "config": str(self._data.config),
+                "task_python": str(self._options.task_python),
                 "processes": {
                     name: {
                         "pid": child.process.pid,
