@@ -1,8 +1,9 @@
 """Is a failed attempt tried again, and when?
 
-Two budgets, as in Flyte (its reference: FlytePropeller `nodes/executor.go`): failures of the *system* (an executor lost,
-the framework broken) have one of their own, so that they never eat what the user asked for. Different from Flyte: there is
-a back-off with jitter after system failures, and the kind of an error stays what it was when the budget is used up.
+Two budgets, as in Flyte (its reference: FlytePropeller `nodes/executor.go`): failures of the *system* (an executor
+lost, the framework broken) have one of their own, so that they never eat what the user asked for. Different from Flyte:
+there is a back-off with jitter after system failures, and the kind of an error stays what it was when the budget is
+used up.
 
 Jitter without dice: it is drawn from a hash of the attempt's identity, so that the same history gives the same times.
 """
@@ -24,7 +25,9 @@ JITTER = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What a node may spend: `max_attempts` counts attempts that ended by the user's fault, `system_retries` the others."""
+    """What a node may spend: `max_attempts` counts attempts that ended by the user's fault, `system_retries` the
+    others.
+    """
 
     max_attempts: int = 1
     system_retries: int = 3

@@ -1,7 +1,7 @@
 """The propeller's gRPC service: decode, call, encode.
 
-An executor's stream has two halves. The reading half gives messages to the term's sessions as they come; the writing half
-sends what has gathered in the session's outbox. The stream ends when either does, or when the term does.
+An executor's stream has two halves. The reading half gives messages to the term's sessions as they come; the writing
+half sends what has gathered in the session's outbox. The stream ends when either does, or when the term does.
 """
 
 from __future__ import annotations

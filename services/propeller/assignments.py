@@ -1,6 +1,7 @@
 """What an executor is told about an attempt: everything it needs, and every path that it may write to.
 
-Paths are chosen here, from the attempt's identity alone, so that two attempts can never write the same file (promise P4).
+Paths are chosen here, from the attempt's identity alone, so that two attempts can never write the same file (promise
+P4).
 """
 
 from __future__ import annotations

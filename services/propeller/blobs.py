@@ -1,7 +1,8 @@
 """Literal maps that are too large for a row, on their way from and to the blob store.
 
-A blob that can't be had now is tried again for ever, with back-off, as long as this leadership lasts: a store that is away
-must not fail anybody's workflow. One that does not exist, or is too large to read, is an error of the node that reads it.
+A blob that can't be had now is tried again for ever, with back-off, as long as this leadership lasts: a store that is
+away must not fail anybody's workflow. One that does not exist, or is too large to read, is an error of the node that
+reads it.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 One batch is in flight at a time. The next one is closed when the leader has nothing else to do, or when it is full:
 no timer is involved, so a lone turn is committed at once, and a thousand that arrive together share a transaction.
 
-Guarantees: a turn's `then` runs after its changes are durable, all of a batch in one go and in order; it does not run when they
-are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership; Unavailable leaves the
-outcome unknown, so whoever asked must forget what it has in memory; a batch that the store refuses is retried one
-execution at a time, and the refused one is quarantined.
+Guarantees: a turn's `then` runs after its changes are durable, all of a batch in one go and in order; it does not run
+when they are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership; Unavailable
+leaves the outcome unknown, so whoever asked must forget what it has in memory; a batch that the store refuses is
+retried one execution at a time, and the refused one is quarantined.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Committer:
         leading: Callable[[], bool],
         on_batch: Callable[[int, int, int], None],
     ) -> None:
-        """`busy` tells whether more turns are about to come; `leading` whether the lease still holds; `on_batch` is told
+        """`busy` tells whether more turns are about to come; `leading` whether the lease still holds; `on_batch` is
+        told
         of each commit: its start and end in microseconds, and its number of executions."""
         self._store = store
         self._shard = shard

@@ -1,7 +1,7 @@
 """The executions that the leader has in memory, and the graphs that they share.
 
-The leader is the only writer of its shard, so what is in memory is the truth until a commit fails; then the execution is
-forgotten and read again. Finished executions leave at once. Graphs are built once per workflow version.
+The leader is the only writer of its shard, so what is in memory is the truth until a commit fails; then the execution
+is forgotten and read again. Finished executions leave at once. Graphs are built once per workflow version.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Which attempt gets which slot, in the leader's view.
 
-The leader decides and counts; the executor is the authority on its slots and may still reject. A decision becomes real by
-being committed (promise P4), so placing here only *holds* slots; they are given back when the attempt ends, or when the
-commit fails and the execution is forgotten.
+The leader decides and counts; the executor is the authority on its slots and may still reject. A decision becomes real
+by being committed (promise P4), so placing here only *holds* slots; they are given back when the attempt ends, or when
+the commit fails and the execution is forgotten.
 
-Attempts that want the same amount of everything wait in one line, first come first served; a slot that becomes free goes
-to the line whose head has waited longest among those that fit, so that a large request delays only its like.
+Attempts that want the same amount of everything wait in one line, first come first served; a slot that becomes free
+goes to the line whose head has waited longest among those that fit, so that a large request delays only its like.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Persist, then dispatch, then acknowledge (promise P3). From the events of a turn
 execution is open (P7): the local work queue keeps the key in its processing set until the commit has an outcome.
 
 When a commit fails, nothing of the turn has happened: the execution is forgotten and read again, slots taken for it are
-given back, and the reports that were folded in wait to be folded in again. They are facts; folding one in twice is harmless.
+given back, and the reports that were folded in wait to be folded in again. They are facts; folding one in twice is
+harmless.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
-from libs.workflow.errors import AirscrewError, Fenced, Refused, Unavailable
+from libs.workflow.errors import AirscrewError, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, Turn, step
 from libs.workflow.machine import messages as m

@@ -1,9 +1,9 @@
 """Executors that are connected to this leader: what they are sent, what they report, and when they are lost.
 
 An executor has one session with a leader. When it connects, its snapshot says what it still knows: running attempts are
-adopted, reports that nobody acknowledged are folded in, an attempt that was committed but never reached it is sent again, and
-one that it has forgotten is lost. An executor that is silent for longer than its grace, counted from the later of its last sign
-of life and the beginning of this leadership, is lost with all its attempts (promise P5).
+adopted, reports that nobody acknowledged are folded in, an attempt that was committed but never reached it is sent
+again, and one that it has forgotten is lost. An executor that is silent for longer than its grace, counted from the
+later of its last sign of life and the beginning of this leadership, is lost with all its attempts (promise P5).
 """
 
 from __future__ import annotations

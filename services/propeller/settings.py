@@ -41,7 +41,7 @@ class PropellerSettings:
     workers: int = 20
     """Turns that may be under way at once, loading included. FlytePropeller's default."""
 
-    lease_ttl_seconds: float = 5.0
+    lease_ttl_seconds: int = 5
     """How long a dead leader keeps its place. Shorter means faster fail-over and less patience with a slow etcd."""
 
     executor_grace_seconds: float = 15.0

@@ -1,7 +1,7 @@
 """The spans of an execution, emitted when what they describe has ended, from the times in its rows.
 
-Ids are derived (`TraceContext.child`), so that a child can be emitted before its parent and by another process, and a new
-leader repeats a span rather than adding one.
+Ids are derived (`TraceContext.child`), so that a child can be emitted before its parent and by another process, and a
+new leader repeats a span rather than adding one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """A term: everything that a leader has while it leads one shard. It is thrown away as a whole when leadership ends.
 
-What flows in: keys from the queue service, reports from executors, timers, and what the sweep finds. Each becomes a key in the
-reconciler's local queue, and from there on there is one way only: turn, commit, and what follows from it.
+What flows in: keys from the queue service, reports from executors, timers, and what the sweep finds. Each becomes a key
+in the reconciler's local queue, and from there on there is one way only: turn, commit, and what follows from it.
 
-A new term begins by asking for everything that is live, what is due first. It reads nothing before its claim (promise P2).
+A new term begins by asking for everything that is live, what is due first. It reads nothing before its claim (promise
+P2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The machine against a naive oracle: random nested workflows, random outcomes, random orders of events, crashes, aborts."""
+"""The machine against a naive oracle: random nested workflows, random outcomes, random orders of events, crashes,
+aborts.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Workflows for tests of the machine, written in one line each, and what they compute if all goes well.
 
-A task adds one to the sum of its inputs; a sub-workflow's output is the sum of the outputs of its sinks, which a task of its own
-computes. So every result is an integer that a five-line oracle can predict.
+A task adds one to the sum of its inputs; a sub-workflow's output is the sum of the outputs of its sinks, which a task
+of its own computes. So every result is an integer that a five-line oracle can predict.
 """
 
 from __future__ import annotations

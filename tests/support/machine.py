@@ -1,7 +1,7 @@
 """Drives the machine without any I/O: a store that is a dictionary, executors that are a list of what runs.
 
-`World` carries out the machine's commands, in an order that the test draws; every turn is "committed" by copying what it changed,
-so that a crash at any moment can be played by restoring from the copies.
+`World` carries out the machine's commands, in an order that the test draws; every turn is "committed" by copying what
+it changed, so that a crash at any moment can be played by restoring from the copies.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An execution in the leader's memory: its state, and where that state stands in the graph.
 
-`Execution` has a tree of `Scope`s, one for each graph that runs: the workflow itself, and one for each sub-workflow node
-that has started. A node that is still waiting is nothing but a counter in its scope; it becomes a `LiveNode` when its
-upstream nodes are done.
+`Execution` has a tree of `Scope`s, one for each graph that runs: the workflow itself, and one for each sub-workflow
+node that has started. A node that is still waiting is nothing but a counter in its scope; it becomes a `LiveNode` when
+its upstream nodes are done.
 """
 
 from __future__ import annotations
