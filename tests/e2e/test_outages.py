@@ -20,7 +20,7 @@ from flyteidl.core import identifier_pb2 as identifier
 
 from tests.support import executions, flyte
 from tests.support.markers import Markers
-from tests.support.postgres import Postgres
+from tests.support.postgres import PostgresServer
 from tests.support.smalltasks import Registrar
 from tests.support.system import System
 
@@ -79,14 +79,16 @@ def sqlite_setting(fragile_system: System, fragile: Registrar) -> Iterator[Setti
 
 
 @pytest.fixture(scope="module")
-def postgres_setting(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
-    url = postgres.create_database("outages")
+def postgres_setting(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    url = postgres_server.create_database()
 
     @contextmanager
     def stopped() -> Iterator[None]:
-        postgres.stop()
-        yield
-        postgres.start()
+        postgres_server.stop()
+        try:
+            yield
+        finally:
+            postgres_server.start()
 
     def refuse() -> None:
         with psycopg.connect(url, autocommit=True) as connection:
