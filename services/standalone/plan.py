@@ -23,6 +23,9 @@ SHARED = frozenset({"DATABASE", "BLOB", "ETCD", "QUEUE", "PROPELLERS", "SESSION_
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
+FOR_PEOPLE = {"AIRSCREW_LOG_FORMAT": "text"}
+"""The logs lie in files that somebody opens in an editor."""
+
 IMPATIENT = {
     "AIRSCREW_EXECUTOR_SHUTDOWN_GRACE_SECONDS": "5",
     "AIRSCREW_EXECUTOR_KILL_GRACE_SECONDS": "3",
@@ -73,7 +76,7 @@ def make(options: Options, data: DataDir, stores: Stores, inherited: Mapping[str
         return Program(
             name=name,
             argv=(sys.executable, "-P", "-m", f"services.{service}"),  # -P: a user's folder `services` is not ours
-            environ={**defaults, **_without(inherited, service, settings), **settings},
+            environ={**FOR_PEOPLE, **defaults, **_without(inherited, service, settings), **settings},
             log=data.rotate_log(name),
             probe=health.serving(listen),
             address=listen,
