@@ -12,7 +12,12 @@ import pytest_asyncio
 
 # A line for each module of tests/support that has fixtures.
 pytest_plugins = [
+    "tests.support.postgres",  # before those that import it
+    "tests.support.blob",
+    "tests.support.database",
     "tests.support.etcd",
+    "tests.support.executing",
+    "tests.support.ledgers",
 ]
 
 # What the developer has set for a running system must not reach the tests.

@@ -139,7 +139,7 @@ def _unnest(types: Sequence[type[postgres_arrays._Array]], columns: Sequence[str
 def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], unless_final: str) -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leading, {_unnest(types, columns)} "
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leader, {_unnest(types, columns)} "
         f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE {table}.{unless_final} RETURNING 1"
     )
 
@@ -152,11 +152,11 @@ _EVENT_TYPES = _types("events", rows.EVENT_COLUMNS)
 
 _COMMIT = f"""
 WITH fence AS MATERIALIZED (SELECT shard, epoch FROM leadership WHERE shard = %b FOR SHARE),
-leading AS MATERIALIZED (SELECT shard FROM fence WHERE epoch = %b),
+leader AS MATERIALIZED (SELECT shard FROM fence WHERE epoch = %b),
 new_executions AS (
     UPDATE executions SET {", ".join(f"{name} = new.{name}" for name in rows.EXECUTION_OBSERVED)}
-    FROM leading, {_unnest(_EXECUTION_TYPES, _OBSERVED)}
-    WHERE executions.key = new.key AND executions.shard = leading.shard AND executions.{schema.EXECUTION_IS_LIVE}
+    FROM leader, {_unnest(_EXECUTION_TYPES, _OBSERVED)}
+    WHERE executions.key = new.key AND executions.shard = leader.shard AND executions.{schema.EXECUTION_IS_LIVE}
     RETURNING 1
 ),
 new_nodes AS ({_upsert("nodes", rows.NODE_COLUMNS, _NODE_TYPES, ("execution_key", "node_id"), schema.NODE_IS_OPEN)}),
@@ -173,9 +173,9 @@ new_attempts AS (
 ),
 new_events AS (
     INSERT INTO events ({", ".join(rows.EVENT_COLUMNS)})
-    SELECT new.* FROM leading, {_unnest(_EVENT_TYPES, rows.EVENT_COLUMNS)}
+    SELECT new.* FROM leader, {_unnest(_EVENT_TYPES, rows.EVENT_COLUMNS)}
 )
 SELECT
-    (SELECT count(*) FROM leading),
+    (SELECT count(*) FROM leader),
     (SELECT count(*) FROM new_executions) + (SELECT count(*) FROM new_nodes) + (SELECT count(*) FROM new_attempts)
 """

@@ -29,7 +29,7 @@ class SqliteLedger:
         self._leading: int | None = None
 
     def keys(self, keys: Sequence[int]) -> str:
-        return json.dumps(keys)
+        return json.dumps(list(keys))
 
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         return self._connected().execute(statement, parameters).fetchall()

@@ -1,0 +1,137 @@
+"""What the ledger does while the database is away, locked or silent, and that it works again after."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from libs.store.ledger import Ledger
+from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
+from tests.support.postgres import PostgresServer, paused
+
+SOON_SECONDS = 2.9  # a second or two by design, and a busy machine
+
+
+@contextmanager
+def unavailable_soon() -> Iterator[None]:
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        yield
+    assert time.monotonic() - began < SOON_SECONDS
+
+
+def claimed(url: str) -> tuple[Ledger, int]:
+    ledger = Ledger(url)
+    return ledger, ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
+
+
+def test_a_locked_sqlite_file_is_unavailable_and_serves_again_after(sqlite_url: str) -> None:
+    ledger, epoch = claimed(sqlite_url)
+    other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with unavailable_soon():
+        ledger.commit(0, epoch, [])
+    assert ledger.live(0, 0, 1) == []  # readers do not wait for writers
+    other.execute("ROLLBACK")
+    ledger.commit(0, epoch, [])
+    other.close()
+    ledger.close()
+
+
+def test_a_missing_sqlite_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="No such file"):
+        Ledger(f"sqlite:///{tmp_path}/nowhere/airscrew.db").live(0, 0, 1)
+
+
+def test_an_empty_database_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/empty.db")
+    with pytest.raises(FailedPrecondition, match="airscrew migrate"):
+        ledger.check_schema()
+    ledger.close()
+
+
+def test_a_stopped_postgres_is_unavailable_and_serves_again_after(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    ledger, epoch = claimed(postgres_url)
+    postgres_server.stop()
+    try:
+        for _ in range(2):
+            with unavailable_soon():
+                ledger.commit(0, epoch, [])
+        with unavailable_soon():
+            ledger.due(0, 1, 1)
+    finally:
+        postgres_server.start()
+    ledger.commit(0, epoch, [])
+    ledger.close()
+
+
+def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: str) -> None:
+    ledger, epoch = claimed(postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        found = other.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
+        ).fetchone()
+        assert found is not None
+        with paused(found[0]), unavailable_soon():
+            ledger.commit(0, epoch, [])
+    ledger.commit(0, epoch, [])
+    ledger.close()
+
+
+def test_a_lock_that_somebody_holds_is_given_up_after_a_second(postgres_url: str) -> None:
+    ledger, epoch = claimed(postgres_url)
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT 1 FROM leadership FOR UPDATE")
+        with unavailable_soon():
+            ledger.commit(0, epoch, [])
+    ledger.commit(0, epoch, [])
+    ledger.close()
+
+
+def test_a_transaction_that_its_process_forgot_is_ended_by_the_server(postgres_url: str) -> None:
+    # The database does not wait for a leader that was stopped in the middle of a claim or a quarantine.
+    ledger, epoch = claimed(postgres_url)
+    with ledger._database.transaction() as execute:  # as claim and quarantine do
+        execute("SELECT epoch FROM leadership FOR UPDATE", {})
+        began = time.monotonic()
+        successor = Ledger(postgres_url)
+        while True:
+            try:
+                assert successor.claim(0, "etcd-1", 11, "b", "b:1", 78) == epoch + 1
+                break
+            except Unavailable:
+                assert time.monotonic() - began < 2 * SOON_SECONDS
+        with pytest.raises(psycopg.Error):
+            execute("SELECT 1", {})
+    successor.close()
+    ledger.close()
+
+
+def test_a_commit_that_waits_for_a_claim_is_fenced_by_it(postgres_url: str) -> None:
+    ledger, epoch = claimed(postgres_url)
+    outcome: list[BaseException] = []
+
+    def commit() -> None:
+        try:
+            ledger.commit(0, epoch, [])
+        except Fenced as error:
+            outcome.append(error)
+
+    with psycopg.connect(postgres_url) as claiming:
+        claiming.execute("UPDATE leadership SET epoch = epoch + 1")
+        waiting = threading.Thread(target=commit)
+        waiting.start()
+        time.sleep(0.2)
+        assert waiting.is_alive()
+    waiting.join()
+    assert len(outcome) == 1
+    ledger.close()

@@ -1,0 +1,215 @@
+"""A ledger in memory, for tests of the propeller: the same promises, no database.
+
+It passes the contract tests of the real one. The store itself is a `MemoryStore`, which outlives its ledgers as a
+database does; `submit`, `request_abort` and `register` stand for what `admin` writes.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from flyteidl.core import execution_pb2
+
+from libs.store.claims import Claim, epoch_of
+from libs.store.ledger import QUARANTINED
+from libs.store.records import LeaderRow
+from libs.workflow.errors import Fenced, NotFound, Refused, Unavailable
+from libs.workflow.identity import EntityId
+from libs.workflow.phases import AttemptPhase, Desired, ErrorKind, ExecutionPhase, NodePhase
+from libs.workflow.state import AttemptState, Changes, ExecutionState, Intent, NodeState, RecordedEvent, Snapshot
+
+
+@dataclass
+class MemoryStore:
+    """What a database would hold. `away` makes every call raise Unavailable."""
+
+    executions: dict[int, ExecutionState] = field(default_factory=dict)
+    nodes: dict[int, dict[str, NodeState]] = field(default_factory=dict)
+    attempts: dict[int, dict[tuple[str, int], AttemptState]] = field(default_factory=dict)
+    events: dict[int, list[RecordedEvent]] = field(default_factory=dict)
+    programs: dict[EntityId, bytes] = field(default_factory=dict)
+    leaders: dict[int, LeaderRow] = field(default_factory=dict)
+    clusters: dict[str, bool] = field(default_factory=dict)
+    commits: int = 0
+    away: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def submit(self, state: ExecutionState) -> None:
+        """Stores a new execution."""
+        with self.lock:
+            self.executions[state.key] = copy.deepcopy(state)
+            self.nodes[state.key], self.attempts[state.key], self.events[state.key] = {}, {}, []
+
+    def request_abort(self, key: int, cause: str = "", principal: str = "") -> None:
+        """Wants an execution aborted, unless it is final."""
+        with self.lock:
+            state = self.executions[key]
+            if not state.phase.terminal and state.intent.desired is not Desired.ABORT:
+                state.intent = Intent(state.intent.generation + 1, Desired.ABORT, cause, principal)
+
+    def register(self, workflow: EntityId, closure: bytes) -> None:
+        """Stores a compiled workflow."""
+        with self.lock:
+            self.programs[workflow] = closure
+
+
+class MemoryLedger:
+    """See `libs.store.ledger.Ledger`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def check_schema(self) -> None:
+        """It is always the present one."""
+
+    def claim(self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int) -> int:
+        claim = Claim(shard, etcd_cluster, create_revision, holder, address, now_us)
+        with self._present() as store:
+            epoch = epoch_of(claim, store.leaders.get(shard), store.clusters)
+            store.clusters.setdefault(etcd_cluster, False)
+            store.leaders[shard] = claim.row(epoch)
+            return epoch
+
+    def leader(self, shard: int) -> LeaderRow | None:
+        with self._present() as store:
+            return store.leaders.get(shard)
+
+    def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
+        with self._present() as store:
+            self._fence(shard, epoch)
+            for change in batch:
+                _require_storable(change)
+            for change in batch:
+                self._store_one(shard, change)
+            store.commits += 1
+
+    def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
+        reason = reason.encode("utf-8", "replace").decode()
+        with self._present() as store:
+            self._fence(shard, epoch)
+            state = store.executions.get(key)
+            if state is None or state.phase.terminal:
+                return
+            error = execution_pb2.ExecutionError(code=QUARANTINED, message=reason, kind=ErrorKind.SYSTEM.value)
+            store.executions[key] = replace(
+                state,
+                phase=ExecutionPhase.FAILED,
+                error=error.SerializeToString(),
+                observed_generation=state.intent.generation,
+                next_wake_at_us=None,
+                ended_at_us=now_us,
+                updated_at_us=now_us,
+            )
+            for node in store.nodes[key].values():
+                if not node.phase.terminal:
+                    node.phase, node.wake_at_us = NodePhase.ABORTED, None
+                    node.ended_at_us = node.updated_at_us = now_us
+            for attempt in store.attempts[key].values():
+                if not attempt.phase.terminal:
+                    attempt.phase, attempt.reason = AttemptPhase.ABORTED, reason
+                    attempt.ended_at_us = attempt.updated_at_us = now_us
+            store.events[key].append(RecordedEvent(now_us, "ExecutionQuarantined", message=reason))
+
+    def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
+        with self._present() as store:
+            return [
+                copy.deepcopy(
+                    Snapshot(
+                        store.executions[key],
+                        sorted(store.nodes[key].values(), key=lambda node: (node.created_at_us or 0, node.id)),
+                        [store.attempts[key][id] for id in sorted(store.attempts[key]) if self._open(key, id)],
+                    )
+                )
+                for key in sorted(keys)
+                if key in store.executions and store.executions[key].shard == shard
+            ]
+
+    def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
+        with self._present() as store:
+            return {key: store.executions[key].intent for key in keys if key in store.executions}
+
+    def due(self, shard: int, now_us: int, limit: int) -> list[int]:
+        with self._present():
+            live = self._live(shard)
+            wanting = [each.key for each in live if _wants_attention(each)]
+            timed = [each for each in live if each.next_wake_at_us is not None and each.next_wake_at_us <= now_us]
+            timed.sort(key=lambda each: each.next_wake_at_us or 0)
+            return list(dict.fromkeys([*wanting, *(each.key for each in timed)]))[:limit]
+
+    def live(self, shard: int, after_key: int, limit: int) -> list[int]:
+        with self._present():
+            return [each.key for each in self._live(shard) if each.key > after_key][:limit]
+
+    def program(self, workflow: EntityId) -> bytes:
+        with self._present() as store:
+            if workflow not in store.programs:
+                raise NotFound(f"workflow {workflow} is not registered")
+            return store.programs[workflow]
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _present(self) -> _Locked:
+        return _Locked(self._store)
+
+    def _fence(self, shard: int, epoch: int) -> None:
+        leader = self._store.leaders.get(shard)
+        if leader is None or leader.epoch != epoch:
+            raise Fenced(f"shard {shard}: epoch {epoch} is over")
+
+    def _live(self, shard: int) -> list[ExecutionState]:
+        found = (each for each in self._store.executions.values() if each.shard == shard and not each.phase.terminal)
+        return sorted(found, key=lambda each: each.key)
+
+    def _open(self, key: int, id: tuple[str, int]) -> bool:
+        return not self._store.attempts[key][id].phase.terminal
+
+    def _store_one(self, shard: int, change: Changes) -> None:
+        store, key = self._store, change.execution.key
+        old = store.executions.get(key)
+        if change.execution_changed and old is not None and old.shard == shard and not old.phase.terminal:
+            store.executions[key] = replace(copy.deepcopy(change.execution), intent=old.intent)
+        nodes = store.nodes.setdefault(key, {})
+        for id, node in change.nodes.items():
+            if id not in nodes or not nodes[id].phase.terminal:
+                nodes[id] = copy.deepcopy(node)
+        attempts = store.attempts.setdefault(key, {})
+        for attempt_id, attempt in change.attempts.items():
+            if attempt_id not in attempts or not attempts[attempt_id].phase.terminal:
+                attempts[attempt_id] = copy.deepcopy(attempt)
+        store.events.setdefault(key, []).extend(change.events)
+
+
+class _Locked:
+    """The store, if it is not away, to one caller at a time."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> MemoryStore:
+        if self._store.away:
+            raise Unavailable("the store is away")
+        self._store.lock.acquire()
+        return self._store
+
+    def __exit__(self, *_error: object) -> None:
+        self._store.lock.release()
+
+
+def _wants_attention(state: ExecutionState) -> bool:
+    return state.intent.generation != state.observed_generation or state.phase is ExecutionPhase.QUEUED
+
+
+def _require_storable(change: Changes) -> None:
+    """Refuses what no database takes: text that is not Unicode."""
+    texts = [attempt.reason for attempt in change.attempts.values()]
+    texts += [event.message for event in change.events]
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise Refused(f"the store cannot hold a value: {error}") from error

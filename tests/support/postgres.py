@@ -1,0 +1,166 @@
+"""A real PostgreSQL from the distribution's packages, one for the whole session.
+
+It refuses to run as root, so then it runs as the user that the package made, or as nobody. It listens on a free port of
+127.0.0.1 only, trusts everybody, and does not sync to the disk: no test here is about power cuts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from libs.store import migrate
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_TEMPLATE = "template_airscrew"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "autovacuum": "off",
+    "timezone": "UTC",
+    "log_min_messages": "fatal",
+}
+
+
+class PostgresServer:
+    """A server that a test may stop and start again, on the same port and data."""
+
+    def __init__(self, directory: Path) -> None:
+        self._binaries = _find_binaries()
+        self._user = _unprivileged_user()
+        self._data = directory / "data"
+        self._log = directory / "log"
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count()
+        if self._user is not None:
+            directory.chmod(0o755)
+            shutil.chown(directory, self._user)
+        initialise = [self._binaries / "initdb", "-D", self._data, "-U", "airscrew", "-A", "trust", "-E", "UTF8"]
+        subprocess.run([*initialise, "--locale=C", "--no-sync"], check=True, capture_output=True, user=self._user)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://airscrew@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(self.port)}.items()]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._data, *settings],
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                cwd="/",
+            )
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """Ends every connection at once, as a restart of the server does."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def create_database(self) -> str:
+        """A fresh, migrated database; returns its url."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone() is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_TEMPLATE)))
+                migrate.upgrade(self.url(_TEMPLATE))
+            name = f"test_{next(self._numbers)}"
+            create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(create.format(sql.Identifier(name), sql.Identifier(_TEMPLATE)))
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        name = url.rpartition("/")[2]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL did not start: {self._log.read_text()}") from error
+            time.sleep(0.05)
+
+
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """Stops a process, such as a connection's server side, for a while."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The running server. A test that stops it must start it again."""
+    # Not pytest's own temporary directory: the server's user may not enter that.
+    directory = Path(tempfile.mkdtemp(prefix="airscrew-postgres-"))
+    try:
+        server = PostgresServer(directory)
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _find_binaries() -> Path:
+    on_path = shutil.which("postgres")
+    found = [Path(on_path).parent] if on_path else []
+    found += sorted(
+        (path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")),
+        key=lambda path: int(path.parent.name),
+        reverse=True,
+    )
+    if not found:
+        pytest.fail("the tests need a PostgreSQL server: install the package `postgresql` (apt-get install postgresql)")
+    return found[0]
+
+
+def _unprivileged_user() -> str | None:
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,34 @@
+"""Where things lie, as Flyte's clients expect."""
+
+from __future__ import annotations
+
+import pytest
+
+from libs.blob import layout
+from libs.workflow.errors import InvalidArgument
+from libs.workflow.identity import ExecutionId
+
+ID = ExecutionId("flytesnacks", "development", "abc")
+
+
+def test_every_attempt_has_its_own_place() -> None:
+    assert layout.execution_prefix("/b", ID) == "/b/metadata/propeller/flytesnacks-development-abc"
+    assert layout.node_inputs("/b", ID, "n0") == "/b/metadata/propeller/flytesnacks-development-abc/n0/data/inputs.pb"
+    assert layout.attempt_prefix("/b", ID, "n0", 2) == "/b/metadata/propeller/flytesnacks-development-abc/n0/data/2"
+    assert layout.log_uri("/b", ID, "n0", 2) == "/b/logs/flytesnacks-development-abc/n0/2.log"
+
+
+def test_raw_data_may_go_to_a_place_of_the_submitters() -> None:
+    assert layout.raw_prefix("s3://mine/", ID, "n0", 1) == "s3://mine/raw/flytesnacks-development-abc/n0/1"
+
+
+def test_uploads_lie_by_project_domain_and_folder() -> None:
+    assert layout.upload_uri("s3://b", "p", "d", "f", "x.tgz") == "s3://b/uploads/p/d/f/x.tgz"
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "a\0b"])
+def test_a_name_that_is_not_one_segment_is_refused_by_its_field(bad: str) -> None:
+    with pytest.raises(InvalidArgument, match="^filename: "):
+        layout.upload_uri("/b", "p", "d", "f", bad)
+    with pytest.raises(InvalidArgument, match="^node: "):
+        layout.attempt_prefix("/b", ID, bad, 0)
