@@ -119,4 +119,5 @@ def test_every_example_is_covered_here() -> None:
             file = row.group(1) or file
             listed.add((file, row.group(2)))
     assert listed == covered
-    assert {file for file, _ in listed} == {path.stem for path in flyte.EXAMPLES.glob("*.py")}
+    with_tasks = {path.stem for path in flyte.EXAMPLES.glob("*.py") if "@task" in path.read_text()}
+    assert {file for file, _ in listed} == with_tasks
