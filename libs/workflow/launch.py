@@ -1,0 +1,234 @@
+"""Launching: which inputs a launch plan asks for, and what an execution starts with.
+
+Used where executions are created, by request or by a parent's launch plan node. Nothing here reads or writes anything:
+whoever launches brings the launch plan and gets the inputs and settings that the execution runs with, or
+InvalidArgument that names every input that is wrong and why.
+
+A launch plan's *expected inputs* are settled when it is registered: the workflow's inputs without the fixed ones, each
+with its default or required. An execution by task has the same, from the task's interface, with everything required.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flyteidl.admin import execution_pb2, launch_plan_pb2
+from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
+
+from libs.workflow import types
+from libs.workflow.errors import InvalidArgument
+
+GENERATED_PREFIX: Final = ".flytegen."
+"""Name prefix of workflows that exist to run one task. No user's workflow has it: names of modules don't start so."""
+
+_MAX_NODE_ID_LENGTH = 63
+_NOT_IN_NODE_IDS = re.compile(r"[^A-Za-z0-9]")
+
+_INHERITED: Final = (
+    "labels",
+    "annotations",
+    "security_context",
+    "auth_role",
+    "quality_of_service",
+    "max_parallelism",
+    "raw_output_data_config",
+    "cluster_assignment",
+    "interruptible",
+    "overwrite_cache",
+    "envs",
+)
+"""Settings of a launch plan that an execution takes over whole, where its own specification has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What an execution starts with."""
+
+    inputs: literals_pb2.LiteralMap
+    """A value for every input of the workflow: given, default or fixed."""
+    spec: execution_pb2.ExecutionSpec
+    """The settings in effect: the request's, completed by the launch plan's. Inputs are not repeated in it."""
+
+
+def resolve_launch(
+    spec: execution_pb2.ExecutionSpec,
+    inputs: literals_pb2.LiteralMap,
+    expected: interface_pb2.ParameterMap,
+    plan: launch_plan_pb2.LaunchPlanSpec | None = None,
+) -> Launch:
+    """What an execution of `spec` with `inputs` starts with.
+
+    `expected` are the expected inputs of the launch plan, or of the task if there is no plan. Where `inputs` is empty,
+    the deprecated `spec.inputs` are taken. Raises InvalidArgument listing every input that is missing, unknown, fixed,
+    or not of its type (with the path of the mismatch).
+    """
+    given = inputs if inputs.literals else spec.inputs
+    fixed = plan.fixed_inputs if plan is not None else literals_pb2.LiteralMap()
+    effective = execution_pb2.ExecutionSpec()
+    effective.CopyFrom(spec)
+    effective.ClearField("inputs")
+    if plan is not None:
+        _inherit(effective, plan)
+    return Launch(resolve_inputs(given, expected, fixed), effective)
+
+
+def resolve_inputs(
+    given: literals_pb2.LiteralMap, expected: interface_pb2.ParameterMap, fixed: literals_pb2.LiteralMap
+) -> literals_pb2.LiteralMap:
+    """Given values checked, defaults and fixed values added. Raises InvalidArgument as `resolve_launch`."""
+    problems: list[str] = []
+    full = literals_pb2.LiteralMap()
+    for name in sorted(given.literals):
+        if name in fixed.literals:
+            problems.append(f"inputs.{name}: is fixed by the launch plan and cannot be overridden: leave it out")
+        elif name not in expected.parameters:
+            known = ", ".join(sorted(expected.parameters)) or "none"
+            problems.append(f"inputs.{name}: there is no such input; inputs are: {known}")
+        else:
+            wanted = expected.parameters[name].var.type
+            problems += map(str, types.validate(given.literals[name], wanted, f"inputs.{name}"))
+            full.literals[name].CopyFrom(given.literals[name])
+    for name in sorted(expected.parameters):
+        parameter = expected.parameters[name]
+        if name in given.literals:
+            continue
+        if parameter.HasField("default"):
+            full.literals[name].CopyFrom(parameter.default)
+        else:
+            described = types.describe(parameter.var.type)
+            problems.append(f"inputs.{name}: is missing: it is required ({described}) and has no default")
+    for name, literal in fixed.literals.items():
+        full.literals[name].CopyFrom(literal)
+    _raise(problems)
+    return full
+
+
+def expected_inputs(
+    workflow_inputs: interface_pb2.VariableMap, plan: launch_plan_pb2.LaunchPlanSpec | None = None
+) -> interface_pb2.ParameterMap:
+    """The inputs that launching asks for: a workflow's (or task's), completed by a launch plan's defaults.
+
+    Fixed inputs are not among them. Raises InvalidArgument if the plan names inputs that the workflow lacks, or gives
+    them values or types that do not fit: a launch plan that exists can be launched.
+    """
+    plan = launch_plan_pb2.LaunchPlanSpec() if plan is None else plan
+    defaults, fixed = plan.default_inputs.parameters, plan.fixed_inputs.literals
+    problems = _unknown("default_inputs", defaults, workflow_inputs) + _unknown("fixed_inputs", fixed, workflow_inputs)
+    expected = interface_pb2.ParameterMap()
+    for name in sorted(workflow_inputs.variables):
+        variable = workflow_inputs.variables[name]
+        if name in fixed:
+            problems += map(str, types.validate(fixed[name], variable.type, f"fixed_inputs.{name}"))
+            if name in defaults:
+                problems.append(
+                    f"default_inputs.{name}: is fixed as well: give it a default or a fixed value, not both"
+                )
+        elif name in defaults:
+            problems += _wrong_default(name, defaults[name], variable.type)
+            expected.parameters[name].CopyFrom(defaults[name])
+        else:
+            expected.parameters[name].var.CopyFrom(variable)
+            expected.parameters[name].required = True
+    _raise(problems)
+    return expected
+
+
+def expected_outputs(workflow: interface_pb2.TypedInterface) -> interface_pb2.VariableMap:
+    """What an execution of a launch plan returns: whatever its workflow does."""
+    outputs = interface_pb2.VariableMap()
+    outputs.CopyFrom(workflow.outputs)
+    return outputs
+
+
+def task_workflow(template: tasks_pb2.TaskTemplate) -> workflow_pb2.WorkflowTemplate:
+    """The workflow that runs a task on its own: one node, every input and output passed through.
+
+    It has the task's project, domain and version, so that one version of a task always runs as the same workflow. The
+    node takes over retries and timeout, which otherwise whoever calls the task writes there.
+    """
+    node_id = task_node_id(template.id.name)
+    node = workflow_pb2.Node(
+        id=node_id,
+        metadata=workflow_pb2.NodeMetadata(name=template.id.name),
+        inputs=_pass_through(template.interface.inputs.variables, ""),
+        task_node=workflow_pb2.TaskNode(reference_id=template.id),
+    )
+    for field in ("retries", "timeout"):
+        if template.metadata.HasField(field):
+            getattr(node.metadata, field).CopyFrom(getattr(template.metadata, field))
+    return workflow_pb2.WorkflowTemplate(
+        id=task_workflow_id(template.id),
+        interface=template.interface,
+        nodes=[node],
+        outputs=_pass_through(template.interface.outputs.variables, node_id),
+    )
+
+
+def task_workflow_id(task: identifier_pb2.Identifier) -> identifier_pb2.Identifier:
+    """The id of the workflow that runs a task on its own."""
+    return identifier_pb2.Identifier(
+        resource_type=identifier_pb2.WORKFLOW,
+        project=task.project,
+        domain=task.domain,
+        name=GENERATED_PREFIX + task.name,
+        version=task.version,
+        org=task.org,
+    )
+
+
+def task_node_id(task_name: str) -> str:
+    """The id of a task's node in its own workflow: the letters and digits of the name, the last 63 of them."""
+    return _NOT_IN_NODE_IDS.sub("", task_name)[-_MAX_NODE_ID_LENGTH:] or "task"
+
+
+def _inherit(effective: execution_pb2.ExecutionSpec, plan: launch_plan_pb2.LaunchPlanSpec) -> None:
+    """Complete settings whole, never value by value: an execution with envs of its own has none of the plan's."""
+    for field in _INHERITED:
+        own, planned = getattr(effective, field), getattr(plan, field)
+        if not _is_set(effective, field, own) and _is_set(plan, field, planned):
+            if isinstance(planned, bool | int):
+                setattr(effective, field, planned)
+            else:
+                getattr(effective, field).CopyFrom(planned)
+
+
+def _is_set(message: Any, field: str, value: Any) -> bool:
+    """Whether a setting says anything. Clients send empty messages for what nobody set; `interruptible` may be False."""
+    if isinstance(value, bool | int):
+        return bool(value)
+    return bool(message.HasField(field) and (field == "interruptible" or value.ByteSize()))
+
+
+def _unknown(field: str, named: Iterable[str], workflow_inputs: interface_pb2.VariableMap) -> list[str]:
+    known = ", ".join(sorted(workflow_inputs.variables)) or "none"
+    return [
+        f"{field}.{name}: the workflow has no such input; inputs are: {known}"
+        for name in sorted(named)
+        if name not in workflow_inputs.variables
+    ]
+
+
+def _wrong_default(name: str, parameter: interface_pb2.Parameter, wanted: types_pb2.LiteralType) -> list[str]:
+    declared = parameter.var.type
+    if not types.assignable(declared, wanted):
+        message = f"expected {types.describe(wanted)} as in the workflow, got {types.describe(declared)}"
+        return [f"default_inputs.{name}: {message}"]
+    if parameter.HasField("default"):
+        return list(map(str, types.validate(parameter.default, declared, f"default_inputs.{name}")))
+    return []
+
+
+def _pass_through(variables: Mapping[str, interface_pb2.Variable], source: str) -> list[literals_pb2.Binding]:
+    references = [types_pb2.OutputReference(node_id=source, var=name) for name in sorted(variables)]
+    return [
+        literals_pb2.Binding(var=reference.var, binding=literals_pb2.BindingData(promise=reference))
+        for reference in references
+    ]
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise InvalidArgument("; ".join(problems))
