@@ -1,10 +1,11 @@
 # What one does here, a verb each; bare `make` lists them. Needs git, make and python3 with pip and venv: the rest (uv,
-# the Python packages, where necessary a Python and an etcd) is fetched at the first use.
+# the Python packages, where necessary a Python, an etcd and a PostgreSQL) is fetched at the first use, without root.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.ONESHELL:
 
 # Without compiled bytecode each new process parses its imports again, which takes seconds for flytekit's.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,7 +37,8 @@ run: .venv/.synced .venv-tasks/.synced ## start the whole system and serve until
 
 .PHONY: test
 test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL and pyflyte (ARGS="-k …")
-	.venv/bin/pytest $(ARGS)
+	postgres=$$(.venv/bin/python deploy/dev/find_postgres.py)
+	PATH="$$postgres:$$PATH" .venv/bin/pytest $(ARGS)
 
 .PHONY: fast
 fast: .venv/.synced ## the tests that need no other process
