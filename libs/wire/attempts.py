@@ -62,29 +62,29 @@ def is_final(report: executor_pb2.Report) -> bool:
     return report.phase in FINAL_PHASES
 
 
-def event(report: executor_pb2.Report, incarnation: str) -> messages.Report:
-    """A report of the executor in its life `incarnation`, as an event. Raises InvalidArgument for an unknown phase."""
+def event(report: executor_pb2.Report, executor: str) -> messages.Report:
+    """A report of `executor`, as an event. Raises InvalidArgument for an unknown phase."""
     build = _EVENTS.get(report.phase)
     if build is None:
         raise InvalidArgument(f"phase: {report.phase} is not a phase of a report")
-    return build(report, incarnation)
+    return build(report, executor)
 
 
-def _accepted(report: executor_pb2.Report, incarnation: str) -> messages.Report:
-    return messages.Accepted(report.id.node, report.id.attempt, incarnation, report.seq, report.at_us)
+def _accepted(report: executor_pb2.Report, executor: str) -> messages.Report:
+    return messages.Accepted(report.id.node, report.id.attempt, executor, report.seq, report.at_us)
 
 
-def _started(report: executor_pb2.Report, incarnation: str) -> messages.Report:
-    return messages.Started(report.id.node, report.id.attempt, incarnation, report.seq, report.at_us)
+def _started(report: executor_pb2.Report, executor: str) -> messages.Report:
+    return messages.Started(report.id.node, report.id.attempt, executor, report.seq, report.at_us)
 
 
-def _succeeded(report: executor_pb2.Report, incarnation: str) -> messages.Report:
+def _succeeded(report: executor_pb2.Report, executor: str) -> messages.Report:
     if report.dynamic:
-        return _failed_dynamic(report, incarnation)
+        return _failed_dynamic(report, executor)
     return messages.Succeeded(
         node_id=report.id.node,
         attempt=report.id.attempt,
-        incarnation=incarnation,
+        executor=executor,
         seq=report.seq,
         at_us=report.at_us,
         started_us=report.started_us or None,
@@ -93,11 +93,11 @@ def _succeeded(report: executor_pb2.Report, incarnation: str) -> messages.Report
     )
 
 
-def _failed_dynamic(report: executor_pb2.Report, incarnation: str) -> messages.Report:
+def _failed_dynamic(report: executor_pb2.Report, executor: str) -> messages.Report:
     return messages.Failed(
         node_id=report.id.node,
         attempt=report.id.attempt,
-        incarnation=incarnation,
+        executor=executor,
         seq=report.seq,
         at_us=report.at_us,
         started_us=report.started_us or None,
@@ -109,12 +109,12 @@ def _failed_dynamic(report: executor_pb2.Report, incarnation: str) -> messages.R
     )
 
 
-def _failed(report: executor_pb2.Report, incarnation: str) -> messages.Report:
+def _failed(report: executor_pb2.Report, executor: str) -> messages.Report:
     error = execution_pb2.ExecutionError.FromString(report.error)
     return messages.Failed(
         node_id=report.id.node,
         attempt=report.id.attempt,
-        incarnation=incarnation,
+        executor=executor,
         seq=report.seq,
         at_us=report.at_us,
         started_us=report.started_us or None,
@@ -126,14 +126,14 @@ def _failed(report: executor_pb2.Report, incarnation: str) -> messages.Report:
     )
 
 
-def _stopped(report: executor_pb2.Report, incarnation: str) -> messages.Report:
+def _stopped(report: executor_pb2.Report, executor: str) -> messages.Report:
     return messages.Stopped(
-        report.id.node, report.id.attempt, incarnation, report.seq, report.at_us, report.reason or "stopped"
+        report.id.node, report.id.attempt, executor, report.seq, report.at_us, report.reason or "stopped"
     )
 
 
-def _rejected(report: executor_pb2.Report, incarnation: str) -> messages.Report:
-    return messages.Rejected(report.id.node, report.id.attempt, incarnation, report.seq, report.reason)
+def _rejected(report: executor_pb2.Report, executor: str) -> messages.Report:
+    return messages.Rejected(report.id.node, report.id.attempt, executor, report.seq, report.reason)
 
 
 _EVENTS: dict[int, Callable[[executor_pb2.Report, str], messages.Report]] = {

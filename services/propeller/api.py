@@ -16,9 +16,9 @@ from libs.runtime.clock import Clock
 from libs.wire import attempts as wire
 from libs.workflow.errors import AirscrewError, InvalidArgument, Unauthenticated, Unavailable
 from protos import propeller_pb2, propeller_pb2_grpc
+from services.propeller import sessions
 from services.propeller.leadership import Leadership
 from services.propeller.placement import Room
-from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
 from services.propeller.term import Term
 
@@ -37,7 +37,9 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         self._leadership = leadership
         self._clock = clock
 
-    async def Session(self, request_iterator: AsyncIterator[propeller_pb2.ExecutorMessage], context: Any) -> None:
+    async def Session(  # type: ignore[override]  # the form of handler that writes when it wants to
+        self, request_iterator: AsyncIterator[propeller_pb2.ExecutorMessage], context: Any
+    ) -> None:
         self._authenticate(context)
         hello = await _hello(request_iterator)
         term = self._leadership.term
@@ -89,10 +91,10 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         return propeller_pb2.NotLeader(leaders=[found])
 
     def _describe(self, term: Term, reply: propeller_pb2.StatusReply) -> None:
-        sessions = {session.executor: session for session in term.sessions.connected()}
+        connected = {session.executor: session for session in term.sessions.connected()}
         reply.leading = True
         reply.executors.extend(
-            self._executor(term, room, sessions.get(room.executor)) for room in term.placement.rooms()
+            self._executor(term, room, connected.get(room.executor)) for room in term.placement.rooms()
         )
         reply.pending_attempts = term.placement.pending
         reply.executions = len(term.library)
@@ -102,7 +104,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.turns = term.reconciler.turns
         reply.messages_sent, reply.messages_received = term.sessions.messages
 
-    def _executor(self, term: Term, room: Room, session: Session | None) -> propeller_pb2.StatusReply.Executor:
+    def _executor(self, term: Term, room: Room, session: sessions.Session | None) -> propeller_pb2.StatusReply.Executor:
         return propeller_pb2.StatusReply.Executor(
             executor=room.executor,
             incarnation=room.incarnation,
@@ -129,7 +131,7 @@ async def _hello(messages: AsyncIterator[propeller_pb2.ExecutorMessage]) -> prop
     return first.hello
 
 
-async def _read(term: Term, session: Session, messages: AsyncIterator[propeller_pb2.ExecutorMessage]) -> None:
+async def _read(term: Term, session: sessions.Session, messages: AsyncIterator[propeller_pb2.ExecutorMessage]) -> None:
     try:
         async for message in messages:
             term.sessions.receive(session, message)
@@ -139,7 +141,7 @@ async def _read(term: Term, session: Session, messages: AsyncIterator[propeller_
         session.outbox.close()
 
 
-async def _write(session: Session, context: Any) -> None:
+async def _write(session: sessions.Session, context: Any) -> None:
     async for batch in session.outbox:
         message = propeller_pb2.LeaderMessage()
         for item in batch:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from libs import blob
-from libs.blob import BlobStore
 from libs.clients.queue import Publisher, WorkFeed
 from libs.election import Access, Election
 from libs.rpc import server
@@ -24,22 +23,80 @@ from services.propeller.store import LeaderStore
 from services.propeller.term import Term
 
 STREAMS_GRACE_SECONDS = 2.0
-"""How long sessions may take to end after the term has ended them."""
+"""How long calls may take to end after the term has ended the sessions."""
 
 
 async def serve(settings: PropellerSettings, life: Life) -> None:
     """Runs a propeller until the process is told to stop.
 
-    Order of stopping (promise P9): not-serving, turns under way are committed, sessions end, the lease is resigned, what
-    is open is closed.
+    Order of stopping (promise P9): not-serving, turns under way are committed, sessions end, the lease is resigned,
+    what is open is closed. Raises FailedPrecondition when the database's schema is not this version's.
     """
-    identity = settings.identity or f"{socket.gethostname()}-{os.getpid()}"
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_store(settings))
-        publisher = await _publisher(settings, stack)
-        leadership = _Later()
+        store = LeaderStore(lambda: Ledger(settings.database))
+        stack.push_async_callback(store.close)
+        await store.check_schema()
+        publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
+        election = await stack.enter_async_context(_election(settings, life))
+        leadership = Leadership(
+            settings, election, store, life.clock, _new_term(settings, life, store, publisher, election.holder)
+        )
         api = PropellerApi(settings, leadership, life.clock)
         rpc = server.build(
             settings.listen,
             services={SERVICE: lambda grpc: propeller_pb2_grpc.add_PropellerServicer_to_server(api, grpc)},
         )
+        await rpc.start()
+        rpc.ready()
+        leading = life.spawn("leadership", leadership.run(life.stopping), eternal=False)
+        await life.stopping.wait()
+        rpc.not_serving()
+        await leading
+        await rpc.stop(STREAMS_GRACE_SECONDS)
+
+
+def _election(settings: PropellerSettings, life: Life) -> Election:
+    access = Access(
+        endpoints=settings.etcd,
+        ca=_path(settings.etcd_ca_file),
+        certificate=_path(settings.etcd_cert_file),
+        key=_path(settings.etcd_key_file),
+        user=settings.etcd_user or None,
+        password=settings.etcd_password or None,
+    )
+    return Election(
+        access,
+        key=f"/airscrew/shards/{settings.shard}/leader",
+        holder=settings.identity or f"{socket.gethostname()}-{os.getpid()}",
+        address=settings.address or settings.listen,
+        ttl_seconds=settings.lease_ttl_seconds,
+        clock=life.clock,
+    )
+
+
+def _new_term(
+    settings: PropellerSettings, life: Life, store: LeaderStore, publisher: Publisher | None, holder: str
+) -> Callable[[int, Callable[[], bool]], Term]:
+    blobs = blob.open(settings.blob)
+
+    def feed(shard: int, epoch: int) -> WorkFeed | None:
+        return WorkFeed(settings.queue, shard, epoch, holder) if settings.queue else None
+
+    def new_term(epoch: int, leading: Callable[[], bool]) -> Term:
+        return Term(
+            epoch=epoch,
+            settings=settings,
+            store=store,
+            blob=blobs,
+            feed=feed,
+            publisher=publisher,
+            clock=life.clock,
+            spans=Spans(life.tracing),
+            leading=leading,
+        )
+
+    return new_term
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None

@@ -23,7 +23,6 @@ from libs.workflow.errors import AirscrewError, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, Turn, step
 from libs.workflow.machine import messages as m
-from libs.workflow.phases import AttemptPhase
 from libs.workflow.state import Changes
 from libs.workqueue import DelayingQueue, Item, ItemExponential
 from services.propeller.assignments import Assignments
@@ -42,16 +41,19 @@ RETRY_CAP_US = 5_000_000
 class Outside(Protocol):
     """What follows from a committed turn outside the leader's memory."""
 
+    def adopt(self, execution: Execution) -> None:
+        """Compares what an execution that was just read has placed with what its executors know."""
+
     def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
         """Sends a placed attempt to its executor, if that is connected."""
 
     def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
         """Tells an executor to stop an attempt."""
 
-    def disown(self, identity: AttemptId, incarnation: str) -> None:
-        """Tells whoever works on an attempt under that incarnation to stop and forget it."""
+    def disown(self, identity: AttemptId, executor: str) -> None:
+        """Tells an executor that works on an attempt to stop and forget it."""
 
-    def acknowledge(self, identity: AttemptId, incarnation: str, seq: int) -> None:
+    def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
         """Tells an executor that its final report is committed, or will never matter."""
 
     def changed(self, changes: Changes) -> None:
@@ -202,6 +204,7 @@ class Reconciler:
         self._placement.drop(key)
         if execution is not None:
             self._hold_what_is_placed(execution)
+            self._outside.adopt(execution)
             self._inbox[key].insert(0, m.IntentRead(execution.state.intent))
         return execution
 
@@ -211,9 +214,6 @@ class Reconciler:
             if attempt is not None and attempt.executor is not None:
                 identity = AttemptId(execution.state.key, attempt.node_id, attempt.attempt)
                 self._placement.hold(identity, node.spec.slots, attempt.executor)
-                if attempt.phase is AttemptPhase.QUEUED:
-                    # Nobody knows whether it was ever sent; the executor starts it once, however often it is told.
-                    self._outside.dispatch(execution, attempt.node_id, attempt.attempt)
 
     def _turn_away(self, key: int, events: Iterable[m.Event], settled: list[Callable[[], None]]) -> None:
         """There is no such execution any more: whoever works for it must stop, and its reports are done with."""
@@ -221,9 +221,9 @@ class Reconciler:
             if isinstance(event, m.Placed):
                 self._placement.release(AttemptId(key, event.node_id, event.attempt))
             elif isinstance(event, m.Accepted | m.Started):
-                self._outside.disown(AttemptId(key, event.node_id, event.attempt), event.incarnation)
+                self._outside.disown(AttemptId(key, event.node_id, event.attempt), event.executor)
             elif isinstance(event, m.Report):
-                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.incarnation, event.seq)
+                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
         self._done(key, settled)
 
     def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
@@ -283,7 +283,7 @@ class Reconciler:
                     AttemptId(key, command.node_id, command.attempt), node.attempt.executor, command.reason
                 )
         elif isinstance(command, m.Disown):
-            self._outside.disown(AttemptId(key, command.node_id, command.attempt), command.incarnation)
+            self._outside.disown(AttemptId(key, command.node_id, command.attempt), command.executor)
 
     def _release_unused(self, execution: Execution, events: Iterable[m.Event], turn: Turn) -> None:
         """Slots taken for an attempt that did not want them any more."""
@@ -295,7 +295,7 @@ class Reconciler:
     def _acknowledge(self, key: int, events: Iterable[m.Event]) -> None:
         for event in events:
             if isinstance(event, m.Succeeded | m.Failed | m.Stopped | m.Rejected):
-                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.incarnation, event.seq)
+                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
 
     def fill(self) -> None:
         """Gives free slots to attempts that wait for one."""
@@ -318,7 +318,7 @@ class Reconciler:
         """
         key = opened.execution.state.key
         self._library.forget(key)
-        facts = [event for event in opened.events if not isinstance(event, m.Placed | m.IntentRead)]
+        facts: list[m.Event] = [event for event in opened.events if not isinstance(event, m.Placed | m.IntentRead)]
         self._take_back(key, facts, opened.settled)
         if isinstance(error, Unavailable):
             self._again_later(key)

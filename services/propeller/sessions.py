@@ -44,6 +44,8 @@ class Session:
     outbox: Batcher[propeller_pb2.LeaderMessage] = field(default_factory=lambda: Batcher(OUTBOX_CAPACITY))
     specs: set[bytes] = field(default_factory=set)
     """Digests of the specs that were sent in this session."""
+    known: set[AttemptId] = field(default_factory=set)
+    """Attempts that the executor has told of or was sent, and whose end is not acknowledged."""
     draining: bool = False
     trouble: str = ""
     messages_received: int = 0
@@ -105,7 +107,8 @@ class Sessions:
         self._sessions[hello.executor] = session
         self._placement.open(hello.executor, hello.incarnation, wire.slots(hello.capacity))
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
-        self._reconcile(session, hello.snapshot)
+        session.known.update(wire.attempt_id(report.id) for report in hello.snapshot)
+        self._reconcile(session)
         self.fold(session, hello.snapshot)
         self._fill()
         return session
@@ -121,28 +124,35 @@ class Sessions:
             self._placement.set_open(session.executor, False)
             logger.info("executor %s disconnected", session.executor)
 
-    def _reconcile(self, session: Session, snapshot: Iterable[executor_pb2.Report]) -> None:
+    def _reconcile(self, session: Session) -> None:
         """Compares what the executor knows with what was placed on it.
 
         Only what is committed counts: an execution whose turn is open is looked at when that has an outcome.
         """
-        known = {wire.attempt_id(report.id) for report in snapshot}
         for identity in self._placement.attempts_on(session.executor):
-            is_known = identity in known
-            self._when_quiet(identity.execution, partial(self._compare, session, identity, is_known))
+            self._when_quiet(identity.execution, partial(self._compare, session, identity))
 
-    def _compare(self, session: Session, identity: AttemptId, is_known: bool) -> None:
-        execution = self._library.get(identity.execution)
+    def adopt(self, execution: Execution) -> None:
+        """Compares what a freshly read execution has placed with what its executors know."""
+        for node in execution.live.values():
+            session = self._sessions.get(node.attempt.executor or "") if node.attempt else None
+            if session is not None and node.attempt is not None:
+                self._compare(session, AttemptId(execution.state.key, node.state.id, node.attempt.attempt), execution)
+
+    def _compare(self, session: Session, identity: AttemptId, execution: Execution | None = None) -> None:
+        execution = execution or self._library.get(identity.execution)
         node = execution.attempt(identity.node, identity.attempt) if execution else None
         if execution is None or node is None or node.attempt is None or node.attempt.executor != session.executor:
             return
-        if node.attempt.incarnation != session.incarnation:
+        if identity in session.known:
+            # It runs, or its final report is on the way: perhaps one of an earlier life of the executor.
+            if node.state.phase is NodePhase.FAILING:
+                self.stop(identity, session.executor, "the execution is ending")
+        elif node.attempt.incarnation != session.incarnation:
             self._lose(identity, node, "its executor was restarted")
-        elif is_known and node.state.phase is NodePhase.FAILING:
-            self.stop(identity, session.executor, "the execution is ending")
-        elif not is_known and node.attempt.phase is AttemptPhase.QUEUED:
+        elif node.attempt.phase is AttemptPhase.QUEUED:
             self.dispatch(execution, identity.node, identity.attempt)
-        elif not is_known:
+        else:
             self._lose(identity, node, "its executor does not know it any more")
 
     # ------------------------------------------------------------------------------------------------- what they say
@@ -162,7 +172,7 @@ class Sessions:
     def fold(self, session: Session, reports: Iterable[executor_pb2.Report]) -> None:
         """Reports become events of their executions."""
         for report in reports:
-            self._tell(report.id.execution, wire.event(report, session.incarnation))
+            self._tell(report.id.execution, wire.event(report, session.executor))
 
     # ------------------------------------------------------------------------------------------- what they are told
 
@@ -178,6 +188,7 @@ class Sessions:
         if node.spec.task.digest not in session.specs:
             session.specs.add(node.spec.task.digest)
             message.specs.append(self._assignments.spec(node))
+        session.known.add(AttemptId(execution.state.key, node_id, attempt))
         session.send(message)
 
     def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
@@ -186,22 +197,15 @@ class Sessions:
             stop = executor_pb2.Stop(id=wire.attempt_id_message(identity), reason=reason)
             session.send(propeller_pb2.LeaderMessage(stops=[stop]))
 
-    def disown(self, identity: AttemptId, incarnation: str) -> None:
-        session = self._of_incarnation(incarnation)
-        if session is not None:
-            self.stop(identity, session.executor, "this attempt has been superseded")
+    def disown(self, identity: AttemptId, executor: str) -> None:
+        self.stop(identity, executor, "this attempt has been superseded")
 
-    def acknowledge(self, identity: AttemptId, incarnation: str, seq: int) -> None:
-        session = self._of_incarnation(incarnation)
+    def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
+        session = self._sessions.get(executor)
         if session is not None:
+            session.known.discard(identity)
             ack = executor_pb2.Ack(id=wire.attempt_id_message(identity), seq=seq)
             session.send(propeller_pb2.LeaderMessage(acks=[ack]))
-
-    def _of_incarnation(self, incarnation: str) -> Session | None:
-        for session in self._sessions.values():
-            if session.incarnation == incarnation:
-                return session
-        return None
 
     # ---------------------------------------------------------------------------------------------------- silence
 

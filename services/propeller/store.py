@@ -39,6 +39,8 @@ class Ledger(Protocol):
 
     def program(self, workflow: EntityId) -> bytes: ...
 
+    def check_schema(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -80,6 +82,10 @@ class LeaderStore:
     async def program(self, workflow: EntityId) -> bytes:
         """The serialized CompiledWorkflowClosure of a registered workflow."""
         return await self._reader.call(self._open, lambda ledger: ledger.program(workflow))
+
+    async def check_schema(self) -> None:
+        """Raises FailedPrecondition unless the tables are those of this version."""
+        await self._reader.call(self._open, lambda ledger: ledger.check_schema())
 
     async def close(self) -> None:
         await self._writer.close()

@@ -13,14 +13,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from libs.blob import BlobStore
 from libs.clients.queue import Leased, Publisher, WorkFeed
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
-from libs.workflow.errors import Fenced, Unavailable
+from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
@@ -46,13 +46,6 @@ PAGE = 1_000
 """Live executions asked for at a time when taking over."""
 
 
-class Feed(Protocol):
-    """Keys of the shard from the queue service, as long as the term lasts."""
-
-    def work(self, shard: int, epoch: int) -> WorkFeed | None:
-        """None when there is no queue service: then the sweep finds new work."""
-
-
 class _Over(Exception):
     """The term has ended: cancels its tasks."""
 
@@ -67,13 +60,15 @@ class Term:
         settings: PropellerSettings,
         store: LeaderStore,
         blob: BlobStore,
-        feed: Feed,
+        feed: Callable[[int, int], WorkFeed | None],
         publisher: Publisher | None,
         clock: Clock,
         spans: Spans,
         leading: Callable[[], bool],
     ) -> None:
-        """`leading` tells whether the lease of leadership still holds, by the monotonic clock."""
+        """`feed` opens the stream of keys of a shard in an epoch, or gives None when there is no queue service: then
+        the
+        sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock."""
         self.epoch = epoch
         self.shard = settings.shard
         self._settings = settings
@@ -216,12 +211,15 @@ class Term:
 
     async def _take_work(self) -> None:
         """Takes keys from the queue service and gives them turns."""
-        feed = self._feed.work(self.shard, self.epoch)
+        feed = self._feed(self.shard, self.epoch)
         if feed is None:
             return
-        async with feed:
-            async for leases in feed:
-                await self._attend_leases(feed, leases)
+        try:
+            async with feed:
+                async for leases in feed:
+                    await self._attend_leases(feed, leases)
+        except FailedPrecondition as error:
+            raise Fenced(error.message) from error
 
     async def _attend_leases(self, feed: WorkFeed, leases: list[Leased]) -> None:
         try:
@@ -243,17 +241,20 @@ class Term:
 
     # ------------------------------------------------------------------------- what follows from a committed turn
 
+    def adopt(self, execution: Execution) -> None:
+        self.sessions.adopt(execution)
+
     def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
         self.sessions.dispatch(execution, node_id, attempt)
 
     def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
         self.sessions.stop(identity, executor, reason)
 
-    def disown(self, identity: AttemptId, incarnation: str) -> None:
-        self.sessions.disown(identity, incarnation)
+    def disown(self, identity: AttemptId, executor: str) -> None:
+        self.sessions.disown(identity, executor)
 
-    def acknowledge(self, identity: AttemptId, incarnation: str, seq: int) -> None:
-        self.sessions.acknowledge(identity, incarnation, seq)
+    def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
+        self.sessions.acknowledge(identity, executor, seq)
 
     def changed(self, changes: Changes) -> None:
         if self._publisher is not None:

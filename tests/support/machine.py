@@ -37,7 +37,7 @@ class World:
     state: ExecutionState = field(init=False)
     seeking: list[tuple[str, int]] = field(default_factory=list)
     running: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Attempts that an executor has, with the incarnation that runs them."""
+    """Attempts that are being worked on, and the executor that has them."""
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
     stopping: set[tuple[str, int]] = field(default_factory=set)
     intent: Intent = field(default_factory=lambda: Intent(1, Desired.RUN))
@@ -86,7 +86,7 @@ class World:
     def _start(self, attempt: tuple[str, int]) -> None:
         if attempt not in self.running:
             self.starts[attempt] = self.starts.get(attempt, 0) + 1
-        self.running[attempt] = self.attempts[attempt].incarnation or ""
+        self.running[attempt] = self.attempts[attempt].executor or ""
 
     # ------------------------------------------------------------------------------------------- what may come next
 
@@ -130,32 +130,32 @@ class World:
         self.turn(m.Placed(*seek, "executor", "life-1", "log"))
 
     def _report(self, attempt: tuple[str, int]) -> None:
-        incarnation = self.running[attempt]
+        executor = self.running[attempt]
         row = self.attempts[attempt]
         if attempt in self.stopping and self.dice.random() < 0.7:
-            event: m.Event = m.Stopped(*attempt, incarnation, 9, self.now_us, "told to")
+            event: m.Event = m.Stopped(*attempt, executor, 9, self.now_us, "told to")
         elif row.started_at_us is None and self.dice.random() < 0.5:
-            self.turn(m.Started(*attempt, incarnation, 1, self.now_us))
+            self.turn(m.Started(*attempt, executor, 1, self.now_us))
             return
         else:
-            event = self._outcome(attempt, incarnation)
+            event = self._outcome(attempt, executor)
         del self.running[attempt]
         self.stopping.discard(attempt)
         self.turn(event)
         if self.dice.random() < 0.2:
             self.turn(event)  # a report may come twice
 
-    def _outcome(self, attempt: tuple[str, int], incarnation: str) -> m.Event:
+    def _outcome(self, attempt: tuple[str, int], executor: str) -> m.Event:
         outcome = self.outcome(*attempt)
         if outcome == "succeed":
             outputs = added(self.nodes[attempt[0]].inputs)
-            return m.Succeeded(*attempt, incarnation, 9, self.now_us, None, outputs)
+            return m.Succeeded(*attempt, executor, 9, self.now_us, None, outputs)
         if outcome == "lost":
-            return m.Lost(*attempt, incarnation, "gone")
+            return m.Lost(*attempt, "life-1", "gone")
         if outcome == "reject":
-            return m.Rejected(*attempt, incarnation, 9, "no room")
+            return m.Rejected(*attempt, executor, 9, "no room")
         kind = ErrorKind.SYSTEM if outcome == "system" else ErrorKind.USER
-        return m.Failed(*attempt, incarnation, 9, self.now_us, None, outcome, outcome, kind, outcome != "fatal")
+        return m.Failed(*attempt, executor, 9, self.now_us, None, outcome, outcome, kind, outcome != "fatal")
 
     def run(self) -> None:
         """Until nothing can happen any more."""

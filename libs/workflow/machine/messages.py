@@ -41,7 +41,7 @@ class Started:
 
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
     seq: int
     at_us: int
 
@@ -52,7 +52,7 @@ class Accepted:
 
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
     seq: int
     at_us: int
 
@@ -61,7 +61,7 @@ class Accepted:
 class Succeeded:
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
     seq: int
     at_us: int
     started_us: int | None
@@ -75,7 +75,7 @@ class Failed:
 
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
     seq: int
     at_us: int
     started_us: int | None
@@ -92,7 +92,7 @@ class Stopped:
 
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
     seq: int
     at_us: int
     reason: str
@@ -104,7 +104,7 @@ class Rejected:
 
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
     seq: int
     reason: str
 
@@ -191,7 +191,7 @@ class Disown:
 
     node_id: str
     attempt: int
-    incarnation: str
+    executor: str
 
 
 @dataclass(frozen=True, slots=True)

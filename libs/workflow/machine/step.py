@@ -133,7 +133,7 @@ class _Step:
         """Whatever still works for a finished execution is told to stop."""
         for event in events:
             if isinstance(event, Accepted | Started):
-                self._command(Disown(event.node_id, event.attempt, event.incarnation))
+                self._command(Disown(event.node_id, event.attempt, event.executor))
 
     def _begin(self) -> None:
         self._move_execution(ExecutionPhase.RUNNING)
@@ -381,9 +381,9 @@ class _Step:
 
     def _on_report(self, event: Report) -> None:
         node = self.execution.attempt(event.node_id, event.attempt)
-        if node is None or node.attempt is None or node.attempt.incarnation != event.incarnation:
+        if node is None or node.attempt is None or node.attempt.executor != event.executor:
             if isinstance(event, Accepted | Started):
-                self._command(Disown(event.node_id, event.attempt, event.incarnation))
+                self._command(Disown(event.node_id, event.attempt, event.executor))
             return
         if event.seq <= node.attempt.seq:
             return
