@@ -6,8 +6,8 @@ closes both, so that whoever comes next finds the old session ended.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Protocol
 
 import grpc.aio
@@ -41,7 +41,8 @@ class PropellerClient:
         async with channels.connect(address) as channel:
             call = propeller_pb2_grpc.PropellerStub(channel).Session(_encoded(outgoing), metadata=self._metadata)
             try:
-                yield _decoded(call)
+                async with aclosing(_decoded(call)) as incoming:
+                    yield incoming
             finally:
                 call.cancel()
 
@@ -51,7 +52,7 @@ async def _encoded(outgoing: AsyncIterator[list[messages.Outgoing]]) -> AsyncIte
         yield encode_batch(batch)
 
 
-async def _decoded(call: AsyncIterable[propeller_pb2.LeaderMessage]) -> AsyncIterator[messages.Incoming]:
+async def _decoded(call: AsyncIterable[propeller_pb2.LeaderMessage]) -> AsyncGenerator[messages.Incoming, None]:
     try:
         async for message in call:
             yield decode_incoming(message)

@@ -114,7 +114,7 @@ class Attempt:
         except errors.InvalidArgument as error:
             return outcome.failed(ErrorKind.USER, "FailedToBuildResource", error.message, recoverable=False)
         except errors.FailedPrecondition as error:
-            return outcome.system("TaskEnvironment", error.message)
+            return outcome.system("ExecutorMisconfigured", error.message)
         except errors.AirscrewError as error:
             return outcome.system("PreparationFailed", error.message)
         try:

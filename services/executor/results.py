@@ -51,6 +51,11 @@ class Storage:
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
                     return await call()
+            except errors.InvalidArgument as error:
+                # The propeller chose the place, so it is no user's mistake: the two have different stores.
+                raise errors.FailedPrecondition(
+                    f"the executor's blob store does not have this place: {error}"
+                ) from error
             except (errors.Unavailable, TimeoutError) as error:
                 wait = backoff.next()
                 if asyncio.get_running_loop().time() + wait > deadline:

@@ -90,8 +90,9 @@ class ExecutorSettings:
     disk_floor_bytes: int = 256 << 20
     """With less than this free in `data_dir`, nothing new is taken and the propeller is told why."""
 
-    spool_limit_bytes: int = 256 << 20
-    """With more unacknowledged reports than this, nothing new is taken; none is ever dropped."""
+    spool_limit_bytes: int = 16 << 20
+    """With more unacknowledged reports than this, nothing new is taken; none is ever dropped. All of them, and those of
+    what still runs, must fit into the first message of a session (64 MiB)."""
 
     resend_seconds: float = 5.0
     """After this long without acknowledgement a final report is sent again."""

@@ -14,7 +14,7 @@ Guaranteed, as long as the supervisor itself lives:
 * It exits only when no descendant is left, including those that left the process group or the session: as a
   sub-reaper it inherits orphans, and it counts itself done when it has no child any more.
 * Whatever the command and its descendants print is appended to LOG_PATH, LOG_LIMIT bytes at most, then a notice and
-  the last lines. A full disk loses log lines, never the task.
+  the last lines. A full disk or a bad path loses log lines, never the task.
 * MEMORY_LIMIT (bytes, 0 is none) is watched, not enforced by the kernel: a burst between two looks is not seen.
 
 Not guaranteed: when the supervisor itself is killed with SIGKILL, the command dies with it (parent-death signal) but
@@ -118,7 +118,12 @@ class Log:
     """The log file with its cap: the head is kept, then the tail."""
 
     def __init__(self, path: str, limit: int) -> None:
-        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            # Task code writes to the same store: a link that it leaves here must not choose what we append to.
+            self.file = os.open(path, flags | os.O_NOFOLLOW, 0o644)
+        except OSError:
+            self.file = os.open(os.devnull, flags)
         self.room = limit
         self.limit = limit
         self.dropped = 0

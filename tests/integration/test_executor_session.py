@@ -1,0 +1,270 @@
+"""The executor and its leaders: who is believed, what is said again, what survives a change of leader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.workflow import errors
+from protos import executor_pb2, propeller_pb2
+from services.executor.runner import Exit, Launch
+from tests.support.executing import executing, shell, template
+from tests.support.leader import Assignments, Leader, error_of
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Assignments:
+    return Assignments(str(tmp_path / "blob"))
+
+
+@pytest.fixture
+async def second(leader: Leader) -> AsyncIterator[Leader]:
+    """Another replica."""
+    another = await Leader(epoch=2).start()
+    yield another
+    await another.stop()
+
+
+def count(path: Path) -> int:
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+async def test_hello_says_who_it_is_and_what_it_has(leader: Leader, executor_settings: dict[str, Any]) -> None:
+    executor_settings |= {"cpu_millis": 1500, "memory_bytes": 1 << 30, "gpus": ("0",), "labels": {"zone": "a"}}
+    for _ in range(2):
+        async with executing(executor_settings):
+            session = await leader.session()
+            await session.until(lambda session=session: len(session.heartbeats) >= 2, "two heart-beats")
+            assert session.heartbeats[0].disk_free_bytes > 0 and session.heartbeats[0].trouble == ""
+    first, again = leader.hellos
+    assert first.capacity == executor_pb2.Resources(cpu_millis=1500, memory_bytes=1 << 30, gpus=1)
+    assert first.labels == {"zone": "a"} and first.version and not first.snapshot
+    assert first.executor == again.executor, "the id outlives the process"
+    assert first.incarnation != again.incarnation
+    assert (first.highest_epoch, again.highest_epoch) == (0, 1)
+
+
+async def test_without_the_token_there_is_no_session(
+    leader: Leader, executor_settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    executor_settings["session_token"] = "wrong"
+    async with executing(executor_settings):
+        while "no valid session token" not in caplog.text:
+            await asyncio.sleep(0.02)
+    assert leader.hellos == []
+
+
+async def test_it_follows_from_a_standby_to_the_leader_and_goes_on_when_the_leader_changes(
+    leader: Leader, second: Leader, executor_settings: dict[str, Any], work: Assignments, tmp_path: Path
+) -> None:
+    executor_settings["propellers"] = (second.address,)  # the first one is known only by what the second one says
+    second.refers_to = leader.address
+    starts = tmp_path / "starts"
+    assigned = work.of(shell(f"echo x >> {starts}; sleep 1.5"))
+    finished = work.of(shell("true"))
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.acknowledges = False
+        session.assign(assigned, finished)
+        await session.running(assigned[0].id)
+        await session.final(finished[0].id)
+
+        leader.refers_to, second.refers_to = second.address, None
+        session.close()
+        taken_over = await second.session()
+        assert taken_over.hello.highest_epoch == 1
+        phases = {report.id.node: report.phase for report in taken_over.hello.snapshot}
+        assert phases == {
+            assigned[0].id.node: executor_pb2.Report.PHASE_RUNNING,
+            finished[0].id.node: executor_pb2.Report.PHASE_SUCCEEDED,
+        }
+        taken_over.assign(assigned)  # a leader that is not sure says it again
+        assert (await taken_over.final(assigned[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+    assert count(starts) == 1
+    assert leader.most_open_sessions == second.most_open_sessions == 1
+
+
+async def test_a_leader_of_a_lower_epoch_is_left_before_it_can_assign(
+    leader: Leader, second: Leader, executor_settings: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    executor_settings["propellers"] = (second.address, leader.address)
+    async with executing(executor_settings):
+        session = await second.session()
+        second.refers_to = ""
+        session.close()
+        outdated = await leader.session()
+        await asyncio.wait_for(outdated.closed.wait(), 5)
+        assert "epoch 2 has begun" in caplog.text
+
+    # … and after a restart too: the epoch is on disk.
+    leader.hellos.clear()
+    async with executing(executor_settings):
+        outdated = await leader.session()
+        await asyncio.wait_for(outdated.closed.wait(), 5)
+        assert leader.hellos[-1].highest_epoch == 2
+
+
+async def test_an_attempt_that_is_assigned_twice_starts_once(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    assigned = work.of(shell(f"echo x >> {starts}; sleep 0.3"))
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.assign(assigned, assigned)
+        session.assign(assigned)
+        await session.final(assigned[0].id)
+        session.assign(assigned)
+        await session.until(lambda: len(session.of(assigned[0].id)) >= 5, "an answer to the last assignment")
+    assert count(starts) == 1
+
+
+async def test_a_final_report_is_repeated_until_it_is_acknowledged(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    executor_settings["resend_seconds"] = 0.3
+    assigned = work.of(shell("true"))
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.acknowledges = False
+        session.assign(assigned)
+        report = await session.final(assigned[0].id)
+        await session.until(lambda: session.phases(assigned[0].id).count("SUCCEEDED") == 3, "two repetitions")
+        session.acknowledge(report)
+        await asyncio.sleep(0.1)
+        said = len(session.of(assigned[0].id))
+        await asyncio.sleep(1)
+        assert len(session.of(assigned[0].id)) == said
+
+
+async def test_what_is_not_acknowledged_is_in_the_next_hello_after_a_restart(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    executor_settings["flush_seconds"] = 0.1
+    assigned = work.of(shell("true"))
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.acknowledges = False
+        session.assign(assigned)
+        report = await session.final(assigned[0].id)
+    async with executing(executor_settings):
+        session = await leader.session()
+        assert list(session.hello.snapshot) == [report]
+        session.acknowledge(report)
+    async with executing(executor_settings):
+        assert not (await leader.session()).hello.snapshot
+
+
+async def test_without_room_an_assignment_is_rejected_and_the_rest_runs(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    executor_settings["cpu_millis"] = 1000
+    full = executor_pb2.Resources(cpu_millis=1000)
+    first, second = (work.of(shell("sleep 0.3"), resources=full) for _ in range(2))
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.assign(first, second)
+        rejected = await session.final(second[0].id)
+        assert rejected.phase == executor_pb2.Report.PHASE_REJECTED and "no free slot" in rejected.reason
+        await session.final(first[0].id)
+        # The slots are free before the end is reported: what is assigned upon it fits.
+        third = work.of(shell("true"), resources=full)
+        session.assign(third)
+        assert (await session.final(third[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+
+
+async def test_a_full_disk_is_told_and_nothing_new_is_taken(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    executor_settings["disk_floor_bytes"] = 1 << 60
+    async with executing(executor_settings):
+        session = await leader.session()
+        assigned = work.of(shell("true"))
+        session.assign(assigned)
+        rejected = await session.final(assigned[0].id)
+        assert rejected.phase == executor_pb2.Report.PHASE_REJECTED and "disk" in rejected.reason
+        await session.until(lambda: any("full" in beat.trouble for beat in session.heartbeats), "trouble")
+
+
+async def test_a_stop_for_an_attempt_that_nobody_knows_is_answered(
+    leader: Leader, executor_settings: dict[str, Any]
+) -> None:
+    id = executor_pb2.AttemptId(execution=7, node="n0", attempt=3)
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.stop(id)
+        assert (await session.final(id)).phase == executor_pb2.Report.PHASE_ABORTED
+
+
+async def test_an_assignment_without_its_template_fails_as_the_systems_fault(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    assign, _ = work.of(shell("true"))
+    assign.spec_digest = b"nonsense"
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.send(propeller_pb2.LeaderMessage(assigns=[assign]))
+        report = await session.final(assign.id)
+        assert (error_of(report).code, report.recoverable) == ("SpecMissing", True)
+
+
+async def test_stopping_lets_short_attempts_end_and_hands_back_the_long_ones(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    executor_settings["shutdown_grace_seconds"] = 0.8
+    short, long, late = (work.of(shell(script)) for script in ("sleep 0.3", "sleep 600", "true"))
+    async with executing(executor_settings) as life:
+        session = await leader.session()
+        session.assign(short, long)
+        await session.running(long[0].id)
+        life.stopping.set()
+        await session.until(lambda: session.draining, "draining")
+        session.assign(late)
+        assert (await session.final(late[0].id)).phase == executor_pb2.Report.PHASE_REJECTED
+        assert (await session.final(short[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+        report = await session.final(long[0].id)
+        assert (error_of(report).code, report.recoverable) == ("ExecutorShuttingDown", True)
+
+
+async def test_two_executors_on_one_data_directory_are_refused(
+    leader: Leader, executor_settings: dict[str, Any]
+) -> None:
+    async with executing(executor_settings):
+        await leader.session()
+        with pytest.raises(ExceptionGroup) as refused:
+            async with executing(executor_settings):
+                await asyncio.sleep(5)
+        assert refused.group_contains(errors.FailedPrecondition, match="belongs to an executor that runs")
+
+
+class Instant:
+    """A runner without processes: every command succeeds at once and has written what its last word names."""
+
+    started_us = 1
+    process = None
+
+    async def start(self, launch: Launch) -> Instant:
+        return self
+
+    async def wait(self) -> Exit:
+        await asyncio.sleep(0)
+        return Exit(code=0)
+
+    def stop(self) -> None: ...
+
+
+async def test_reports_of_many_attempts_travel_in_few_messages(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    """With a runner of one's own the whole service runs in one process, without starting any other."""
+    attempts = 1000
+    assigned = [work.of(template("true"), resources=executor_pb2.Resources()) for _ in range(attempts)]
+    async with executing(executor_settings, processes=Instant()):
+        session = await leader.session()
+        session.assign(*assigned)
+        await asyncio.gather(*(session.final(assign.id) for assign, _ in assigned))
+        assert session.messages <= attempts / 10
