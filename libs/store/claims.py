@@ -60,5 +60,5 @@ def _require_the_one_cluster(cluster: str, clusters: Mapping[str, bool]) -> None
         if other != cluster and not retired:
             raise FailedPrecondition(
                 f"etcd cluster {cluster} is not the one that elected the leaders so far ({other}): if that one is gone "
-                f"for good, retire it first with `airscrew retire-etcd-cluster {other}`"
+                f"for good, retire it first with `airscrew etcd retire {other}`"
             )
