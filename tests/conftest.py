@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.etcd",
     "tests.support.executing",
     "tests.support.ledgers",
+    "tests.support.queue_server",
 ]
 
 # What the developer has set for a running system must not reach the tests.

@@ -5,3 +5,8 @@ keeper      the thread that talks to etcd and keeps the lease alive
 tenure      until when leadership may be assumed: shared by the two
 etcd        the few plain calls, over several endpoints
 """
+
+from libs.election.election import Election, LeaderInfo, Leadership
+from libs.election.etcd import Access
+
+__all__ = ["Access", "Election", "LeaderInfo", "Leadership"]

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Self, TypeVar
 
@@ -121,7 +122,7 @@ class Election:
         holder: who we are, for people and for the store's record.
         address: where we serve, for those who look for the leader.
         ttl_seconds: how long a leader that died is still the leader. Shorter is a quicker succession, and leadership
-            lost to shorter hiccups of etcd; at least 2.
+            lost to shorter hiccups of etcd; at least 2. etcd counts whole seconds: fractions are rounded up.
         clock: where time comes from.
     """
 
@@ -132,7 +133,7 @@ class Election:
         key: str,
         holder: str,
         address: str,
-        ttl_seconds: int = 5,
+        ttl_seconds: float = 5.0,
         clock: Clock | None = None,
     ) -> None:
         if ttl_seconds < MINIMUM_TTL_SECONDS:
@@ -141,12 +142,10 @@ class Election:
         self.key = key
         self.holder = holder
         self.address = address
-        self._ttl = ttl_seconds
-        self._margin = ttl_seconds * _MARGIN
+        self._ttl = math.ceil(ttl_seconds)
+        self._margin = self._ttl * _MARGIN
         self._clock = clock or SystemClock()
-        self._keeper = Keeper(
-            Etcd(access, ttl_seconds * _CALL), ttl_seconds, self._margin, self._clock, f"election-{key}"
-        )
+        self._keeper = Keeper(Etcd(access, self._ttl * _CALL), self._ttl, self._margin, self._clock, f"election-{key}")
         self._leadership: Leadership | None = None
         self._last_lease: int | None = None
         """Of the latest attempt or leadership; it may still exist. Used in the keeper's thread only."""

@@ -21,3 +21,11 @@ Each file is one idea, and each wraps the one before it::
 Nothing here sleeps, blocks or reads a clock, so one caller at a time is assumed: the owner of the queue is one event
 loop or one thread. All times are microseconds on a clock of the caller's choice that does not run backwards.
 """
+
+from libs.workqueue.delaying import DelayingQueue
+from libs.workqueue.items import Handed, Item
+from libs.workqueue.limited import RateLimitingQueue
+from libs.workqueue.limiters import ItemExponential, Limiter
+from libs.workqueue.queue import WorkQueue
+
+__all__ = ["DelayingQueue", "Handed", "Item", "ItemExponential", "Limiter", "RateLimitingQueue", "WorkQueue"]

@@ -27,7 +27,7 @@ class Lanes(Generic[K]):
         self._levels: dict[int, _Level[K]] = {}
         """By priority; per level its lanes in the order of their turns. No level and no lane is ever empty."""
         self._priorities: list[int] = []
-        """Heap of negated priorities: all that have a level, and some whose level is gone (met and dropped by `pop`)."""
+        """Heap of negated priorities: all that have a level, and some whose level is gone, which `pop` drops."""
         self._size = 0
 
     def __len__(self) -> int:

@@ -1,0 +1,84 @@
+"""Hearing what has been committed."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import grpc.aio
+
+from libs.clients.streams import ENDED, Connection, Counters, opened
+from libs.rpc import channel
+from libs.rpc.errors import from_rpc
+from protos import queue_pb2, queue_pb2_grpc
+
+Call = grpc.aio.UnaryStreamCall[queue_pb2.SubscribeRequest, queue_pb2.SubscribeReply]
+
+
+class Hint(NamedTuple):
+    """An execution has changed."""
+
+    id: int
+    phase: int
+    """Its phase after the commit (`ExecutionPhase`)."""
+
+
+class News(NamedTuple):
+    """What a subscriber hears at once."""
+
+    hints: list[Hint]
+    lagged: bool
+    """Whether others may have been missed before these: look at everything that matters again."""
+
+
+class Subscriber:
+    """What has been committed from now on: `async for news in subscriber` inside its context, for ever.
+
+    Each new connection begins with a `News` that has lagged, the first one included: from then on nothing is missed
+    that is not said to be.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = channel.connect(address)
+        self._stub: queue_pb2_grpc.QueueAsyncStub = queue_pb2_grpc.QueueStub(self._channel)
+        self._call: Call | None = None
+        self.counters = Counters()
+        self._connection = Connection(f"the queue service at {address}", self.counters)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> News:
+        while True:
+            try:
+                news = await self._next()
+            except grpc.aio.AioRpcError as error:
+                news, reason = None, from_rpc(error).message
+            else:
+                reason = ENDED
+            if news is not None:
+                return news
+            self._call = None
+            await self._connection.pause(reason)
+
+    async def _next(self) -> News | None:
+        """The next news; None when the server has ended the stream."""
+        if self._call is None or self._call.done():
+            self._call = self._stub.Subscribe(queue_pb2.SubscribeRequest())
+            if await opened(self._call):
+                self._connection.works()
+                return News([], lagged=True)
+        reply = await self._call.read()
+        if not isinstance(reply, queue_pb2.SubscribeReply):
+            return None
+        self.counters.messages_received += 1
+        self.counters.items_received += len(reply.hints)
+        return News([Hint(hint.id, hint.phase) for hint in reply.hints], reply.lagged)

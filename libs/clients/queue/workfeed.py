@@ -1,0 +1,161 @@
+"""Taking keys of a shard out of the queue, as its leader."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple, Self
+
+import grpc.aio
+
+from libs.clients.queue import keys
+from libs.clients.queue.client import Client
+from libs.clients.queue.keys import Key
+from libs.clients.streams import converse, opened
+from libs.rpc.stream import Batcher
+from libs.workflow import errors
+from protos import queue_pb2
+
+Call = grpc.aio.StreamStreamCall[queue_pb2.WorkRequest, queue_pb2.WorkReply]
+
+
+class Leased(NamedTuple):
+    """A key that is ours until `WorkFeed.done` or `retry`, or until the connection on which it came ends."""
+
+    call: int
+    number: int
+    key: Key
+    waited_us: int
+    """Time since the key became due."""
+
+
+class _Answer(NamedTuple):
+    """What becomes of a lease: done, or handed back when `retry_us` is not None."""
+
+    number: int
+    retry_us: int | None
+
+
+class WorkFeed(Client):
+    """Keys of one shard, for the leader of one epoch: `async for leases in feed` gives lists of `Leased`.
+
+    Guarantees: a key is leased to nobody else until it is `done` or handed back by `retry`, or until the connection on
+    which it came ends. Then all leases of that connection are void: those not given out yet are dropped, and what is
+    said about the others is ignored, because their keys will be delivered again. Leaving the context hands back what is
+    not done.
+
+    Iterating raises `FailedPrecondition` when a higher epoch has opened the shard, and ends when the context is left.
+
+    Args:
+        credits: how many leases may be outstanding at a time.
+        interval_seconds: how far apart messages of what is done are at least.
+    """
+
+    fatal = (errors.FailedPrecondition, errors.InvalidArgument)
+
+    def __init__(
+        self,
+        address: str,
+        shard: int,
+        epoch: int,
+        propeller: str,
+        *,
+        credits: int = 4096,
+        interval_seconds: float = 0.02,
+    ) -> None:
+        super().__init__(f"work-{shard}-{epoch}", address)
+        self._open = queue_pb2.WorkRequest.Open(shard=shard, epoch=epoch, propeller=propeller)
+        self._credits = credits
+        self._interval = interval_seconds
+        self._calls = 0
+        self._received: list[Leased] = []
+        """Leased and not given out; at most `credits`."""
+        self._outstanding: set[int] = set()
+        """Leases of this call that are not done."""
+        self._answers: Batcher[_Answer] = self._new_answers()
+        self._news = asyncio.Event()
+        self._closed = False
+
+    def done(self, leased: Leased) -> None:
+        """The key is dealt with."""
+        self._answer(leased, None)
+
+    def retry(self, leased: Leased, after_us: int = 0) -> None:
+        """Hands the key back, to be delivered again after a while, to whoever leads then."""
+        self._answer(leased, after_us)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Leased]:
+        while not self._received:
+            if self._closed or self._task is None:
+                raise StopAsyncIteration
+            if self._task.done():
+                self._task.result()
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        received, self._received = self._received, []
+        return received
+
+    async def _run(self) -> None:
+        try:
+            await super()._run()
+        finally:
+            asyncio.get_running_loop().call_soon(self._news.set)  # whoever iterates has to see that this task is done
+
+    async def _session(self) -> bool:
+        if self._closed:
+            return True
+        self._calls += 1
+        self._answers = self._new_answers()
+        call = self._stub.Work()
+        try:
+            return await converse(call, send=self._send(call), receive=self._receive(call))
+        finally:
+            self._received.clear()
+            self._outstanding.clear()
+
+    def _new_answers(self) -> Batcher[_Answer]:
+        return Batcher(self._credits, interval_seconds=self._interval)
+
+    def _answer(self, leased: Leased, retry_us: int | None) -> None:
+        if leased.call == self._calls and leased.number in self._outstanding:
+            self._outstanding.discard(leased.number)
+            self._answers.put(_Answer(leased.number, retry_us))
+
+    async def _send(self, call: Call) -> None:
+        await call.write(queue_pb2.WorkRequest(open=self._open, credits=self._credits))
+        self.counters.messages_sent += 1
+        async for answers in self._answers:
+            request = queue_pb2.WorkRequest(
+                done=[number for number, retry_us in answers if retry_us is None],
+                retry=[
+                    queue_pb2.WorkRequest.Retry(lease=number, after_us=retry_us)
+                    for number, retry_us in answers
+                    if retry_us is not None
+                ],
+            )
+            await call.write(request)
+            self.counters.messages_sent += 1
+            self.counters.items_sent += len(answers)
+        await call.done_writing()
+
+    async def _receive(self, call: Call) -> bool:
+        if await opened(call):
+            self._connection.works()
+        while isinstance(reply := await call.read(), queue_pb2.WorkReply):
+            self.counters.messages_received += 1
+            self.counters.items_received += len(reply.leases)
+            self._outstanding.update(lease.lease for lease in reply.leases)
+            self._received += [
+                Leased(self._calls, lease.lease, keys.of_message(lease.key), lease.waited_us) for lease in reply.leases
+            ]
+            self._news.set()
+        return self._closed
+
+    def _close(self) -> None:
+        self._closed = True
+        self._received.clear()
+        self._answers.close()
+        self._news.set()

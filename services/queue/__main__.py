@@ -1,0 +1,19 @@
+"""`python -m services.queue`"""
+
+from __future__ import annotations
+
+import sys
+
+from libs import settings
+from libs.runtime import process
+from services.queue import app
+from services.queue.settings import QueueSettings
+
+
+def main() -> int:
+    """Runs the service until it is told to stop; returns the exit code."""
+    return process.run("queue", lambda life: app.serve(settings.load(QueueSettings, "queue"), life))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

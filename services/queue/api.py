@@ -1,0 +1,235 @@
+"""airscrew.queue.v1: reads messages, calls shards and relay, writes messages. Each stream lives in one method here.
+
+A stream ends when its peer ends it, when it breaks, when what it stands for is over (a Work stream that is superseded),
+or when the service stops: then it ends with OK, and its peer connects again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
+
+import grpc.aio
+
+from libs.runtime.clock import Clock
+from libs.workflow import errors
+from libs.workqueue.items import Item
+from protos import queue_pb2, queue_pb2_grpc
+from services.queue import together
+from services.queue.hints import Hint, Relay
+from services.queue.shards import Lease, Shard, Shards, Wanted, WorkStream
+from services.queue.waits import Waits
+
+SERVICE = queue_pb2.DESCRIPTOR.services_by_name["Queue"].full_name
+
+# Acknowledgements only let clients forget what they would send again: nobody waits for them.
+_ACKNOWLEDGE_SECONDS = 0.1
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Queue(queue_pb2_grpc.QueueServicer):
+    """The service.
+
+    Its streaming methods are coroutines that write, which grpc.aio takes as well as generators: a generator could not
+    be ended while it is suspended at a yield.
+
+    Args:
+        gather_seconds: how far apart two messages of leases are at least.
+    """
+
+    def __init__(self, shards: Shards, relay: Relay, waits: Waits, clock: Clock, gather_seconds: float) -> None:
+        self._shards = shards
+        self._relay = relay
+        self._waits = waits
+        self._clock = clock
+        self._gather_seconds = gather_seconds
+        self._stopping = asyncio.Event()
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds this service to a server."""
+        queue_pb2_grpc.add_QueueServicer_to_server(self, server)
+
+    def stop(self) -> None:
+        """Ends all streams, and those to come."""
+        self._stopping.set()
+
+    async def Enqueue(self, requests: AsyncIterator[queue_pb2.EnqueueRequest], context: Context) -> None:  # type: ignore[override]
+        acknowledged = _Acknowledged()
+        await context.send_initial_metadata(())
+        await self._unless_stopped(
+            together.both(
+                take_in=self._take_in(requests, acknowledged), acknowledge=_acknowledge(acknowledged, context)
+            )
+        )
+
+    async def Work(self, requests: AsyncIterator[queue_pb2.WorkRequest], context: Context) -> None:  # type: ignore[override]
+        await self._unless_stopped(self._work(requests, context))
+
+    async def Publish(
+        self, requests: AsyncIterator[queue_pb2.PublishRequest], context: Context
+    ) -> queue_pb2.PublishReply:
+        await context.send_initial_metadata(())
+        await self._unless_stopped(self._pass_on(requests))
+        return queue_pb2.PublishReply()
+
+    async def Subscribe(self, request: queue_pb2.SubscribeRequest, context: Context) -> None:  # type: ignore[override]
+        await self._unless_stopped(self._tell(context))
+
+    async def Stats(self, request: queue_pb2.StatsRequest, context: Context) -> queue_pb2.StatsReply:
+        now_us = self._now_us()
+        return queue_pb2.StatsReply(shards=[_stats(shard, now_us) for shard in self._shards])
+
+    # Enqueue ---------------------------------------------------------------------------------------------------------
+
+    async def _take_in(self, requests: AsyncIterator[queue_pb2.EnqueueRequest], acknowledged: _Acknowledged) -> None:
+        async for request in requests:
+            self._shards.add(_wanted(request), self._now_us())
+            acknowledged.up_to(request.seq)
+        acknowledged.close()
+
+    # Work ------------------------------------------------------------------------------------------------------------
+
+    async def _work(self, requests: AsyncIterator[queue_pb2.WorkRequest], context: Context) -> None:
+        first = await anext(requests, None)
+        if first is None:
+            return
+        if not first.HasField("open"):
+            raise errors.InvalidArgument("open: the first message of a Work stream must have it")
+        if first.open.epoch <= 0:
+            raise errors.InvalidArgument(f"open.epoch: {first.open.epoch} is not positive")
+        shard = self._shards[first.open.shard]
+        stream = shard.open(first.open.epoch, first.open.propeller, self._now_us())
+        try:
+            await context.send_initial_metadata(())
+            stream.add_credits(first.credits)
+            await together.first_to_end(
+                listen=self._listen(requests, stream), deliver=self._deliver(shard, stream, context)
+            )
+        finally:
+            shard.close(stream, self._now_us())
+
+    async def _listen(self, requests: AsyncIterator[queue_pb2.WorkRequest], stream: WorkStream) -> None:
+        async for request in requests:
+            if request.HasField("open"):
+                raise errors.InvalidArgument("open: only the first message of a Work stream may have it")
+            for lease in request.done:
+                stream.done(lease)
+            now_us = self._now_us()
+            for retry in request.retry:
+                stream.retry(retry.lease, retry.after_us, now_us)
+            if request.credits:
+                stream.add_credits(request.credits)
+
+    async def _deliver(self, shard: Shard, stream: WorkStream, context: Context) -> None:
+        """Sends what can be leased: at once after a pause, else what has gathered since the last message."""
+        loop = asyncio.get_running_loop()
+        not_before = loop.time()
+        while True:
+            if (pause := not_before - loop.time()) > 0:
+                await asyncio.sleep(pause)
+            leases = stream.take(self._now_us())
+            if not leases:
+                await stream.wait(self._now_us())
+                await asyncio.sleep(0)  # whoever is about to add more may do so first
+                continue
+            not_before = loop.time() + self._gather_seconds
+            self._waits.emit(shard.number, leases)
+            await context.write(queue_pb2.WorkReply(leases=[_lease(shard.number, lease) for lease in leases]))
+
+    # Publish and Subscribe -------------------------------------------------------------------------------------------
+
+    async def _pass_on(self, requests: AsyncIterator[queue_pb2.PublishRequest]) -> None:
+        async for request in requests:
+            self._relay.publish([Hint(hint.id, hint.phase) for hint in request.hints])
+
+    async def _tell(self, context: Context) -> None:
+        with self._relay.watcher() as watcher:
+            # From here on nothing is missed, and the client should know.
+            await context.send_initial_metadata(())
+            async for hints, lagged in watcher.news():
+                reply = queue_pb2.SubscribeReply(lagged=lagged)
+                reply.hints.extend(queue_pb2.Hint(id=hint.id, phase=hint.phase) for hint in hints)
+                await context.write(reply)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _now_us(self) -> int:
+        """Everything here is about spans of time, so nothing may jump when the machine's clock is set."""
+        return int(self._clock.monotonic() * 1e6)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        await together.first_to_end(call=work, stop=self._stopping.wait())
+
+
+class _Acknowledged:
+    """The highest sequence number that is in the queue and has not been acknowledged."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.closed = False
+        self._news = asyncio.Event()
+
+    def up_to(self, seq: int) -> None:
+        self.seq = seq
+        self._news.set()
+
+    def close(self) -> None:
+        """The client sends no more."""
+        self.closed = True
+        self._news.set()
+
+    async def wait(self) -> None:
+        """Returns when there is something to acknowledge, or nothing will come any more."""
+        await self._news.wait()
+        self._news.clear()
+
+
+async def _acknowledge(acknowledged: _Acknowledged, context: Context) -> None:
+    sent = 0
+    while not acknowledged.closed:
+        await acknowledged.wait()
+        if acknowledged.seq > sent:
+            sent = acknowledged.seq
+            await context.write(queue_pb2.EnqueueReply(seq=sent))
+            await asyncio.sleep(_ACKNOWLEDGE_SECONDS)
+    if acknowledged.seq > sent:
+        await context.write(queue_pb2.EnqueueReply(seq=acknowledged.seq))
+
+
+def _wanted(request: queue_pb2.EnqueueRequest) -> Iterator[Wanted]:
+    for position, key in enumerate(request.keys):
+        if key.id <= 0:
+            raise errors.InvalidArgument(f"keys[{position}].id: {key.id} is not positive")
+        item = Item(key.id, key.lane, key.priority, key.reasons, key.traceparent)
+        yield Wanted(key.shard, item, key.delay_us)
+
+
+def _lease(shard: int, lease: Lease) -> queue_pb2.WorkReply.Lease:
+    key = queue_pb2.Key(
+        shard=shard,
+        id=lease.key.key,
+        lane=lease.key.lane,
+        priority=lease.key.priority,
+        reasons=lease.key.reasons,
+        traceparent=lease.key.trace,
+    )
+    return queue_pb2.WorkReply.Lease(lease=lease.number, key=key, waited_us=lease.waited_us)
+
+
+def _stats(shard: Shard, now_us: int) -> queue_pb2.StatsReply.Shard:
+    shard.queue.advance(now_us)
+    return queue_pb2.StatsReply.Shard(
+        shard=shard.number,
+        waiting=len(shard.queue),
+        delayed=shard.queue.delayed,
+        leased=shard.stream.leased if shard.stream is not None else 0,
+        oldest_us=shard.queue.oldest_us(now_us),
+        epoch=shard.epoch,
+        propeller=shard.stream.propeller if shard.stream is not None else "",
+        added=shard.counts.added,
+        collapsed=shard.counts.collapsed,
+        delivered=shard.counts.delivered,
+        redelivered=shard.counts.redelivered,
+    )

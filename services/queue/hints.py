@@ -1,0 +1,79 @@
+"""Passing on what has been committed, to whoever watches at the moment. Nothing is kept for anybody.
+
+A watcher has a buffer of its own. One that does not keep up loses the oldest hints and is told so (`lagged`), because
+it can always look at the store instead; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from libs.rpc.stream import Batcher, WhenFull
+
+
+class Hint(NamedTuple):
+    """An execution has changed; its phase is now `phase`."""
+
+    id: int
+    phase: int
+
+
+class News(NamedTuple):
+    """What a watcher is told at once."""
+
+    hints: list[Hint]
+    lagged: bool
+    """Whether hints before these were dropped."""
+
+
+class Watcher:
+    """The buffer of somebody who watches."""
+
+    def __init__(self, buffer_hints: int, interval_seconds: float) -> None:
+        self._batcher: Batcher[Hint] = Batcher(
+            buffer_hints, interval_seconds=interval_seconds, when_full=WhenFull.DROP_OLDEST
+        )
+
+    def tell(self, hint: Hint) -> None:
+        """Adds a hint, at the cost of the oldest one if there is no room."""
+        self._batcher.put(hint)
+
+    async def news(self) -> AsyncIterator[News]:
+        """What has gathered, as soon as something has."""
+        dropped = 0
+        async for hints in self._batcher:
+            yield News(hints, lagged=self._batcher.dropped > dropped)
+            dropped = self._batcher.dropped
+
+
+class Relay:
+    """Hands every hint to every watcher.
+
+    Args:
+        buffer_hints: how many hints a watcher may be behind.
+        interval_seconds: how far apart a watcher's batches are at least, so that hints can gather.
+    """
+
+    def __init__(self, buffer_hints: int, interval_seconds: float) -> None:
+        self._buffer_hints = buffer_hints
+        self._interval_seconds = interval_seconds
+        self._watchers: set[Watcher] = set()
+
+    @contextmanager
+    def watcher(self) -> Iterator[Watcher]:
+        """Somebody who is told, as long as the context is open."""
+        watcher = Watcher(self._buffer_hints, self._interval_seconds)
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    def publish(self, hints: Iterable[Hint]) -> None:
+        """Tells all who watch now."""
+        if self._watchers:
+            for hint in hints:
+                for watcher in self._watchers:
+                    watcher.tell(hint)

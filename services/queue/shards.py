@@ -1,0 +1,237 @@
+"""What waits, per shard, and who has which of it.
+
+A shard's keys go to one stream at a time: that of the highest epoch which has opened it. A key that was handed out is
+*leased*: it is not handed out again until the lease ends, by `done`, by `retry`, or because its stream ended or was
+superseded, in which case the key waits again. A lease number is never used twice, not even by the next process of this
+service, so that nothing said about an old lease can be taken for one about a new lease.
+
+Bound: `depth` keys wait or are delayed, in all shards together; what is leased is bounded by the streams' credits. Keys
+that come back from a lease are always taken.
+
+Everything here is synchronous and belongs to one event loop. Times are microseconds on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from libs.workflow import errors
+from libs.workqueue.delaying import DelayingQueue
+from libs.workqueue.items import Item
+
+Key = Item[int]
+
+# So that a message stays far below gRPC's limit, however many credits a stream has.
+_LEASES_AT_ONCE = 4096
+
+
+class Lease(NamedTuple):
+    """A key that a stream has from now on."""
+
+    number: int
+    key: Key
+    waited_us: int
+
+
+class Wanted(NamedTuple):
+    """A key that somebody asks attention for."""
+
+    shard: int
+    key: Key
+    delay_us: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a shard has seen since the start."""
+
+    added: int = 0
+    collapsed: int = 0
+    delivered: int = 0
+    redelivered: int = 0
+
+
+class WorkStream:
+    """One leader's claim on the keys of a shard, while it is open.
+
+    `ended` tells why it was ended from this side, None while it was not.
+    """
+
+    def __init__(self, shard: Shard, epoch: int, propeller: str) -> None:
+        self._shard = shard
+        self.epoch = epoch
+        self.propeller = propeller
+        self.ended: errors.AirscrewError | None = None
+        self._credits = 0
+        self._leases: dict[int, Key] = {}
+        self._news = asyncio.Event()
+
+    @property
+    def leased(self) -> int:
+        """How many leases are outstanding."""
+        return len(self._leases)
+
+    def add_credits(self, credits: int) -> None:
+        """Lets so many more leases be outstanding."""
+        self._credits += credits
+        self._news.set()
+
+    def take(self, now_us: int) -> list[Lease]:
+        """Leases everything that is due, as far as the credits allow. Raises `ended` when it is set."""
+        if self.ended is not None:
+            raise self.ended
+        self._news.clear()
+        room = min(self._credits - len(self._leases), _LEASES_AT_ONCE)
+        leases = list(itertools.islice(self._shard.hand_out(now_us), max(room, 0)))
+        self._leases.update((lease.number, lease.key) for lease in leases)
+        return leases
+
+    def done(self, number: int) -> None:
+        """Ends a lease: its key is dealt with. A lease that is not ours, or no longer, is ignored."""
+        key = self._leases.pop(number, None)
+        if key is not None:
+            self._shard.queue.done(key.key)
+            self._news.set()
+
+    def retry(self, number: int, after_us: int, now_us: int) -> None:
+        """Ends a lease: its key waits again, after a delay. A lease that is not ours, or no longer, is ignored."""
+        key = self._leases.pop(number, None)
+        if key is not None:
+            self._shard.queue.done(key.key)
+            self._shard.queue.add_after(key, after_us, now_us)
+            self._news.set()
+
+    async def wait(self, now_us: int) -> None:
+        """Returns when `take` may give something, at the latest when the next delayed key is due."""
+        due_us = self._shard.queue.next_due_us() if self._credits > len(self._leases) else None
+        try:
+            async with asyncio.timeout(None if due_us is None else max(due_us - now_us, 0) / 1e6):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+
+    def wake(self) -> None:
+        """Something has come that could be taken."""
+        self._news.set()
+
+    def end(self, why: errors.AirscrewError, now_us: int) -> None:
+        """Takes all leases back, and lets nothing be taken any more."""
+        if self.ended is not None:
+            return
+        self.ended = why
+        self._shard.take_back(self._leases.values(), now_us)
+        self._leases.clear()
+        self._news.set()
+
+
+class Shard:
+    """The keys of one shard."""
+
+    def __init__(self, number: int, lease_numbers: Iterator[int]) -> None:
+        self.number = number
+        self.queue: DelayingQueue[int] = DelayingQueue()
+        self.counts = Counts()
+        self.epoch = 0
+        """The highest epoch that has opened this shard; 0 when none has."""
+        self.stream: WorkStream | None = None
+        self._lease_numbers = lease_numbers
+        self._returned: set[int] = set()
+        """Keys whose stream broke: their next lease is a redelivery."""
+
+    @property
+    def depth(self) -> int:
+        """How many keys wait or are delayed."""
+        return len(self.queue) + self.queue.delayed
+
+    def add(self, key: Key, delay_us: int, now_us: int) -> bool:
+        """Takes a key in. Returns whether it did not wait already."""
+        new = self.queue.add_after(key, delay_us, now_us)
+        self.counts.added += 1
+        self.counts.collapsed += not new
+        if self.stream is not None:
+            self.stream.wake()
+        return new
+
+    def open(self, epoch: int, propeller: str, now_us: int) -> WorkStream:
+        """A new stream for this shard; ends the one before it.
+
+        Raises:
+            FailedPrecondition: a higher epoch has opened the shard: whoever asks does not lead it any more.
+        """
+        if epoch < self.epoch:
+            raise self._superseded(epoch)
+        self.epoch = epoch
+        if self.stream is not None:
+            lower = self.stream.epoch < epoch
+            again = errors.Unavailable(f"{propeller} has opened shard {self.number} again, at the same epoch")
+            self.stream.end(self._superseded(self.stream.epoch) if lower else again, now_us)
+        self.stream = WorkStream(self, epoch, propeller)
+        return self.stream
+
+    def close(self, stream: WorkStream, now_us: int) -> None:
+        """The stream has broken or finished; its keys wait again."""
+        stream.end(errors.Unavailable("the stream was closed"), now_us)
+        if self.stream is stream:
+            self.stream = None
+
+    def hand_out(self, now_us: int) -> Iterator[Lease]:
+        """Leases one due key after the other."""
+        while (handed := self.queue.get(now_us)) is not None:
+            self.counts.delivered += 1
+            if handed.item.key in self._returned:
+                self._returned.discard(handed.item.key)
+                self.counts.redelivered += 1
+            yield Lease(next(self._lease_numbers), handed.item, handed.waited_us)
+
+    def take_back(self, keys: Iterable[Key], now_us: int) -> None:
+        """Lets keys wait again whose leases were lost."""
+        for key in keys:
+            self.queue.done(key.key)
+            self.queue.add(key, now_us)
+            self._returned.add(key.key)
+        if self.stream is not None:
+            self.stream.wake()
+
+    def _superseded(self, epoch: int) -> errors.FailedPrecondition:
+        return errors.FailedPrecondition(
+            f"epoch: shard {self.number} has been opened with epoch {self.epoch}, {epoch} is over"
+        )
+
+
+class Shards:
+    """All shards that anybody has named.
+
+    Args:
+        depth: how many keys may wait or be delayed in all.
+        first_lease: number of the first lease; higher than any that an earlier process has given out.
+    """
+
+    def __init__(self, depth: int, first_lease: int) -> None:
+        self._depth_limit = depth
+        self._shards: dict[int, Shard] = {}
+        self._lease_numbers = itertools.count(first_lease)
+
+    def __iter__(self) -> Iterator[Shard]:
+        return iter(sorted(self._shards.values(), key=lambda shard: shard.number))
+
+    def __getitem__(self, number: int) -> Shard:
+        shard = self._shards.get(number)
+        if shard is None:
+            shard = self._shards[number] = Shard(number, self._lease_numbers)
+        return shard
+
+    def add(self, wanted: Iterable[Wanted], now_us: int) -> None:
+        """Takes keys in, in their order.
+
+        Raises:
+            ResourceExhausted: as many keys wait as may. Those before the one too many are in.
+        """
+        room = self._depth_limit - sum(shard.depth for shard in self._shards.values())
+        for shard, key, delay_us in wanted:
+            if room <= 0:
+                raise errors.ResourceExhausted(f"{self._depth_limit} keys wait in the queue: it takes no more")
+            room -= self[shard].add(key, delay_us, now_us)
