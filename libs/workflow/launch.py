@@ -123,9 +123,7 @@ def expected_inputs(
         if name in fixed:
             problems += map(str, types.validate(fixed[name], variable.type, f"fixed_inputs.{name}"))
             if name in defaults:
-                problems.append(
-                    f"default_inputs.{name}: is fixed as well: give it a default or a fixed value, not both"
-                )
+                problems.append(f"default_inputs.{name}: is fixed as well: give it a default or fix it, not both")
         elif name in defaults:
             problems += _wrong_default(name, defaults[name], variable.type)
             expected.parameters[name].CopyFrom(defaults[name])
@@ -196,7 +194,7 @@ def _inherit(effective: execution_pb2.ExecutionSpec, plan: launch_plan_pb2.Launc
 
 
 def _is_set(message: Any, field: str, value: Any) -> bool:
-    """Whether a setting says anything. Clients send empty messages for what nobody set; `interruptible` may be False."""
+    """Whether a setting says anything. Clients send empty messages for what nobody set; False may be a choice."""
     if isinstance(value, bool | int):
         return bool(value)
     return bool(message.HasField(field) and (field == "interruptible" or value.ByteSize()))

@@ -155,8 +155,8 @@ FIELDS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "architecture": _recorded("tasks run on the executor's architecture"),
     },
     tasks_pb2.Resources.DESCRIPTOR.full_name: {
-        "requests": _ENFORCED,
-        "limits": _recorded("a limit counts as the request where there is none"),
+        "requests": Rule(Fate.ENFORCED, "cpu, memory and gpu; what is asked of disks is recorded only"),
+        "limits": Rule(Fate.ENFORCED, "as requests, where there are none"),
     },
     security_pb2.SecurityContext.DESCRIPTOR.full_name: {
         "run_as": _IDENTITY,
@@ -224,7 +224,7 @@ FIELDS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "artifact_tag": _NO_ARTIFACTS,
     },
 }
-"""Full name of a message to its fields to their rules. Messages that are not here are enforced or recorded as a whole."""
+"""Full name of a message to its fields to their rules. What is not here is enforced or recorded as a whole."""
 
 PLUGIN_TASK_TYPES: Final[Mapping[str, str]] = {
     "spark": "needs a Spark cluster",
@@ -259,9 +259,8 @@ def refuse_unbuilt_task(template: tasks_pb2.TaskTemplate) -> None:
     """Raise Unimplemented if the engine cannot run a task, or would leave out something that it asks for."""
     _refuse(template, "task")
     if template.type in PLUGIN_TASK_TYPES:
-        raise Unimplemented(
-            f"task.type: tasks of type {template.type!r} are not built yet: such a task {PLUGIN_TASK_TYPES[template.type]}"
-        )
+        needs = PLUGIN_TASK_TYPES[template.type]
+        raise Unimplemented(f"task.type: tasks of type {template.type!r} are not built yet: such a task {needs}")
     if template.WhichOneof("target") != "container":
         raise Unimplemented(f"task.container: a task of type {template.type!r} without container is not built yet")
     command = [*template.container.command, *template.container.args]
@@ -302,7 +301,7 @@ def _refuse(message: Message, path: str) -> None:
 
 
 def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Rule]]:
-    """Every field that says something, with its rule, messages before what is inside them. Nodes are named by their id."""
+    """Every field that says something, with its rule, outer ones first. Nodes are named by their id."""
     rules = FIELDS[message.DESCRIPTOR.full_name]
     for field, value in message.ListFields():
         place = f"{path}.{field.name}"
@@ -315,5 +314,5 @@ def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Rule]]:
         if inside is None or inside.full_name not in FIELDS:
             continue
         for item in value if field.is_repeated else (value,):
-            named = f"{path}.{item.id}" if isinstance(item, workflow_pb2.Node) else place
+            named = f"{place}.{item.id}" if isinstance(item, workflow_pb2.Node) else place
             yield from _set_fields(item, named)

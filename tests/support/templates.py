@@ -45,7 +45,7 @@ def task(name: str, inputs: Types | None = None, outputs: Types | None = None) -
 
 
 def promise(path: str) -> literals_pb2.BindingData:
-    """`n0.o0` is an output of a node, `x` an input of the workflow, `n0.o0[3].name` a field of an element of an output."""
+    """`n0.o0` is an output of a node, `x` an input of the workflow, `n0.o0[3].name` a field of an element."""
     node, _, rest = path.rpartition(".") if "." not in path.split("[")[0] else path.partition(".")
     steps = rest.replace("[", ".[").split(".")
     attributes = [
