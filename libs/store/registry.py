@@ -219,8 +219,8 @@ class Registry:
 async def _insert(connection: AsyncConnection, table: Table, values: dict[str, Any]) -> bool:
     """Whether the row is new; an existing one is left as it is."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    result = await connection.execute(insert(table).values(values).on_conflict_do_nothing())
-    return bool(result.rowcount)
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return (await connection.execute(statement)).one_or_none() is not None
 
 
 def _named(id: EntityId) -> dict[str, str]:

@@ -78,7 +78,8 @@ def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: s
     ledger, epoch = claimed(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as other:
         found = other.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
         ).fetchone()
         assert found is not None
         with paused(found[0]), unavailable_soon():

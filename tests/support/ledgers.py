@@ -25,7 +25,8 @@ from tests.support.memory_ledger import MemoryLedger, MemoryStore
 class Bench(Protocol):
     """One store, its ledger, and the other side's hand."""
 
-    ledger: Ledger | MemoryLedger
+    @property
+    def ledger(self) -> Ledger | MemoryLedger: ...
 
     async def submit(self, *states: ExecutionState) -> None: ...
 

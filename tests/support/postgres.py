@@ -56,8 +56,9 @@ class PostgresServer:
         if self._user is not None:
             directory.chmod(0o755)
             shutil.chown(directory, self._user)
-        initialise = [self._binaries / "initdb", "-D", self._data, "-U", "airscrew", "-A", "trust", "-E", "UTF8"]
-        subprocess.run([*initialise, "--locale=C", "--no-sync"], check=True, capture_output=True, user=self._user)
+        options = ["-U", "airscrew", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        command = [str(self._binaries / "initdb"), "-D", str(self._data), *options]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd="/")
 
     def url(self, database: str) -> str:
         return f"postgresql://airscrew@127.0.0.1:{self.port}/{database}"

@@ -28,7 +28,7 @@ def test_uploads_lie_by_project_domain_and_folder() -> None:
 
 @pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "a\0b"])
 def test_a_name_that_is_not_one_segment_is_refused_by_its_field(bad: str) -> None:
-    with pytest.raises(InvalidArgument, match="^filename: "):
+    with pytest.raises(InvalidArgument, match=r"^filename: "):
         layout.upload_uri("/b", "p", "d", "f", bad)
-    with pytest.raises(InvalidArgument, match="^node: "):
+    with pytest.raises(InvalidArgument, match=r"^node: "):
         layout.attempt_prefix("/b", ID, bad, 0)
