@@ -4,8 +4,9 @@
 no effect here; users see these in the documentation. *Refused*: a request that sets it is answered with the reason,
 because going on without it would do something else than was asked.
 
-The tables are complete, and a test holds them against the messages: a field that a newer `flyteidl` adds fails it until
-somebody has decided. Task and workflow templates have their own such table, in `libs/workflow/supported`.
+The table is complete, and a test holds it against the messages: a field that a newer `flyteidl` adds fails it until
+somebody has decided. Here are the requests themselves; the templates and specifications inside them, which the rest of
+the engine reads too, have such a table in `libs/workflow/supported`.
 """
 
 from __future__ import annotations
@@ -50,52 +51,6 @@ def _unbuilt(reason: str) -> Treatment:
 
 
 _NO_ORG = _refused("this installation has no organisations, leave it empty")
-_NO_ENVIRONMENTS = _unbuilt("execution environments that outlive a task are not supported")
-
-_EXECUTION_SPEC: Mapping[str, Treatment] = {
-    "launch_plan": ENFORCED,
-    "inputs": ENFORCED,  # deprecated by Flyte: taken where the request's own `inputs` are empty
-    "metadata": RECORDED,
-    "notifications": RECORDED,
-    "disable_all": RECORDED,
-    "labels": RECORDED,  # and searchable, as execution tags
-    "annotations": RECORDED,
-    "security_context": RECORDED,
-    "auth_role": RECORDED,
-    "quality_of_service": RECORDED,
-    "max_parallelism": ENFORCED,
-    "raw_output_data_config": ENFORCED,
-    "cluster_assignment": RECORDED,
-    "interruptible": RECORDED,
-    "overwrite_cache": ENFORCED,
-    "envs": ENFORCED,
-    "tags": RECORDED,  # and searchable
-    "execution_cluster_label": RECORDED,
-    "execution_env_assignments": _NO_ENVIRONMENTS,
-}
-
-_LAUNCH_PLAN_SPEC: Mapping[str, Treatment] = {
-    "workflow_id": ENFORCED,
-    "entity_metadata": RECORDED,  # a schedule is refused when the launch plan is activated
-    "default_inputs": ENFORCED,
-    "fixed_inputs": ENFORCED,
-    "role": RECORDED,
-    "labels": RECORDED,
-    "annotations": RECORDED,
-    "auth": RECORDED,
-    "auth_role": RECORDED,
-    "security_context": RECORDED,
-    "quality_of_service": RECORDED,
-    "raw_output_data_config": ENFORCED,
-    "max_parallelism": ENFORCED,
-    "interruptible": RECORDED,
-    "overwrite_cache": ENFORCED,
-    "envs": ENFORCED,
-    "execution_env_assignments": _NO_ENVIRONMENTS,
-    "cluster_assignment": RECORDED,
-    "concurrency_policy": _unbuilt("a limit on concurrent executions of a launch plan is not supported"),
-}
-
 TREATMENTS: Mapping[str, Mapping[str, Treatment]] = {
     execution_pb2.ExecutionCreateRequest.DESCRIPTOR.full_name: {
         "project": ENFORCED,
@@ -105,7 +60,6 @@ TREATMENTS: Mapping[str, Mapping[str, Treatment]] = {
         "inputs": ENFORCED,
         "org": _NO_ORG,
     },
-    execution_pb2.ExecutionSpec.DESCRIPTOR.full_name: _EXECUTION_SPEC,
     execution_pb2.ExecutionRelaunchRequest.DESCRIPTOR.full_name: {
         "id": ENFORCED,
         "name": ENFORCED,
@@ -114,12 +68,6 @@ TREATMENTS: Mapping[str, Mapping[str, Treatment]] = {
     launch_plan_pb2.LaunchPlanCreateRequest.DESCRIPTOR.full_name: {
         "id": ENFORCED,
         "spec": ENFORCED,
-    },
-    launch_plan_pb2.LaunchPlanSpec.DESCRIPTOR.full_name: _LAUNCH_PLAN_SPEC,
-    launch_plan_pb2.LaunchPlanMetadata.DESCRIPTOR.full_name: {
-        "schedule": RECORDED,  # refused at activation
-        "notifications": RECORDED,
-        "launch_conditions": _unbuilt("launch conditions (triggers) are not supported"),
     },
     launch_plan_pb2.ActiveLaunchPlanListRequest.DESCRIPTOR.full_name: {
         "project": ENFORCED,

@@ -120,7 +120,7 @@ def fit_execution_name(name: str, field: str = "name") -> str:
     """A name that an execution may be given."""
     if not valid_execution_name(name):
         raise InvalidArgument(
-            f"{field}: {name[:100]!r} must begin with a lower-case letter, go on with lower-case letters, digits and -, "
-            f"and have at most {MAX_EXECUTION_NAME_LENGTH} characters"
+            f"{field}: {name[:100]!r} must begin with a lower-case letter, go on with lower-case letters, digits "
+            f"and -, and have at most {MAX_EXECUTION_NAME_LENGTH} characters"
         )
     return name

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.admin.signing import MIN_KEY_BYTES
+
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AdminSettings:
     """Settings of one replica."""
 
     database: str
@@ -61,3 +63,11 @@ class Settings:
 
     stop_grace_seconds: float = 5.0
     """How long requests that are under way may take when the process is stopped."""
+
+    def __post_init__(self) -> None:
+        if len(self.signing_key.encode()) < MIN_KEY_BYTES:
+            raise ValueError(f"SIGNING_KEY: needs at least {MIN_KEY_BYTES} characters")
+        if not self.domains:
+            raise ValueError("DOMAINS: needs at least one")
+        if self.inline_bytes > self.inputs_bytes:
+            raise ValueError("INLINE_BYTES: is larger than INPUTS_BYTES")

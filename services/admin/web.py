@@ -8,6 +8,7 @@ broken upload is ever stored. Only a few uploads are received at a time; the oth
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -30,6 +31,9 @@ refused before it is read, as 413."""
 
 _RECEIVE_SECONDS = 600
 """An upload that takes longer is given up, so that a stalled client does not keep its place."""
+
+_STOP_SECONDS = 5.0
+"""How long uploads and downloads that are under way may take when the process is stopped."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -131,11 +135,25 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
         return web.Response(status=408, text="the upload took too long")
 
 
-async def serve(files: Files, listen: str) -> tuple[web.AppRunner, str]:
-    """Starts serving on `host:port` (port 0 picks one). Returns the runner, to be cleaned up, and the bound address."""
-    runner = web.AppRunner(files.application(), access_log=None)
-    await runner.setup()
+def bind(listen: str) -> socket.socket:
+    """Takes the address `host:port` (port 0 picks one), so that signed addresses can name it before it is served."""
     host, _, port = listen.rpartition(":")
-    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-    bound = runner.addresses[0]
-    return runner, f"{host}:{bound[1]}"
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family)
+    except OSError as error:
+        raise errors.Unavailable(f"cannot listen on {listen}: {error.strerror}") from error
+
+
+def address_of(bound: socket.socket, listen: str) -> str:
+    """The address that was asked for, with the port that it got."""
+    return f"{listen.rpartition(':')[0]}:{bound.getsockname()[1]}"
+
+
+async def serve(files: Files, bound: socket.socket) -> web.AppRunner:
+    """Starts serving. The runner is to be cleaned up, which waits a little for what is under way."""
+    runner = web.AppRunner(files.application(), access_log=None, shutdown_timeout=_STOP_SECONDS)
+    await runner.setup()
+    await web.SockSite(runner, bound).start()
+    return runner

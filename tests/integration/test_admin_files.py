@@ -47,13 +47,11 @@ class Http:
 @pytest_asyncio.fixture
 async def http(tmp_path: Path) -> AsyncIterator[Http]:
     store = blob.open(str(tmp_path / "blobs"))
-    # The signer must know the address and the server the signer: the address is put in once it is bound.
-    signer = Signer(KEY, "http://unbound")
-    runner, address = await web.serve(
-        web.Files(store, signer, SystemClock(), upload_bytes=LIMIT, uploads=2), "127.0.0.1:0"
-    )
+    bound = web.bind("127.0.0.1:0")
+    signer = Signer(KEY, f"http://{web.address_of(bound, '127.0.0.1:0')}")
+    runner = await web.serve(web.Files(store, signer, SystemClock(), upload_bytes=LIMIT, uploads=2), bound)
     async with aiohttp.ClientSession() as session:
-        yield Http(store, Signer(KEY, f"http://{address}"), session)
+        yield Http(store, signer, session)
     await runner.cleanup()
 
 

@@ -13,11 +13,8 @@ from services.admin import fields
 
 DECIDED: list[type[Message]] = [
     execution_pb2.ExecutionCreateRequest,
-    execution_pb2.ExecutionSpec,
     execution_pb2.ExecutionRelaunchRequest,
     launch_plan_pb2.LaunchPlanCreateRequest,
-    launch_plan_pb2.LaunchPlanSpec,
-    launch_plan_pb2.LaunchPlanMetadata,
     launch_plan_pb2.ActiveLaunchPlanListRequest,
     task_pb2.TaskCreateRequest,
     task_pb2.TaskSpec,
@@ -45,24 +42,14 @@ def test_no_treatment_is_for_a_message_that_nobody_sends() -> None:
     [
         (execution_pb2.ExecutionCreateRequest(org="o"), InvalidArgument, "org: "),
         (
-            execution_pb2.ExecutionCreateRequest(spec={"execution_env_assignments": [{"node_ids": ["n0"]}]}),
-            Unimplemented,
-            "spec.execution_env_assignments: ",
-        ),
-        (
-            launch_plan_pb2.LaunchPlanCreateRequest(spec={"concurrency_policy": {"max": 1}}),
-            Unimplemented,
-            "spec.concurrency_policy: ",
-        ),
-        (
-            launch_plan_pb2.LaunchPlanCreateRequest(spec={"entity_metadata": {"launch_conditions": {"type_url": "x"}}}),
-            Unimplemented,
-            "spec.entity_metadata.launch_conditions: ",
-        ),
-        (
             project_pb2.ProjectRegisterRequest(project={"id": "p", "domains": [{"id": "d"}]}),
             InvalidArgument,
             "project.domains: ",
+        ),
+        (
+            project_pb2.ProjectRegisterRequest(project={"id": "p", "state": project_pb2.Project.ARCHIVED}),
+            Unimplemented,
+            "project.state: ",
         ),
     ],
 )

@@ -1,0 +1,155 @@
+"""Wires the front door: stores, clients, nouns, services, ports; and stops them in order.
+
+Stopping (P9): not serving → streams end → running requests finish within the grace → the HTTP side closes → submissions
+are answered → keys are flushed to the queue → connections close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs import blob
+from libs.clients.queue import Enqueuer, Subscriber
+from libs.rpc import server as rpc
+from libs.runtime.clock import Clock
+from libs.runtime.process import Life
+from libs.store import migrate
+from libs.store.engine import open_async
+from libs.store.executions import Executions
+from libs.store.registry import Registry
+from libs.telemetry.traces import Tracing
+from services.admin import api, web
+from services.admin.artifacts import Artifacts
+from services.admin.data import Literals
+from services.admin.hints import Hints
+from services.admin.launch import Launcher, Limits
+from services.admin.logtail import LogTail
+from services.admin.projects import Projects
+from services.admin.registry import Registration
+from services.admin.settings import AdminSettings
+from services.admin.signing import Signer
+from services.admin.targets import Targets
+from services.admin.tracing import Traces
+from services.admin.uploads import Uploads
+from services.admin.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running front door can be reached, as `host:port`."""
+
+    grpc: str
+    http: str
+
+
+async def serve(settings: AdminSettings, life: Life) -> None:
+    """Serves until `life.stopping`."""
+    async with running(settings, life.clock, life.tracing):
+        await life.stopping.wait()
+
+
+@asynccontextmanager
+async def running(settings: AdminSettings, clock: Clock, tracing: Tracing) -> AsyncIterator[Addresses]:
+    """A front door that serves for the length of the block. Raises when the database is not as it must be."""
+    engine = open_async(settings.database)
+    try:
+        await migrate.check(engine)
+        async with Enqueuer(settings.queue) as enqueuer, Subscriber(settings.queue) as subscriber:
+            door = _Door(settings, clock, tracing, engine, enqueuer)
+            async with asyncio.TaskGroup() as group:
+                hearing = group.create_task(_hear(subscriber, door.hints), name="hear hints")
+                try:
+                    yield await door.open()
+                finally:
+                    await door.close()
+                    hearing.cancel()
+    finally:
+        await engine.dispose()
+
+
+async def _hear(subscriber: Subscriber, hints: Hints) -> None:
+    async for news in subscriber:
+        if news.lagged:
+            hints.tell_all()
+        else:
+            hints.tell(hint.id for hint in news.hints)
+
+
+class _Door:
+    """Everything between the clients' ports and the stores."""
+
+    def __init__(
+        self, settings: AdminSettings, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer
+    ) -> None:
+        self._settings = settings
+        self._store = blob.open(settings.blob)
+        self._bound = web.bind(settings.http_listen)
+        self._http_address = web.address_of(self._bound, settings.http_listen)
+        self._signer = Signer(settings.signing_key.encode(), settings.http_url or f"http://{self._http_address}")
+        self._executions = Executions(engine)
+        self.hints = Hints()
+        self._files = web.Files(
+            self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
+        )
+        self._server = self._grpc(clock, tracing, Registry(engine), enqueuer)
+
+    async def open(self) -> Addresses:
+        """Listens, and says that it serves."""
+        self._runner = await web.serve(self._files, self._bound)
+        address = await self._server.start()
+        self._server.ready()
+        return Addresses(address, self._http_address)
+
+    async def close(self) -> None:
+        """Stops in the order of the module's docstring."""
+        self._server.not_serving()
+        self.hints.close()
+        await self._server.stop(self._settings.stop_grace_seconds)
+        await self._runner.cleanup()
+        await self._executions.close()
+
+    def _grpc(self, clock: Clock, tracing: Tracing, registry: Registry, enqueuer: Enqueuer) -> rpc.Server:
+        settings, executions = self._settings, self._executions
+        projects = Projects(registry, clock, settings.domains)
+        registration = Registration(registry, projects, clock)
+        literals = Literals(
+            self._store,
+            self._signer,
+            clock,
+            shown_bytes=settings.shown_bytes,
+            address_seconds=settings.address_seconds,
+        )
+        launcher = Launcher(
+            executions,
+            Targets(registration),
+            projects,
+            self._store,
+            enqueuer,
+            Traces(tracing, clock, os.urandom),
+            clock,
+            os.urandom,
+            Limits(settings.shards, settings.inline_bytes, settings.inputs_bytes),
+        )
+        uploads = Uploads(
+            self._store, self._signer, projects, clock, os.urandom, address_seconds=settings.address_seconds
+        )
+        artifacts = Artifacts(executions, self._store, literals)
+        return rpc.build(
+            settings.listen,
+            services=api.registrars(
+                api.AdminApi(registration, launcher, executions, projects, literals),
+                api.DataProxyApi(uploads, artifacts, address_seconds=settings.address_seconds),
+                api.AirscrewApi(
+                    executions,
+                    Watch(executions, self.hints, clock),
+                    LogTail(executions, self._store, self.hints),
+                ),
+            ),
+            max_message_bytes=settings.message_bytes,
+        )

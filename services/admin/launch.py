@@ -1,0 +1,252 @@
+"""Submission: from a client's request to an execution that is durable, and to a key in the queue.
+
+The order is the promise (P1): everything is checked; large inputs are written to the blob store; the row is written,
+with all that is wanted of the execution; only then come the reply and the key. Losing the queue costs nothing but time:
+the leader's sweep finds the row. The same name twice is `AlreadyExists`, so that a client may repeat what it is not
+sure of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from flyteidl.admin import execution_pb2
+
+from libs.blob import BlobStore, layout
+from libs.clients.queue import Key, Reason
+from libs.runtime.clock import Clock
+from libs.store.executions import Executions
+from libs.store.records import ExecutionRecord
+from libs.workflow import identity, launch, supported
+from libs.workflow.errors import AlreadyExists, InvalidArgument, NotFound, Refused, ResourceExhausted
+from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import Desired, ExecutionPhase
+from libs.workflow.state import Data, ExecutionState, Intent
+from services.admin import fields, identifiers, tags
+from services.admin.projects import Projects
+from services.admin.targets import Target, Targets
+from services.admin.tracing import Traces
+
+_MINTINGS = 3
+"""How often a key is minted before the database's refusal is taken to mean something else than a key in use."""
+
+_LARGE_BYTES = 1024 * 1024
+"""Inputs of this size are checked in a thread: the checks take as long as thousands of other requests."""
+
+_Mode = execution_pb2.ExecutionMetadata
+
+
+class Queue(Protocol):
+    """Where keys of executions that want attention go. Never blocks, never fails."""
+
+    def enqueue(self, *keys: Key) -> None:
+        """Sends keys some time soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a submission is measured against."""
+
+    shards: int
+    inline_bytes: int
+    inputs_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """All of an execution that does not depend on its key."""
+
+    id: ExecutionId
+    target: Target
+    spec: execution_pb2.ExecutionSpec
+    inputs: bytes
+    parent_key: int | None
+    traceparent: str
+    """Of the caller."""
+    started_us: int
+
+
+class Launcher:
+    """Creates executions, and asks for their abortion."""
+
+    def __init__(
+        self,
+        executions: Executions,
+        targets: Targets,
+        projects: Projects,
+        blob: BlobStore,
+        queue: Queue,
+        traces: Traces,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        limits: Limits,
+    ) -> None:
+        self._executions = executions
+        self._targets = targets
+        self._projects = projects
+        self._blob = blob
+        self._queue = queue
+        self._traces = traces
+        self._clock = clock
+        self._entropy = entropy
+        self._limits = limits
+
+    async def create(self, request: execution_pb2.ExecutionCreateRequest, traceparent: str) -> ExecutionId:
+        """Submits an execution of a launch plan or of a task; durable when this returns.
+
+        Raises `AlreadyExists` when the name is taken, `NotFound` for an unknown launch plan or task, `InvalidArgument`
+        for everything else that is wrong with the request, naming each field.
+        """
+        started_us = self._clock.now_us()
+        fields.refuse_unsupported(request)
+        id = self._id(request.project, request.domain, request.name)
+        supported.refuse_unbuilt_execution(request.spec)
+        if not request.spec.HasField("launch_plan"):
+            raise InvalidArgument("spec.launch_plan: missing")
+        if request.spec.max_parallelism < 0:
+            raise InvalidArgument(f"spec.max_parallelism: {request.spec.max_parallelism} is negative")
+        target = await self._targets.find(request.spec.launch_plan)
+        resolved = await self._resolve(request, target)
+        parent_key = await self._parent(request.spec.metadata)
+        await self._projects.use(id.project, id.domain)
+        await self._submit(
+            _Submission(
+                id, target, resolved.spec, resolved.inputs.SerializeToString(), parent_key, traceparent, started_us
+            )
+        )
+        return id
+
+    async def relaunch(self, request: execution_pb2.ExecutionRelaunchRequest, traceparent: str) -> ExecutionId:
+        """Submits an execution with what another one was started with, inputs included, under a new name."""
+        started_us = self._clock.now_us()
+        fields.refuse_unsupported(request)
+        original = await self._executions.get(identifiers.execution(request.id))
+        state = original.execution
+        spec = execution_pb2.ExecutionSpec.FromString(state.spec)
+        spec.metadata.mode = _Mode.RELAUNCH
+        spec.metadata.reference_execution.CopyFrom(request.id)
+        spec.overwrite_cache = request.overwrite_cache
+        target = await self._targets.find(spec.launch_plan)
+        id = self._id(state.id.project, state.id.domain, request.name)
+        inputs = state.inputs.inline
+        if inputs is None:
+            inputs = await self._blob.read(str(state.inputs.uri), self._limits.inputs_bytes)
+        await self._submit(_Submission(id, target, spec, inputs, original.parent_key, traceparent, started_us))
+        return id
+
+    async def terminate(self, id: ExecutionId, cause: str) -> None:
+        """Asks for the execution to be aborted. A final execution stays as it is. Raises `NotFound`."""
+        tags.fit_text(cause, "cause")
+        answer = await self._executions.request_abort(id, cause, principal="")
+        if answer.changed:
+            self._queue.enqueue(Key(answer.key, answer.shard, lane=id.project, reasons=Reason.INTENT))
+
+    def _id(self, project: str, domain: str, name: str) -> ExecutionId:
+        if name:
+            identifiers.fit_execution_name(name)
+        return ExecutionId(project, domain, name or identity.execution_name(self._entropy(16)))
+
+    async def _resolve(self, request: execution_pb2.ExecutionCreateRequest, target: Target) -> launch.Launch:
+        asked = (request.spec, request.inputs, target.expected, target.plan)
+        if request.ByteSize() > _LARGE_BYTES:
+            return await asyncio.to_thread(launch.resolve_launch, *asked)
+        return launch.resolve_launch(*asked)
+
+    async def _parent(self, metadata: execution_pb2.ExecutionMetadata) -> int | None:
+        """The key of the execution whose task launches this one, if it says so."""
+        if not metadata.HasField("parent_node_execution"):
+            return None
+        field = "spec.metadata.parent_node_execution"
+        parent, _ = identifiers.node(metadata.parent_node_execution, field)
+        try:
+            return (await self._executions.get(parent)).execution.key
+        except NotFound as error:
+            raise InvalidArgument(f"{field}: {error.message}") from None
+
+    async def _submit(self, submission: _Submission) -> None:
+        size = len(submission.inputs)
+        if size > self._limits.inputs_bytes:
+            raise ResourceExhausted(f"inputs: {size} bytes are more than the {self._limits.inputs_bytes} allowed")
+        searchable = tags.of(submission.spec)
+        for minting in range(1, _MINTINGS + 1):
+            now_us = self._clock.now_us()
+            key = identity.execution_key(now_us, self._entropy(4))
+            record = await self._record(submission, key, now_us)
+            try:
+                await self._executions.create(record, searchable)
+            except AlreadyExists:
+                await self._forget_inputs(record)
+                raise
+            except Refused as error:
+                await self._forget_inputs(record)
+                if minting == _MINTINGS:
+                    raise InvalidArgument(f"spec: {error.message}") from error
+            else:
+                self._announce(submission, record)
+                return
+
+    async def _record(self, submission: _Submission, key: int, now_us: int) -> ExecutionRecord:
+        """The row, after whatever it refers to has been written."""
+        root = self._traces.root(submission.traceparent, key)
+        state = ExecutionState(
+            key=key,
+            phase=ExecutionPhase.QUEUED,
+            observed_generation=0,
+            next_wake_at_us=None,
+            started_at_us=None,
+            ended_at_us=None,
+            updated_at_us=now_us,
+            outputs=None,
+            error=None,
+            id=submission.id,
+            shard=identity.shard_of(key, self._limits.shards),
+            root_key=key,
+            workflow=submission.target.workflow,
+            launch_plan=submission.target.id,
+            spec=submission.spec.SerializeToString(),
+            inputs=await self._keep(submission.id, key, submission.inputs),
+            created_at_us=now_us,
+            traceparent=root.traceparent(),
+            intent=Intent(generation=1, desired=Desired.RUN),
+        )
+        metadata = submission.spec.metadata
+        return ExecutionRecord(
+            execution=state,
+            resource_type=submission.target.kind,
+            mode=metadata.mode,
+            principal=metadata.principal,
+            parent_key=submission.parent_key,
+            parent_node_id=metadata.parent_node_execution.node_id,
+        )
+
+    async def _keep(self, id: ExecutionId, key: int, inputs: bytes) -> Data:
+        """The inputs in the row, or a reference to where they lie now.
+
+        Their file carries the key: a submission whose name is taken must not touch what the other one has.
+        """
+        if len(inputs) <= self._limits.inline_bytes:
+            return Data.of(inputs)
+        uri = f"{layout.execution_prefix(self._blob.root, id)}/inputs-{key}.pb"
+        await self._blob.write(uri, inputs)
+        return Data.at(uri, len(inputs))
+
+    async def _forget_inputs(self, record: ExecutionRecord) -> None:
+        if record.execution.inputs.uri is not None:
+            await self._blob.delete_prefix(record.execution.inputs.uri)
+
+    def _announce(self, submission: _Submission, record: ExecutionRecord) -> None:
+        """Tells the queue, and the trace. Neither can fail."""
+        state = record.execution
+        self._queue.enqueue(
+            Key(
+                id=state.key,
+                shard=state.shard,
+                lane=state.id.project,
+                reasons=Reason.SUBMITTED,
+                traceparent=state.traceparent,
+            )
+        )
+        self._traces.submitted(state.id, state.traceparent, submission.traceparent, submission.started_us)
