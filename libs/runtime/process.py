@@ -116,19 +116,21 @@ def run(service: str, main: Callable[[Life], Awaitable[None]]) -> int:
 
 
 async def _live(service: str, main: Callable[[Life], Awaitable[None]], tracing: traces.Tracing) -> int:
+    code = OK
+    mistakes: settings.SettingsError | None = None
     try:
         async with asyncio.TaskGroup() as group:
             life = Life(group, SystemClock(), tracing)
             _obey_signals(life)
             await _serve(service, main, life)
     except* settings.SettingsError as errors:
-        raise _first(errors) from None
+        mistakes = _first(errors)
     except* Exception:
-        return_code = FAILED  # whoever failed has logged it
-    else:
-        return_code = OK
-    logger.info("%s ended with exit code %d", service, return_code)
-    return return_code
+        code = FAILED  # whoever failed has logged it
+    if mistakes is not None:
+        raise mistakes
+    logger.info("%s ended with exit code %d", service, code)
+    return code
 
 
 async def _serve(service: str, main: Callable[[Life], Awaitable[None]], life: Life) -> None:
