@@ -1,0 +1,98 @@
+"""The propeller among its real neighbours: etcd, both databases, the queue service, executors. Only task processes are
+played.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
+from services.standalone.etcd import EtcdServer
+from tests.support.graphs import Plan, Step, integer
+from tests.support.propelling import Fleet, Instant
+
+CHAIN = Plan((Step("n0"), Step("n1", ("n0",)), Step("n2", ("n1",), Plan((Step("n0"),), name="inner"))))
+WIDE = Plan(tuple(Step(f"n{number}") for number in range(20)))
+
+
+async def test_a_submission_becomes_outputs(tmp_path: Path, database_url: str, etcd: EtcdServer) -> None:
+    async with Fleet(tmp_path, database_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        fleet.propeller()
+        fleet.executor(Instant())
+        await fleet.register(CHAIN)
+        await fleet.submit(CHAIN, 1)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+        record = (await fleet.executions.get_by_key([1]))[0]
+        assert integer(record.execution.outputs) == 1
+
+
+async def test_without_the_queue_service_the_sweep_finds_new_work(
+    tmp_path: Path, sqlite_url: str, etcd: EtcdServer
+) -> None:
+    async with Fleet(tmp_path, sqlite_url, etcd.endpoint) as fleet:
+        fleet.propeller(queue="", sweep_seconds=0.2)
+        fleet.executor(Instant())
+        await fleet.register(CHAIN)
+        await asyncio.sleep(1.0)
+        await fleet.submit(CHAIN, 1, enqueue=False)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+
+
+async def test_an_abort_stops_what_runs(tmp_path: Path, sqlite_url: str, etcd: EtcdServer) -> None:
+    processes = Instant(hold=True)
+    async with Fleet(tmp_path, sqlite_url, etcd.endpoint) as fleet:
+        fleet.propeller(queue="", sweep_seconds=0.2)
+        fleet.executor(processes)
+        await fleet.register(WIDE)
+        await fleet.submit(WIDE, 1, enqueue=False)
+        await fleet.until(ExecutionPhase.RUNNING, 1)
+        while len(processes.starts) < 20:
+            await asyncio.sleep(0.02)
+        record = (await fleet.executions.get_by_key([1]))[0]
+        await fleet.executions.request_abort(record.execution.id, "enough", "somebody")
+        await fleet.until(ExecutionPhase.ABORTED, 1)
+        record = (await fleet.executions.get_by_key([1]))[0]
+        assert record.execution.intent.desired is Desired.ABORT
+
+
+async def test_a_successor_adopts_what_runs_and_starts_nothing_twice(
+    tmp_path: Path, postgres_url: str, etcd: EtcdServer
+) -> None:
+    processes = Instant(hold=True)
+    async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        first = fleet.propeller()
+        await asyncio.sleep(1.0)
+        fleet.propeller()
+        fleet.executor(processes)
+        await fleet.register(WIDE)
+        await fleet.submit(WIDE, 1)
+        while len(processes.starts) < 20:
+            await asyncio.sleep(0.02)
+        await first.stop()
+        processes.release()
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+        assert sorted(processes.starts) == sorted(set(processes.starts))
+        assert len(processes.starts) == 21
+
+
+async def test_what_an_executor_gives_up_when_it_stops_is_tried_elsewhere_at_the_systems_expense(
+    tmp_path: Path, sqlite_url: str, etcd: EtcdServer
+) -> None:
+    stuck, healthy = Instant(hold=True), Instant()
+    async with Fleet(tmp_path, sqlite_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        fleet.propeller()
+        leaving = fleet.executor(stuck, "leaving")
+        await fleet.register(CHAIN)
+        await fleet.submit(CHAIN, 1)
+        while not stuck.starts:
+            await asyncio.sleep(0.02)
+        fleet.executor(healthy, "staying")
+        await leaving.stop()
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+        node = await fleet.executions.get_node(1, "n0")
+        assert (node.phase, node.attempt) == (NodePhase.SUCCEEDED, 1)
+        assert (node.system_failures, node.user_failures) == (1, 0)

@@ -1,0 +1,215 @@
+"""A queue service, propellers and executors in the test's own event loop, over real gRPC, a real etcd and a real
+database.
+
+Only the task processes are not real: `Instant` ends every command at once, or when the test says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flyteidl.core import literals_pb2
+
+from libs.clients.queue import Enqueuer, Key, Reason
+from libs.runtime.clock import SystemClock
+from libs.runtime.process import Life
+from libs.store.engine import open_async
+from libs.store.executions import Executions
+from libs.store.records import ExecutionRecord, WorkflowRecord
+from libs.store.registry import Registry
+from libs.telemetry.traces import Tracing
+from libs.workflow.phases import ExecutionPhase
+from services.executor import app as executor_app
+from services.executor.processes import ProcessId
+from services.executor.runner import Exit, Launch
+from services.executor.settings import ExecutorSettings
+from services.propeller import app as propeller_app
+from services.propeller.settings import PropellerSettings
+from services.queue import app as queue_app
+from services.queue.settings import QueueSettings
+from tests.support.graphs import Plan, closure_of, state_of
+
+TOKEN = "a-token-of-the-tests"
+
+
+def free_address() -> str:
+    """An address on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class InstantProcess:
+    """A command that has been started: it ends when `ending` is set."""
+
+    def __init__(self, started_us: int, ending: asyncio.Event) -> None:
+        self.started_us = started_us
+        self.process: ProcessId | None = None
+        self._ending = ending
+        self._stopped = False
+
+    async def wait(self) -> Exit:
+        await self._ending.wait()
+        return Exit(signal=15) if self._stopped else Exit(code=0)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._ending.set()
+
+
+@dataclass
+class Instant:
+    """Runs commands by writing the outputs that they would have written. `hold` keeps those that start from ending."""
+
+    starts: list[str] = field(default_factory=list)
+    held: list[asyncio.Event] = field(default_factory=list)
+    hold: bool = False
+
+    async def start(self, launch: Launch) -> InstantProcess:
+        prefix = Path(launch.command[-1])
+        self.starts.append(str(prefix))
+        prefix.mkdir(parents=True, exist_ok=True)
+        outputs = literals_pb2.LiteralMap()
+        outputs.literals["o"].scalar.primitive.integer = 1
+        (prefix / "outputs.pb").write_bytes(outputs.SerializeToString())
+        ending = asyncio.Event()
+        if self.hold:
+            self.held.append(ending)
+        else:
+            ending.set()
+        return InstantProcess(SystemClock().now_us(), ending)
+
+    def release(self) -> None:
+        """Lets everything end, and whatever starts from now on."""
+        self.hold = False
+        for ending in self.held:
+            ending.set()
+
+
+@dataclass
+class Service:
+    """A running service."""
+
+    life: Life
+    serving: asyncio.Task[None]
+
+    async def stop(self) -> None:
+        """In order, as SIGTERM would."""
+        self.life.stopping.set()
+        await self.serving
+        self.life.cancel_tasks()
+
+
+class Fleet:
+    """Services of one installation. Use as an async context manager; leaving stops all of them."""
+
+    def __init__(self, tmp_path: Path, database: str, etcd: str) -> None:
+        self._tmp_path = tmp_path
+        self.database = database
+        self._etcd = etcd
+        self.queue_address = free_address()
+        self.propellers: list[str] = []
+        self.services: list[Service] = []
+        self.blob = tmp_path / "blob"
+        self._group = asyncio.TaskGroup()
+        self._engine = open_async(database)
+        self.executions = Executions(self._engine)
+        self.registry = Registry(self._engine)
+
+    async def __aenter__(self) -> Fleet:
+        self.blob.mkdir(exist_ok=True)
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, *failure: Any) -> None:
+        for service in reversed(self.services):
+            if not service.serving.done():
+                await service.stop()
+        await self.executions.close()
+        await self._engine.dispose()
+        await self._group.__aexit__(*failure)
+
+    def start(self, name: str, serve: Callable[[Life], Any]) -> Service:
+        """Starts a service in a life of its own."""
+        life = Life(self._group, SystemClock(), Tracing())
+        service = Service(life, self._group.create_task(serve(life), name=name))
+        self.services.append(service)
+        return service
+
+    def queue(self) -> Service:
+        settings = QueueSettings(listen=self.queue_address)
+        return self.start("queue", lambda life: queue_app.serve(settings, life))
+
+    def propeller(self, **more: Any) -> Service:
+        address = free_address()
+        self.propellers.append(address)
+        fields = {
+            "listen": address,
+            "database": self.database,
+            "blob": str(self.blob),
+            "etcd": (self._etcd,),
+            "session_token": TOKEN,
+            "queue": self.queue_address,
+            "lease_ttl_seconds": 2,
+            "executor_grace_seconds": 3.0,
+            "heartbeat_seconds": 0.5,
+            "identity": f"propeller-{len(self.propellers)}",
+        }
+        return self.start("propeller", lambda life: propeller_app.serve(PropellerSettings(**(fields | more)), life))
+
+    def executor(self, processes: Instant, name: str = "e1", **more: Any) -> Service:
+        environment = self._tmp_path / "environment"
+        (environment / "bin").mkdir(parents=True, exist_ok=True)
+        for command in ("python", "pyflyte-execute"):
+            path = environment / "bin" / command
+            path.write_text("#!/bin/sh\n")
+            path.chmod(0o755)
+        fields = {
+            "propellers": tuple(self.propellers),
+            "session_token": TOKEN,
+            "blob": str(self.blob),
+            "data_dir": self._tmp_path / name,
+            "id": name,
+            "cpu_millis": 64_000,
+            "memory_bytes": 64 << 30,
+            "gpus": (),
+            "task_environments": {"*": str(environment)},
+            "disk_floor_bytes": 0,
+            "shutdown_grace_seconds": 0.2,
+            "flush_seconds": 1.0,
+        }
+        settings = ExecutorSettings(**(fields | more))
+        return self.start(name, lambda life: executor_app.serve(settings, life, processes=processes))
+
+    async def register(self, plan: Plan) -> None:
+        """Makes the workflow of a plan known."""
+        closure = closure_of(plan)
+        for task in closure.tasks:
+            task.template.container.args.extend(["pyflyte-execute", "{{.outputPrefix}}"])
+        record = WorkflowRecord(state_of(plan).workflow, b"digest", b"", closure.SerializeToString(), 1)
+        await self.registry.create_workflow(record)
+
+    async def submit(self, plan: Plan, *keys: int, enqueue: bool = True) -> None:
+        """Accepts executions as `admin` would."""
+        await asyncio.gather(*(self.executions.create(_record(plan, key)) for key in keys))
+        if enqueue:
+            async with Enqueuer(self.queue_address) as enqueuer:
+                enqueuer.enqueue(*(Key(key, 0, "p", reasons=Reason.SUBMITTED) for key in keys))
+
+    async def phases(self, *keys: int) -> dict[int, ExecutionPhase]:
+        return {record.execution.key: record.execution.phase for record in await self.executions.get_by_key(keys)}
+
+    async def until(self, phase: ExecutionPhase, *keys: int, timeout_seconds: float = 30.0) -> None:
+        """Waits until all executions are in a phase."""
+        async with asyncio.timeout(timeout_seconds):
+            while set((await self.phases(*keys)).values()) != {phase}:
+                await asyncio.sleep(0.02)
+
+
+def _record(plan: Plan, key: int) -> ExecutionRecord:
+    return ExecutionRecord(execution=state_of(plan, key=key), resource_type=3, mode=0)
