@@ -65,10 +65,9 @@ def _of_sqlite(error: sqlite3.Error) -> AirscrewError:
     message = _first_line(error)
     if primary in _SQLITE_VALUE_CODES or isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
         return Refused(f"the database refuses a value: {message}")
-    if message.startswith(("no such table", "no such column", "table ")) and primary == sqlite3.SQLITE_ERROR:
+    if primary == sqlite3.SQLITE_ERROR and message.startswith(("no such table", "no such column", "table ")):
         return FailedPrecondition(_MIGRATE)
-    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
-        # "Error binding parameter" is an InterfaceError for a value of a type that the driver does not know.
+    if primary == sqlite3.SQLITE_ERROR or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return Internal(f"wrong use of the database: {message}")
     return Unavailable(f"the database cannot serve this now: {message}")
 

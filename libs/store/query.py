@@ -26,7 +26,7 @@ SINGLE = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "contains", "not_like"
 REPEATED = frozenset({"value_in", "value_not_in"})
 TEXT_ONLY = frozenset({"contains", "not_like"})
 
-_SEPARATOR = re.compile(r"(?<=\))\+(?=\s*\w+\()")
+_SEPARATOR = re.compile(r"(?<=\))\s*\+(?=\s*\w+\()")
 _FILTER = re.compile(r"\s*(\w+)\(\s*([\w.]+)\s*,\s?(.*)\)\s*", re.DOTALL)
 _GO_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s))+")
 _GO_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)")

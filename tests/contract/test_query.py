@@ -177,9 +177,7 @@ async def test_a_wrong_request_is_refused_by_name_and_reason(
     assert message in refused.value.message
 
 
-async def test_nodes_and_attempts_are_filtered_by_what_clients_see(
-    executions: Executions, database_url: str
-) -> None:
+async def test_nodes_and_attempts_are_filtered_by_what_clients_see(executions: Executions, database_url: str) -> None:
     nodes = {
         id: stored.node(id, phase, created_at_us=number)
         for number, (id, phase) in enumerate(

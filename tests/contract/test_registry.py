@@ -31,7 +31,7 @@ async def test_what_was_registered_is_found_whole(registry: Registry) -> None:
 
 async def test_what_is_not_registered_is_not_found_by_its_name(registry: Registry) -> None:
     missing = stored.task().id
-    with pytest.raises(NotFound, match="task flytesnacks:development:shop.pack:v1"):
+    with pytest.raises(NotFound, match=r"task flytesnacks:development:shop\.pack:v1"):
         await registry.get_task(missing)
     with pytest.raises(NotFound, match="workflow "):
         await registry.get_workflow(missing)
