@@ -45,7 +45,8 @@ def normalised(closure: compiler_pb2.CompiledWorkflowClosure) -> compiler_pb2.Co
                 ids.ids.sort()
         for node in workflow.template.nodes:
             _sort_upstream(node)
-        _sort_upstream(workflow.template.failure_node) if workflow.template.HasField("failure_node") else None
+        if workflow.template.HasField("failure_node"):
+            _sort_upstream(workflow.template.failure_node)
     return copy
 
 
