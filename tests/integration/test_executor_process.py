@@ -149,7 +149,8 @@ async def test_a_killed_supervisor_costs_the_attempt_and_leaves_nothing(
     executor: Executor, leader: Leader, work: Assignments, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
-    script = f"(setsid sh -c 'echo $$ >> {pids}; sleep 600' &); while [ ! -s {pids} ]; do sleep 0.01; done; kill -9 $PPID; sleep 60"
+    orphan_first = f"(setsid sh -c 'echo $$ >> {pids}; sleep 600' &); while [ ! -s {pids} ]; do sleep 0.01; done"
+    script = f"{orphan_first}; kill -9 $PPID; sleep 60"
     async with executor.running():
         session = await leader.session()
         assigned = work.of(shell(script))

@@ -111,6 +111,10 @@ class ExecutorSession:
     async def running(self, id: executor_pb2.AttemptId) -> executor_pb2.Report:
         return await self.report(id, executor_pb2.Report.PHASE_RUNNING)
 
+    async def ended(self, count: int) -> None:
+        """Waits for the ends of so many attempts."""
+        await self.until(lambda: len({key(each.id) for each in self.reports if each.phase in FINAL}) >= count, "ends")
+
     async def final(self, id: executor_pb2.AttemptId) -> executor_pb2.Report:
         return await self._first(lambda report: key(report.id) == key(id) and report.phase in FINAL, f"end of {id}")
 
@@ -231,7 +235,6 @@ class Leader:
         session.close()
 
 
-@servers.unimplemented
 class _Servicer(propeller_pb2_grpc.PropellerServicer):
     def __init__(self, leader: Leader) -> None:
         self._leader = leader
@@ -239,6 +242,9 @@ class _Servicer(propeller_pb2_grpc.PropellerServicer):
     async def Session(self, requests: Any, context: Any) -> AsyncIterator[propeller_pb2.LeaderMessage]:
         async for message in self._leader.serve(requests, context):
             yield message
+
+    async def Status(self, request: Any, context: Any) -> propeller_pb2.StatusReply:
+        return propeller_pb2.StatusReply(leading=self._leader.refers_to is None)
 
 
 class Assignments:

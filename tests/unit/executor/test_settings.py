@@ -1,0 +1,50 @@
+"""Settings of the executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from libs import settings
+from services.executor.environments import Environments
+from services.executor.settings import ExecutorSettings
+
+MINIMUM = {
+    "AIRSCREW_PROPELLERS": "a:1,b:2",
+    "AIRSCREW_SESSION_TOKEN": "secret",
+    "AIRSCREW_BLOB": "/blob",
+    "AIRSCREW_EXECUTOR_DATA_DIR": "/data",
+}
+
+
+def test_four_settings_are_enough() -> None:
+    loaded = settings.load(ExecutorSettings, "executor", MINIMUM)
+    assert loaded.propellers == ("a:1", "b:2") and loaded.gpus is None and loaded.cpu_millis is None
+    assert "secret" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"AIRSCREW_PROPELLERS": ","}, "PROPELLERS"),
+        ({"AIRSCREW_EXECUTOR_DATA_DIR": "relative"}, "DATA_DIR"),
+        ({"AIRSCREW_EXECUTOR_RESEND_SECONDS": "0"}, "RESEND_SECONDS"),
+        ({"AIRSCREW_EXECUTOR_TASK_UID": "1000"}, "TASK_GID"),
+    ],
+)
+def test_mistakes_are_named(wrong: dict[str, str], named: str) -> None:
+    with pytest.raises(settings.SettingsError, match=named):
+        settings.load(ExecutorSettings, "executor", MINIMUM | wrong)
+
+
+def test_an_unknown_image_gets_the_default_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Environments({"special:v1": "/special", "*": "/default"}, None)
+    assert given.of("special:v1").commands == Path("/special/bin")
+    assert given.of("special:v2").prefix == given.of("").prefix == Path("/default")
+    assert Environments({}, Path("/venv/bin/python")).of("any").prefix == Path("/venv")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert Environments({}, None).of("any").commands is None
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pyflyte-execute").touch(mode=0o755)
+    assert Environments({}, None).of("any").prefix == tmp_path
