@@ -32,7 +32,7 @@ def system(receiver: otlp.Receiver, tmp_path_factory: pytest.TempPathFactory) ->
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "500",  # milliseconds until a span is sent, so that tests need not wait long
-        "AIRSCREW_EXECUTOR_CPU_MILLIS": "4000",
+        **smalltasks.settings(tmp_path_factory.mktemp("small"), slots=4),
     }
     with System.start(tmp_path_factory.mktemp("system"), environment=environment) as system:
         yield system
@@ -105,8 +105,7 @@ def by_remote(
 def fragile_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system of its own for tests that break parts of it; untraced, with room for many small tasks."""
     environment = {
-        "AIRSCREW_EXECUTOR_CPU_MILLIS": "64000",
-        "AIRSCREW_EXECUTOR_MEMORY_BYTES": str(256 << 30),
+        **smalltasks.settings(tmp_path_factory.mktemp("small"), slots=64),
         "AIRSCREW_PROPELLER_LEASE_TTL_SECONDS": "3",  # a killed leader keeps its place that long, every time
     }
     with System.start(tmp_path_factory.mktemp("fragile"), environment=environment) as system:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from flyteidl.core import identifier_pb2 as identifier
 
-from tests.support import executions, flyte
+from tests.support import executions, flyte, smalltasks
 from tests.support.markers import Markers
 from tests.support.postgres import PostgresServer
 from tests.support.smalltasks import Registrar
@@ -94,7 +94,7 @@ def postgres_setting(postgres_server: PostgresServer, tmp_path_factory: pytest.T
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_POSTGRES_TRIGGER)
 
-    environment = {"AIRSCREW_EXECUTOR_CPU_MILLIS": "64000", "AIRSCREW_EXECUTOR_MEMORY_BYTES": str(256 << 30)}
+    environment = smalltasks.settings(tmp_path_factory.mktemp("small"), slots=64)
     with System.start(tmp_path_factory.mktemp("on-postgres"), database=url, environment=environment) as system:
         client = flyte.Client(system.endpoint, tmp_path_factory.mktemp("home"))
         with client.stubs() as stubs:

@@ -8,29 +8,46 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAM = """
+_PROGRAM = """#!{python} -S
 import json, os, subprocess, sys, time
-marks, prefix, seconds, children = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+prefix, _, marks, seconds, children = sys.argv[2:]
 def mark(event, **more):
     line = json.dumps(dict(more, event=event, prefix=prefix, pid=os.getpid(), at=time.time())) + chr(10)
     file = os.open(marks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, line.encode())
     os.close(file)
-grown = [subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)']) for _ in range(children)]
+sleep = [sys.executable, '-S', '-c', 'import time; time.sleep(600)']
+grown = [subprocess.Popen(sleep) for _ in range(int(children))]
 mark('start', traceparent=os.environ.get('TRACEPARENT', ''), children=[child.pid for child in grown])
-time.sleep(seconds)
+time.sleep(float(seconds))
 os.makedirs(prefix, exist_ok=True)
 open(os.path.join(prefix, 'outputs.pb'), 'wb').close()
 mark('end')
 """
-"""What a marking task runs: it needs the standard library only, so an attempt costs milliseconds, not an import of
-flytekit. Arguments: marker file, output prefix, seconds to sleep, number of child processes to start."""
+
+
+def make_environment(folder: Path) -> Path:
+    """A task environment without flytekit: its `pyflyte-execute` marks its start, sleeps and marks its end.
+
+    It needs the standard library only, so an attempt costs milliseconds instead of the import of flytekit.
+    """
+    program = folder / "bin" / "pyflyte-execute"
+    program.parent.mkdir(parents=True)
+    program.write_text(_PROGRAM.replace("{python}", sys.executable))
+    program.chmod(0o755)
+    return folder
+
+
+def arguments(marks: Path, seconds: float, children: int = 0) -> list[str]:
+    """The command line of a marking task, as its template has it. `children` is how many processes it starts itself."""
+    return ["pyflyte-execute", "--output-prefix", "{{.outputPrefix}}", "--", str(marks), str(seconds), str(children)]
 
 
 @dataclass(frozen=True)

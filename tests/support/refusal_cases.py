@@ -53,7 +53,7 @@ class Refusal:
 def prepare(registrar: Registrar) -> None:
     """Registers the typed task, its workflow, two launch plans, and starts an execution that takes a name."""
     registrar.register_project()
-    task_id = registrar.task(TASK, ["true"], inputs=TYPED_INPUTS)
+    task_id = registrar.task(TASK, ["pyflyte-execute"], inputs=TYPED_INPUTS)
     node = workflow.Node(
         id="n0",
         metadata=workflow.NodeMetadata(name="n0"),
@@ -130,7 +130,7 @@ def _workflow_of_missing_task(registrar: Registrar) -> Any:
 
 
 def _changed_task(registrar: Registrar) -> Any:
-    return registrar.task(TASK, ["false"], inputs=TYPED_INPUTS)
+    return registrar.task(TASK, ["pyflyte-execute", "--other"], inputs=TYPED_INPUTS)
 
 
 def _unbound_input(registrar: Registrar) -> Any:

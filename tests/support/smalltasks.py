@@ -2,6 +2,7 @@
 
 An attempt of a flytekit task costs a second of processor time for imports alone; tests that need hundreds of attempts
 use these, which are the same thing on the wire: a TaskTemplate of type `python-task` with a container's command line.
+Their image names a task environment in which `pyflyte-execute` is a little program of our own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from flyteidl.core import workflow_pb2 as workflow
 from tests.support import flyte, markers
 
 VERSION = "small"
+IMAGE = "localhost/small:1"
+"""Systems map it to an environment of `markers.make_environment`."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,7 @@ class Registrar:
         self, name: str, marks: Path, seconds: float, *, children: int = 0, retries: int = 0
     ) -> identifier.Identifier:
         """A task without inputs or outputs that marks its start, sleeps, and marks its end."""
-        args = ["python", "-S", "-c", markers.PROGRAM, str(marks), "{{.outputPrefix}}", str(seconds), str(children)]
-        return self.task(name, args, retries=retries)
+        return self.task(name, markers.arguments(marks, seconds, children), retries=retries)
 
     def task(
         self,
@@ -76,7 +78,7 @@ class Registrar:
             interface=interface.TypedInterface(
                 inputs=inputs or interface.VariableMap(), outputs=outputs or interface.VariableMap()
             ),
-            container=tasks.Container(image="localhost/small:1", args=args),
+            container=tasks.Container(image=IMAGE, args=args),
         )
         self.stubs.admin.CreateTask(
             task_messages.TaskCreateRequest(id=id_, spec=task_messages.TaskSpec(template=template)), timeout=10
@@ -185,3 +187,12 @@ class Registrar:
             identifier.LAUNCH_PLAN: self.stubs.admin.ListLaunchPlanIds,
         }[kind]
         return sorted(entity.name for entity in call(request, timeout=10).entities)
+
+
+def settings(folder: Path, *, slots: int) -> dict[str, str]:
+    """What a system must be told so that it runs small tasks, and `slots` tasks at a time. Writes into `folder`."""
+    return {
+        "AIRSCREW_EXECUTOR_TASK_ENVIRONMENTS": f"{IMAGE}={markers.make_environment(folder)}",
+        "AIRSCREW_EXECUTOR_CPU_MILLIS": str(1000 * slots),
+        "AIRSCREW_EXECUTOR_MEMORY_BYTES": str(256 << 30),
+    }
