@@ -47,8 +47,14 @@ def check_resources(resources: tasks_pb2.Resources, field: str, node_id: str, re
     """Report quantities that cannot be read."""
     for part in ("requests", "limits"):
         for entry in getattr(resources, part):
+            names = tasks_pb2.Resources.ResourceName
+            if entry.name not in names.values():
+                report.add(
+                    Code.UNRECOGNIZED_VALUE, node_id, f"{field}.{part}: resource {entry.name} is unknown: drop it"
+                )
+                continue
             try:
-                parse_quantity(entry.value, f"{field}.{part}.{tasks_pb2.Resources.ResourceName.Name(entry.name)}")
+                parse_quantity(entry.value, f"{field}.{part}.{names.Name(entry.name)}")
             except InvalidArgument as error:
                 report.add(Code.UNRECOGNIZED_VALUE, node_id, error.message)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flyteidl.core import types_pb2
 
 _LONGEST = 300
@@ -39,11 +41,14 @@ def _describe(literal_type: types_pb2.LiteralType) -> str:
 
 
 def _simple(literal_type: types_pb2.LiteralType) -> str:
-    if literal_type.simple not in types_pb2.SimpleType.values():
-        return f"unknown simple type {literal_type.simple}"
-    name = types_pb2.SimpleType.Name(literal_type.simple)
+    name = _name(types_pb2.SimpleType, literal_type.simple)
     title = literal_type.metadata.fields["title"].string_value if "title" in literal_type.metadata.fields else ""
     return f"{name} {title}" if title else name
+
+
+def _name(kinds: Any, number: int) -> str:
+    """The name of an enum's value; the number itself if a newer client sent one that is unknown here."""
+    return str(kinds.Name(number)) if number in kinds.values() else f"unknown type {number}"
 
 
 def blob(blob_type: types_pb2.BlobType) -> str:
@@ -53,7 +58,7 @@ def blob(blob_type: types_pb2.BlobType) -> str:
 
 def _schema(schema: types_pb2.SchemaType) -> str:
     kinds = types_pb2.SchemaType.SchemaColumn.SchemaColumnType
-    columns = ", ".join(f"{column.name}: {kinds.Name(column.type)}" for column in schema.columns)
+    columns = ", ".join(f"{column.name}: {_name(kinds, column.type)}" for column in schema.columns)
     return f"SCHEMA({columns})" if columns else "SCHEMA"
 
 

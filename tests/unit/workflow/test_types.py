@@ -257,6 +257,14 @@ def test_the_type_of_a_value_is_inferred(thing: object, expected: types_pb2.Lite
     assert types.type_of(value(thing)) == expected
 
 
+def test_kinds_that_a_newer_client_knows_are_named_by_their_number() -> None:
+    column = types_pb2.SchemaType.SchemaColumn(name="a", type=77)
+    newer = types_pb2.LiteralType(schema=types_pb2.SchemaType(columns=[column]))
+    assert types.describe(newer) == "SCHEMA(a: unknown type 77)"
+    assert types.describe(types_pb2.LiteralType(simple=77)) == "unknown type 77"
+    assert not types.assignable(INTEGER, types_pb2.LiteralType(simple=77))
+
+
 def test_a_million_mistakes_are_reported_as_a_few() -> None:
     assert len(types.validate(value(["a"] * 1000), listed(INTEGER), "x")) == 10
 
