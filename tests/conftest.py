@@ -12,19 +12,21 @@ import pytest_asyncio
 
 # A line for each module of tests/support that has fixtures.
 pytest_plugins = [
+    "tests.support.queue_server",  # before those that import it
     "tests.support.postgres",  # before those that import it
+    "tests.support.admin",
     "tests.support.blob",
     "tests.support.database",
     "tests.support.etcd",
     "tests.support.executing",
     "tests.support.ledgers",
-    "tests.support.queue_server",
 ]
 
 # What the developer has set for a running system must not reach the tests.
-_PREFIXES = ("AIRSCREW_", "OTEL_", "FLYTE_", "FLYTECTL_", "TRACEPARENT")
+_PREFIXES = ("AIRSCREW_", "OTEL_", "FLYTE_", "FLYTECTL_", "TRACEPARENT", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 for _name in [name for name in os.environ if name.startswith(_PREFIXES)]:
     del os.environ[_name]
+os.environ["TERM"] = "xterm"  # not that of who looks on: CI has none, and then nothing is coloured
 
 # How long what a test has cancelled may take to end.
 _LEFTOVER_GRACE_SECONDS = 2.0
