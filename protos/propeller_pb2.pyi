@@ -329,6 +329,7 @@ class StatusReply(_message.Message):
     FENCED_FIELD_NUMBER: _builtins.int
     MESSAGES_SENT_FIELD_NUMBER: _builtins.int
     MESSAGES_RECEIVED_FIELD_NUMBER: _builtins.int
+    WORK_MESSAGES_FIELD_NUMBER: _builtins.int
     leading: _builtins.bool
     """this replica"""
     pending_attempts: _builtins.int
@@ -344,6 +345,8 @@ class StatusReply(_message.Message):
     messages_sent: _builtins.int
     """on sessions"""
     messages_received: _builtins.int
+    work_messages: _builtins.int
+    """exchanged with the queue service, both ways"""
     @_builtins.property
     def leaders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotLeader.Leader]: ...
     @_builtins.property
@@ -362,10 +365,11 @@ class StatusReply(_message.Message):
         fenced: _builtins.int = ...,
         messages_sent: _builtins.int = ...,
         messages_received: _builtins.int = ...,
+        work_messages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "turns", b"turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "turns", b"turns", "work_messages", b"work_messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

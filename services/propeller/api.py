@@ -103,6 +103,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.fenced = term.committer.fenced
         reply.turns = term.reconciler.turns
         reply.messages_sent, reply.messages_received = term.sessions.messages
+        reply.work_messages = term.work_counters.messages_sent + term.work_counters.messages_received
 
     def _executor(self, term: Term, room: Room, session: sessions.Session | None) -> propeller_pb2.StatusReply.Executor:
         return propeller_pb2.StatusReply.Executor(

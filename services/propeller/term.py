@@ -17,6 +17,7 @@ from typing import Any
 
 from libs.blob import BlobStore
 from libs.clients.queue import Leased, Publisher, WorkFeed
+from libs.clients.streams import Counters
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
@@ -106,6 +107,8 @@ class Term:
             self.reconciler.when_quiet,
         )
         self._blobs = Blobs(blob, assignments, self.reconciler.tell, self._spawn)
+        self.work_counters = Counters()
+        """Messages exchanged with the queue service."""
         self._cold: set[int] = set()
         """Executions that were live when the term began and have not had their first turn."""
         self._all_asked = False
@@ -214,6 +217,7 @@ class Term:
         feed = self._feed(self.shard, self.epoch)
         if feed is None:
             return
+        self.work_counters = feed.counters
         try:
             async with feed:
                 async for leases in feed:
