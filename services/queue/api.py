@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc.aio
 
+from libs.clients.pace import Pace
 from libs.runtime.clock import Clock
 from libs.workflow import errors
 from libs.workqueue.items import Item
@@ -35,16 +36,13 @@ class Queue(queue_pb2_grpc.QueueServicer):
     Its streaming methods are coroutines that write, which grpc.aio takes as well as generators: a generator could not
     be ended while it is suspended at a yield.
 
-    Args:
-        gather_seconds: how far apart two messages of leases are at least.
     """
 
-    def __init__(self, shards: Shards, relay: Relay, waits: Waits, clock: Clock, gather_seconds: float) -> None:
+    def __init__(self, shards: Shards, relay: Relay, waits: Waits, clock: Clock) -> None:
         self._shards = shards
         self._relay = relay
         self._waits = waits
         self._clock = clock
-        self._gather_seconds = gather_seconds
         self._stopping = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -123,20 +121,17 @@ class Queue(queue_pb2_grpc.QueueServicer):
                 stream.add_credits(request.credits)
 
     async def _deliver(self, shard: Shard, stream: WorkStream, context: Context) -> None:
-        """Sends what can be leased: at once after a pause, else what has gathered since the last message."""
-        loop = asyncio.get_running_loop()
-        not_before = loop.time()
+        """Sends what can be leased, all that has gathered at a time."""
+        pace = Pace()
         while True:
-            if (pause := not_before - loop.time()) > 0:
-                await asyncio.sleep(pause)
             leases = stream.take(self._now_us())
             if not leases:
                 await stream.wait(self._now_us())
                 await asyncio.sleep(0)  # whoever is about to add more may do so first
                 continue
-            not_before = loop.time() + self._gather_seconds
             self._waits.emit(shard.number, leases)
             await context.write(queue_pb2.WorkReply(leases=[_lease(shard.number, lease) for lease in leases]))
+            await pace.rest(len(leases))
 
     # Publish and Subscribe -------------------------------------------------------------------------------------------
 
@@ -148,10 +143,12 @@ class Queue(queue_pb2_grpc.QueueServicer):
         with self._relay.watcher() as watcher:
             # From here on nothing is missed, and the client should know.
             await context.send_initial_metadata(())
+            pace = Pace()
             async for hints, lagged in watcher.news():
                 reply = queue_pb2.SubscribeReply(lagged=lagged)
                 reply.hints.extend(queue_pb2.Hint(id=hint.id, phase=hint.phase) for hint in hints)
                 await context.write(reply)
+                await pace.rest(len(hints))
 
     # -----------------------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ async def serve(settings: QueueSettings, life: Life) -> None:
     """Serves until `life.stopping`, then: not serving, streams end, the port closes. What waited is forgotten."""
     # Lease numbers count from the time in microseconds: higher than all that an earlier process can have given out.
     shards = Shards(settings.depth_keys, first_lease=life.clock.now_us())
-    relay = Relay(settings.watcher_buffer_hints, settings.gather_seconds)
-    queue = Queue(shards, relay, Waits(life.tracing, life.clock), life.clock, settings.gather_seconds)
+    relay = Relay(settings.watcher_buffer_hints)
+    queue = Queue(shards, relay, Waits(life.tracing, life.clock), life.clock)
     server = rpc.build(settings.listen, services={SERVICE: queue.register})
     await server.start()
     server.ready()

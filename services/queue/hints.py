@@ -31,10 +31,8 @@ class News(NamedTuple):
 class Watcher:
     """The buffer of somebody who watches."""
 
-    def __init__(self, buffer_hints: int, interval_seconds: float) -> None:
-        self._batcher: Batcher[Hint] = Batcher(
-            buffer_hints, interval_seconds=interval_seconds, when_full=WhenFull.DROP_OLDEST
-        )
+    def __init__(self, buffer_hints: int) -> None:
+        self._batcher: Batcher[Hint] = Batcher(buffer_hints, when_full=WhenFull.DROP_OLDEST)
 
     def tell(self, hint: Hint) -> None:
         """Adds a hint, at the cost of the oldest one if there is no room."""
@@ -53,18 +51,16 @@ class Relay:
 
     Args:
         buffer_hints: how many hints a watcher may be behind.
-        interval_seconds: how far apart a watcher's batches are at least, so that hints can gather.
     """
 
-    def __init__(self, buffer_hints: int, interval_seconds: float) -> None:
+    def __init__(self, buffer_hints: int) -> None:
         self._buffer_hints = buffer_hints
-        self._interval_seconds = interval_seconds
         self._watchers: set[Watcher] = set()
 
     @contextmanager
     def watcher(self) -> Iterator[Watcher]:
         """Somebody who is told, as long as the context is open."""
-        watcher = Watcher(self._buffer_hints, self._interval_seconds)
+        watcher = Watcher(self._buffer_hints)
         self._watchers.add(watcher)
         try:
             yield watcher

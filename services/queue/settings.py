@@ -19,10 +19,6 @@ class QueueSettings:
     watcher_buffer_hints: int = 10_000
     """How many hints a watcher may be behind before it is told that it missed some."""
 
-    gather_seconds: float = 0.02
-    """How far apart messages to one peer are at least, so that items gather in them. The first one after a pause goes
-    at once."""
-
     stop_grace_seconds: float = 5.0
     """How long calls may take to end when the process is told to stop."""
 
@@ -31,5 +27,3 @@ class QueueSettings:
             raise ValueError("DEPTH_KEYS must be at least 1")
         if self.watcher_buffer_hints < 1:
             raise ValueError("WATCHER_BUFFER_HINTS must be at least 1")
-        if self.gather_seconds < 0:
-            raise ValueError("GATHER_SECONDS must not be negative")

@@ -31,10 +31,9 @@ class Spans:
 class QueueServer:
     """The service without its process. Each start begins with an empty queue, as a restart does."""
 
-    def __init__(self, depth: int = 1_000_000, watcher_buffer: int = 10_000, gather_seconds: float = 0.02) -> None:
+    def __init__(self, depth: int = 1_000_000, watcher_buffer: int = 10_000) -> None:
         self._depth = depth
         self._watcher_buffer = watcher_buffer
-        self._gather = gather_seconds
         self.address = "127.0.0.1:0"
         self.traced = Spans()
         self.running = False
@@ -42,8 +41,8 @@ class QueueServer:
     async def start(self) -> None:
         clock = SystemClock()
         self.shards = Shards(self._depth, first_lease=clock.now_us())
-        relay = Relay(self._watcher_buffer, self._gather)
-        self.api = Queue(self.shards, relay, Waits(Tracing(self.traced), clock), clock, self._gather)
+        relay = Relay(self._watcher_buffer)
+        self.api = Queue(self.shards, relay, Waits(Tracing(self.traced), clock), clock)
         self._server = rpc.build(self.address, services={SERVICE: self.api.register})
         self.address = await self._server.start()
         self._server.ready()

@@ -8,8 +8,7 @@
 All of it is hints. What is lost on the way is found by the leader's sweep or the watcher's timer, so nothing here ever
 makes its caller wait or fail, with one exception: a WorkFeed whose epoch is over says so.
 
-Sending is batched: at once when nothing was sent lately, else with what gathers in `interval_seconds`. `counters` of
-each client say in how many messages how much travelled.
+Sending is batched (`Batcher`, `Pace`); `counters` of each client say in how many messages how much travelled.
 """
 
 from libs.clients.queue.enqueuer import Enqueuer

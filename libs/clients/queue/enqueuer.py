@@ -8,6 +8,7 @@ from collections import deque
 
 import grpc.aio
 
+from libs.clients.pace import Pace
 from libs.clients.queue import keys
 from libs.clients.queue.client import Client
 from libs.clients.queue.keys import Key
@@ -28,12 +29,10 @@ class Enqueuer(Client):
     dropped with a warning.
     """
 
-    def __init__(self, address: str, *, capacity_keys: int = 100_000, interval_seconds: float = 0.02) -> None:
+    def __init__(self, address: str, *, capacity_keys: int = 100_000) -> None:
         super().__init__("enqueuer", address)
         self._capacity = capacity_keys
-        self._waiting: Batcher[Key] = Batcher(
-            capacity_keys, interval_seconds=interval_seconds, when_full=WhenFull.DROP_OLDEST
-        )
+        self._waiting: Batcher[Key] = Batcher(capacity_keys, when_full=WhenFull.DROP_OLDEST)
         self._unacknowledged: deque[list[Key]] = deque()
         """Batches that were sent on this connection or an earlier one, oldest first."""
         self._unacknowledged_keys = 0
@@ -55,6 +54,7 @@ class Enqueuer(Client):
         return await converse(call, send=self._send(call), receive=self._receive(call))
 
     async def _send(self, call: Call) -> None:
+        pace = Pace()
         seq = 0
         for seq, batch in enumerate(tuple(self._unacknowledged), start=1):
             await self._write(call, seq, batch)
@@ -66,6 +66,7 @@ class Enqueuer(Client):
             while self._unacknowledged_keys > self._capacity:
                 self._room.clear()
                 await self._room.wait()
+            await pace.rest(len(batch))
         await call.done_writing()
 
     async def _write(self, call: Call, seq: int, batch: list[Key]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc.aio
 
+from libs.clients.pace import Pace
 from libs.clients.queue.client import Client
 from libs.clients.queue.subscriber import Hint
 from libs.clients.streams import converse, opened
@@ -20,11 +21,9 @@ class Publisher(Client):
     away only the youngest `capacity_hints` are kept.
     """
 
-    def __init__(self, address: str, *, capacity_hints: int = 10_000, interval_seconds: float = 0.02) -> None:
+    def __init__(self, address: str, *, capacity_hints: int = 10_000) -> None:
         super().__init__("publisher", address)
-        self._waiting: Batcher[Hint] = Batcher(
-            capacity_hints, interval_seconds=interval_seconds, when_full=WhenFull.DROP_OLDEST
-        )
+        self._waiting: Batcher[Hint] = Batcher(capacity_hints, when_full=WhenFull.DROP_OLDEST)
 
     def publish(self, id: int, phase: int) -> None:
         """The execution has changed and is in `phase` now. Returns at once."""
@@ -35,6 +34,7 @@ class Publisher(Client):
         return await converse(call, send=self._send(call), receive=self._receive(call))
 
     async def _send(self, call: Call) -> None:
+        pace = Pace()
         if await opened(call):
             self._connection.works()
         async for hints in self._waiting:
@@ -43,6 +43,7 @@ class Publisher(Client):
             )
             self.counters.messages_sent += 1
             self.counters.items_sent += len(hints)
+            await pace.rest(len(hints))
         await call.done_writing()
 
     async def _receive(self, call: Call) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 import grpc.aio
 
+from libs.clients.pace import Pace
 from libs.clients.queue import keys
 from libs.clients.queue.client import Client
 from libs.clients.queue.keys import Key
@@ -47,7 +48,6 @@ class WorkFeed(Client):
 
     Args:
         credits: how many leases may be outstanding at a time.
-        interval_seconds: how far apart messages of what is done are at least.
     """
 
     fatal = (errors.FailedPrecondition, errors.InvalidArgument)
@@ -60,18 +60,16 @@ class WorkFeed(Client):
         propeller: str,
         *,
         credits: int = 4096,
-        interval_seconds: float = 0.02,
     ) -> None:
         super().__init__(f"work-{shard}-{epoch}", address)
         self._open = queue_pb2.WorkRequest.Open(shard=shard, epoch=epoch, propeller=propeller)
         self._credits = credits
-        self._interval = interval_seconds
         self._calls = 0
         self._received: list[Leased] = []
         """Leased and not given out; at most `credits`."""
         self._outstanding: set[int] = set()
         """Leases of this call that are not done."""
-        self._answers: Batcher[_Answer] = self._new_answers()
+        self._answers: Batcher[_Answer] = Batcher(credits)
         self._news = asyncio.Event()
         self._closed = False
 
@@ -108,7 +106,7 @@ class WorkFeed(Client):
         if self._closed:
             return True
         self._calls += 1
-        self._answers = self._new_answers()
+        self._answers = Batcher(self._credits)
         call = self._stub.Work()
         try:
             return await converse(call, send=self._send(call), receive=self._receive(call))
@@ -116,15 +114,13 @@ class WorkFeed(Client):
             self._received.clear()
             self._outstanding.clear()
 
-    def _new_answers(self) -> Batcher[_Answer]:
-        return Batcher(self._credits, interval_seconds=self._interval)
-
     def _answer(self, leased: Leased, retry_us: int | None) -> None:
         if leased.call == self._calls and leased.number in self._outstanding:
             self._outstanding.discard(leased.number)
             self._answers.put(_Answer(leased.number, retry_us))
 
     async def _send(self, call: Call) -> None:
+        pace = Pace()
         await call.write(queue_pb2.WorkRequest(open=self._open, credits=self._credits))
         self.counters.messages_sent += 1
         async for answers in self._answers:
@@ -139,6 +135,7 @@ class WorkFeed(Client):
             await call.write(request)
             self.counters.messages_sent += 1
             self.counters.items_sent += len(answers)
+            await pace.rest(len(answers))
         await call.done_writing()
 
     async def _receive(self, call: Call) -> bool:

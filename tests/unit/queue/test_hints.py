@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from services.queue.hints import Hint, News, Relay
 
 
 async def test_every_watcher_hears_what_is_published_while_it_watches() -> None:
-    relay = Relay(buffer_hints=10, interval_seconds=0)
+    relay = Relay(buffer_hints=10)
     relay.publish([Hint(1, 2)])
     with relay.watcher() as one, relay.watcher() as other:
         relay.publish([Hint(2, 2), Hint(3, 4)])
@@ -17,7 +15,7 @@ async def test_every_watcher_hears_what_is_published_while_it_watches() -> None:
 
 
 async def test_a_watcher_that_falls_behind_is_told_and_keeps_the_youngest() -> None:
-    relay = Relay(buffer_hints=3, interval_seconds=0)
+    relay = Relay(buffer_hints=3)
     with relay.watcher() as watcher:
         news = watcher.news()
         relay.publish([Hint(number, 2) for number in range(10)])
@@ -27,20 +25,8 @@ async def test_a_watcher_that_falls_behind_is_told_and_keeps_the_youngest() -> N
 
 
 async def test_nobody_is_kept_who_has_gone() -> None:
-    relay = Relay(buffer_hints=3, interval_seconds=0)
+    relay = Relay(buffer_hints=3)
     with relay.watcher():
         pass
     relay.publish([Hint(1, 2)])
     assert not relay._watchers
-
-
-async def test_hints_that_come_close_together_travel_together() -> None:
-    relay = Relay(buffer_hints=100, interval_seconds=0.05)
-    with relay.watcher() as watcher:
-        news = watcher.news()
-        relay.publish([Hint(1, 2)])
-        assert len((await anext(news)).hints) == 1, "a lone one goes at once"
-        for number in range(5):
-            relay.publish([Hint(number, 2)])
-            await asyncio.sleep(0.002)
-        assert len((await anext(news)).hints) == 5
