@@ -131,16 +131,17 @@ class System:
             await self._supervisor.stop(names)
 
     def _obey_signals(self) -> None:
-        def obey() -> None:
+        def obey(number: signal.Signals) -> None:
             if self._stopping.is_set():
                 self._warn("stopping at once")
                 self._supervisor.kill()
-            else:
-                self._warn("stopping (once more: at once)")
-                self._stopping.set()
+                return
+            if number is signal.SIGINT:  # somebody sits there
+                self._warn("stopping; Ctrl-C again stops at once")
+            self._stopping.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, obey)
+            asyncio.get_running_loop().add_signal_handler(number, obey, number)
 
     def _write_run_file(self) -> None:
         """Who runs now; read by `airscrew demo` and by tests."""

@@ -13,13 +13,30 @@ from typing import Any
 import pytest
 from flyteidl.core import identifier_pb2 as identifier
 
+from tests.support import flyte
+from tests.support.markers import Markers
 from tests.support.smalltasks import Registrar
 from tests.support.system import System
 
 pytestmark = pytest.mark.timeout(180)
 
 AIRSCREW = str(Path(sys.executable).with_name("airscrew"))
-SAY = ["sh", "-c", "echo one; sleep $0; echo two; exit $1"]
+TALKING = """
+import time
+from flytekit import task, workflow
+
+@task
+def talk(seconds: float, luck: bool):
+    print("one", flush=True)
+    time.sleep(seconds)
+    print("two", flush=True)
+    if not luck:
+        raise ValueError("bad luck")
+
+@workflow
+def talking(seconds: float, luck: bool):
+    talk(seconds=seconds, luck=luck)
+"""
 
 
 class Airscrew:
@@ -60,19 +77,31 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 @pytest.fixture
-def task(registrar: Registrar) -> Callable[..., identifier.Identifier]:
-    """Registers a task that says one thing, waits, says another and ends with an exit code."""
+def sleeps(registrar: Registrar, markers: Markers) -> Callable[[float], identifier.Identifier]:
+    """Registers a task that does nothing for some seconds."""
+    return lambda seconds: registrar.marking_task(fresh("sleeps"), markers.path, seconds)
 
-    def register(seconds: float = 0.0, exit_code: int = 0) -> identifier.Identifier:
-        return registrar.task(fresh("says"), [*SAY, str(seconds), str(exit_code)])
 
-    return register
+@pytest.fixture
+def talks(client: flyte.Client, tmp_path: Path) -> Callable[..., str]:
+    """Runs `TALKING` by `pyflyte` and returns the name of the execution."""
+    file = tmp_path / "talking.py"
+    file.write_text(TALKING)
+
+    def run(seconds: float = 0.0, luck: bool = True) -> str:
+        name = fresh("talk")
+        lucky = "--luck" if luck else "--no-luck"
+        ran = client.pyflyte("run", "--remote", "--name", name, str(file), "talking", "--seconds", str(seconds), lucky)
+        assert ran.returncode == 0, ran.stdout
+        return name
+
+    return run
 
 
 def test_a_run_is_watched_to_its_end_and_shown_as_a_tree(
-    airscrew: Airscrew, registrar: Registrar, task: Callable[..., identifier.Identifier]
+    airscrew: Airscrew, registrar: Registrar, sleeps: Callable[[float], identifier.Identifier]
 ) -> None:
-    plan = registrar.lanes(fresh("lanes"), task(0.2), lanes=2, length=2)
+    plan = registrar.lanes(fresh("lanes"), sleeps(0.2), lanes=2, length=2)
     name = registrar.launch(plan).name
 
     lines = airscrew("watch", name).splitlines()
@@ -91,31 +120,29 @@ def test_a_run_is_watched_to_its_end_and_shown_as_a_tree(
     assert name in {execution["name"] for execution in listed}
 
 
-def test_a_run_that_fails_is_exit_code_1_with_the_reason(
-    airscrew: Airscrew, registrar: Registrar, task: Callable[..., identifier.Identifier]
-) -> None:
-    plan = registrar.lanes(fresh("fails"), task(exit_code=3), lanes=1)
-    name = registrar.launch(plan).name
+def test_a_run_that_fails_is_exit_code_1_with_the_reason(airscrew: Airscrew, talks: Callable[..., str]) -> None:
+    name = talks(luck=False)
 
     watched = airscrew("watch", name, code=1)
-    assert f"{name:<20} FAILED" in watched
-    assert "FAILED" in airscrew("get", "execution", name)
+    assert any(line.split()[:2] == [name, "FAILED"] and "bad luck" in line for line in watched.splitlines())
+    shown = airscrew("get", "execution", name)
+    assert "ValueError: bad luck" in shown
+    assert airscrew.json("get", "execution", name)["nodes"][-1]["attempts"][-1]["phase"] == "FAILED"
 
 
-def test_logs_are_followed_while_the_task_runs(
-    airscrew: Airscrew, registrar: Registrar, task: Callable[..., identifier.Identifier]
-) -> None:
-    name = registrar.launch(registrar.lanes(fresh("logs"), task(2.0), lanes=1)).name
+def test_logs_are_followed_while_the_task_runs(airscrew: Airscrew, talks: Callable[..., str]) -> None:
+    name = talks(seconds=2.0)
     until(lambda: any(node["phase"] == "RUNNING" for node in airscrew.json("get", "execution", name)["nodes"]))
 
-    assert airscrew("logs", "-f", f"{name}/a0").splitlines() == ["one", "two"]
-    assert airscrew("logs", f"{name}/a0/0").splitlines() == ["one", "two"]
+    followed = airscrew("logs", "-f", f"{name}/n0").splitlines()
+    assert [line for line in followed if line in ("one", "two")] == ["one", "two"]
+    assert airscrew("logs", f"{name}/n0/0").splitlines() == followed
 
 
 def test_an_abort_ends_the_execution_and_its_task(
-    airscrew: Airscrew, registrar: Registrar, task: Callable[..., identifier.Identifier]
+    airscrew: Airscrew, registrar: Registrar, sleeps: Callable[[float], identifier.Identifier]
 ) -> None:
-    name = registrar.launch(registrar.lanes(fresh("long"), task(120.0), lanes=1)).name
+    name = registrar.launch(registrar.lanes(fresh("long"), sleeps(120.0), lanes=1)).name
     until(lambda: any(node["phase"] == "RUNNING" for node in airscrew.json("get", "execution", name)["nodes"]))
 
     airscrew("abort", name, "--reason", "seen enough")
@@ -127,9 +154,9 @@ def test_an_abort_ends_the_execution_and_its_task(
 
 
 def test_latest_is_what_was_submitted_last(
-    airscrew: Airscrew, registrar: Registrar, task: Callable[..., identifier.Identifier]
+    airscrew: Airscrew, registrar: Registrar, sleeps: Callable[[float], identifier.Identifier]
 ) -> None:
-    plan = registrar.lanes(fresh("latest"), task(), lanes=1)
+    plan = registrar.lanes(fresh("latest"), sleeps(0.0), lanes=1)
     alone = Registrar(registrar.stubs, project=registrar.project, domain="staging")
     name = alone.launch(plan).name
 
