@@ -29,8 +29,10 @@ def wide(number: int) -> {type}:
 
 
 def _write(folder: Path, type_: str) -> str:
-    (folder / "wide.py").write_text(_WORKFLOW.format(type=type_))
-    return str(folder)
+    """The path of the module. `pyflyte` sends everything in its folder along."""
+    path = folder / "wide.py"
+    path.write_text(_WORKFLOW.format(type=type_))
+    return str(path)
 
 
 def test_registering_again_changes_nothing_even_when_sets_come_in_another_order(
