@@ -14,7 +14,6 @@ from libs.election import Access, Election
 from libs.rpc import server
 from libs.runtime.process import Life
 from libs.store.ledger import Ledger
-from protos import propeller_pb2_grpc
 from services.propeller.api import SERVICE, PropellerApi
 from services.propeller.leadership import Leadership
 from services.propeller.settings import PropellerSettings
@@ -42,10 +41,7 @@ async def serve(settings: PropellerSettings, life: Life) -> None:
             settings, election, store, life.clock, _new_term(settings, life, store, publisher, election.holder)
         )
         api = PropellerApi(settings, leadership, life.clock)
-        rpc = server.build(
-            settings.listen,
-            services={SERVICE: lambda grpc: propeller_pb2_grpc.add_PropellerServicer_to_server(api, grpc)},
-        )
+        rpc = server.build(settings.listen, services={SERVICE: api.register})
         await rpc.start()
         rpc.ready()
         leading = life.spawn("leadership", leadership.run(life.stopping), eternal=False)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from libs.blob import layout
 from libs.telemetry.traces import TraceContext
-from libs.wire import attempts as wire
+from libs.wire.session import Assignment, Spec
 from libs.workflow.errors import Internal
 from libs.workflow.graph import TaskTarget
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
 from libs.workflow.machine import INLINE_LIMIT_BYTES, Execution, LiveNode
 from libs.workflow.state import EMPTY
-from protos import executor_pb2
 from services.propeller.spans import attempt_context
 
 CHECKPOINTS = "_flytecheckpoints"
@@ -37,21 +36,21 @@ class Assignments:
         """Where the engine itself stores outputs that are too large for a row: those of end nodes."""
         return f"{layout.attempt_prefix(self._root, execution, node_id, 0)}/outputs.pb"
 
-    def spec(self, node: LiveNode) -> executor_pb2.Spec:
+    def spec(self, node: LiveNode) -> Spec:
         task = _task(node)
-        return executor_pb2.Spec(digest=task.digest, task_template=task.template)
+        return Spec(task.digest, task.template)
 
-    def assign(self, execution: Execution, node: LiveNode) -> executor_pb2.Assign:
+    def assign(self, execution: Execution, node: LiveNode) -> Assignment:
         """The assignment of the node's current attempt. The attempt must have been placed and committed."""
         state, attempt, task = execution.state, node.attempt, _task(node)
         if attempt is None:
             raise Internal(f"node {node.state.id} has no attempt to assign")
         raw = self._raw_prefix(execution, node.state.id, attempt.attempt)
-        return executor_pb2.Assign(
-            id=wire.attempt_id_message(AttemptId(state.key, node.state.id, attempt.attempt)),
+        return Assignment(
+            id=AttemptId(state.key, node.state.id, attempt.attempt),
             spec_digest=task.digest,
-            inputs=wire.data_message(node.state.inputs or EMPTY),
-            resources=wire.slots_message(node.spec.slots),
+            inputs=node.state.inputs or EMPTY,
+            resources=node.spec.slots,
             time_allowed_us=node.spec.time_allowed_us,
             traceparent=_traceparent(state.traceparent, node.state.id, attempt.attempt),
             project=state.id.project,

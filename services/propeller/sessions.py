@@ -16,12 +16,12 @@ from functools import partial
 
 from libs.rpc.stream import Batcher
 from libs.runtime.clock import Clock
-from libs.wire import attempts as wire
+from libs.wire import reports
+from libs.wire.session import Ack, ExecutorSays, FromLeader, Hello, Report, Stop
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, LiveNode
 from libs.workflow.machine import messages as m
 from libs.workflow.phases import AttemptPhase, NodePhase
-from protos import executor_pb2, propeller_pb2
 from services.propeller.assignments import Assignments
 from services.propeller.library import Library
 from services.propeller.placement import Placement
@@ -41,7 +41,7 @@ class Session:
     incarnation: str
     last_seen: float
     """Monotonic seconds."""
-    outbox: Batcher[propeller_pb2.LeaderMessage] = field(default_factory=lambda: Batcher(OUTBOX_CAPACITY))
+    outbox: Batcher[FromLeader] = field(default_factory=lambda: Batcher(OUTBOX_CAPACITY))
     specs: set[bytes] = field(default_factory=set)
     """Digests of the specs that were sent in this session."""
     known: set[AttemptId] = field(default_factory=set)
@@ -50,8 +50,8 @@ class Session:
     trouble: str = ""
     messages_received: int = 0
 
-    def send(self, message: propeller_pb2.LeaderMessage) -> None:
-        self.outbox.put(message)
+    def send(self, item: FromLeader) -> None:
+        self.outbox.put(item)
 
 
 class Sessions:
@@ -98,16 +98,16 @@ class Sessions:
 
     # ------------------------------------------------------------------------------------------- coming and going
 
-    def open(self, hello: propeller_pb2.Hello) -> Session:
+    def open(self, hello: Hello) -> Session:
         """An executor has connected. A session that it had before is ended."""
         previous = self._sessions.get(hello.executor)
         if previous is not None:
             self.close(previous)
         session = Session(hello.executor, hello.incarnation, self._clock.monotonic())
         self._sessions[hello.executor] = session
-        self._placement.open(hello.executor, hello.incarnation, wire.slots(hello.capacity))
+        self._placement.open(hello.executor, hello.incarnation, hello.capacity)
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
-        session.known.update(wire.attempt_id(report.id) for report in hello.snapshot)
+        session.known.update(report.id for report in hello.snapshot)
         self._reconcile(session)
         self.fold(session, hello.snapshot)
         self._fill()
@@ -157,22 +157,22 @@ class Sessions:
 
     # ------------------------------------------------------------------------------------------------- what they say
 
-    def receive(self, session: Session, message: propeller_pb2.ExecutorMessage) -> None:
+    def receive(self, session: Session, said: ExecutorSays) -> None:
         """A message of a connected executor."""
         session.last_seen = self._clock.monotonic()
         session.messages_received += 1
-        if message.HasField("heartbeat"):
-            session.trouble = message.heartbeat.trouble
-        session.draining = session.draining or message.draining
+        if said.heartbeat is not None:
+            session.trouble = said.heartbeat.trouble
+        session.draining = session.draining or said.draining
         self._placement.set_open(session.executor, not (session.draining or session.trouble))
-        self.fold(session, message.reports)
-        if message.HasField("heartbeat"):
+        self.fold(session, said.reports)
+        if said.heartbeat is not None:
             self._fill()
 
-    def fold(self, session: Session, reports: Iterable[executor_pb2.Report]) -> None:
+    def fold(self, session: Session, said: Iterable[Report]) -> None:
         """Reports become events of their executions."""
-        for report in reports:
-            self._tell(report.id.execution, wire.event(report, session.executor))
+        for report in said:
+            self._tell(report.id.execution, reports.event(report, session.executor))
 
     # ------------------------------------------------------------------------------------------- what they are told
 
@@ -184,18 +184,16 @@ class Sessions:
         session = self._sessions.get(node.attempt.executor)
         if session is None or session.incarnation != node.attempt.incarnation:
             return
-        message = propeller_pb2.LeaderMessage(assigns=[self._assignments.assign(execution, node)])
         if node.spec.task.digest not in session.specs:
             session.specs.add(node.spec.task.digest)
-            message.specs.append(self._assignments.spec(node))
+            session.send(self._assignments.spec(node))
         session.known.add(AttemptId(execution.state.key, node_id, attempt))
-        session.send(message)
+        session.send(self._assignments.assign(execution, node))
 
     def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
         session = self._sessions.get(executor)
         if session is not None:
-            stop = executor_pb2.Stop(id=wire.attempt_id_message(identity), reason=reason)
-            session.send(propeller_pb2.LeaderMessage(stops=[stop]))
+            session.send(Stop(identity, reason))
 
     def disown(self, identity: AttemptId, executor: str) -> None:
         self.stop(identity, executor, "this attempt has been superseded")
@@ -204,8 +202,7 @@ class Sessions:
         session = self._sessions.get(executor)
         if session is not None:
             session.known.discard(identity)
-            ack = executor_pb2.Ack(id=wire.attempt_id_message(identity), seq=seq)
-            session.send(propeller_pb2.LeaderMessage(acks=[ack]))
+            session.send(Ack(identity, seq))
 
     # ---------------------------------------------------------------------------------------------------- silence
 

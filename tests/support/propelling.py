@@ -148,7 +148,7 @@ class Fleet:
     def propeller(self, **more: Any) -> Service:
         address = free_address()
         self.propellers.append(address)
-        fields = {
+        fields: dict[str, Any] = {
             "listen": address,
             "database": self.database,
             "blob": str(self.blob),
@@ -169,7 +169,7 @@ class Fleet:
             path = environment / "bin" / command
             path.write_text("#!/bin/sh\n")
             path.chmod(0o755)
-        fields = {
+        fields: dict[str, Any] = {
             "propellers": tuple(self.propellers),
             "session_token": TOKEN,
             "blob": str(self.blob),

@@ -1,0 +1,254 @@
+"""The values of a session to protobuf and back (`protos/executor.proto`, `protos/propeller.proto`), for both its sides.
+
+What has gathered is encoded as one message; what comes out of one message is one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from libs.wire import session
+from libs.workflow.errors import InvalidArgument
+from libs.workflow.identity import AttemptId
+from libs.workflow.quantities import Slots
+from libs.workflow.state import EMPTY, Data
+from protos import executor_pb2, propeller_pb2
+
+# -------------------------------------------------------------------------------------------------------- an executor
+
+
+def encode_executor(batch: Iterable[session.FromExecutor]) -> propeller_pb2.ExecutorMessage:
+    """One message with everything in `batch`; of several heart-beats the last one counts."""
+    message = propeller_pb2.ExecutorMessage()
+    for item in batch:
+        match item:
+            case session.Report():
+                message.reports.append(_report_message(item))
+            case session.Heartbeat(disk_free_bytes=free, trouble=trouble):
+                message.heartbeat.CopyFrom(propeller_pb2.Heartbeat(disk_free_bytes=free, trouble=trouble))
+            case session.Draining():
+                message.draining = True
+            case session.Hello():
+                message.hello.CopyFrom(_hello_message(item))
+    return message
+
+
+def decode_executor(message: propeller_pb2.ExecutorMessage) -> session.ExecutorSays:
+    """Raises InvalidArgument naming a field that makes no sense."""
+    return session.ExecutorSays(
+        hello=_hello(message.hello) if message.HasField("hello") else None,
+        reports=tuple(map(_report, message.reports)),
+        draining=message.draining,
+        heartbeat=(
+            session.Heartbeat(message.heartbeat.disk_free_bytes, message.heartbeat.trouble)
+            if message.HasField("heartbeat")
+            else None
+        ),
+    )
+
+
+def _hello_message(hello: session.Hello) -> propeller_pb2.Hello:
+    return propeller_pb2.Hello(
+        executor=hello.executor,
+        incarnation=hello.incarnation,
+        capacity=slots_message(hello.capacity),
+        snapshot=[_report_message(report) for report in hello.snapshot],
+        highest_epoch=hello.highest_epoch,
+        labels=hello.labels,
+        version=hello.version,
+    )
+
+
+def _hello(message: propeller_pb2.Hello) -> session.Hello:
+    for field in ("executor", "incarnation"):
+        if not getattr(message, field):
+            raise InvalidArgument(f"hello.{field}: must not be empty")
+    return session.Hello(
+        executor=message.executor,
+        incarnation=message.incarnation,
+        capacity=slots(message.capacity),
+        snapshot=tuple(map(_report, message.snapshot)),
+        highest_epoch=message.highest_epoch,
+        labels=dict(message.labels),
+        version=message.version,
+    )
+
+
+def report_to_bytes(report: session.Report) -> bytes:
+    """How a report lies in an executor's spool: as it travels."""
+    return _report_message(report).SerializeToString()
+
+
+def report_from_bytes(data: bytes) -> session.Report:
+    """What `report_to_bytes` wrote. Raises DecodeError or InvalidArgument."""
+    return _report(executor_pb2.Report.FromString(data))
+
+
+def _report_message(report: session.Report) -> executor_pb2.Report:
+    return executor_pb2.Report(
+        id=_attempt_message(report.id),
+        seq=report.seq,
+        phase=executor_pb2.Report.Phase.ValueType(report.phase),
+        at_us=report.at_us,
+        outputs=None if report.outputs is None else _data_message(report.outputs),
+        error=report.error,
+        recoverable=report.recoverable,
+        reason=report.reason,
+        deck_uri=report.deck_uri,
+        dynamic=report.dynamic,
+        started_us=report.started_us,
+    )
+
+
+def _report(message: executor_pb2.Report) -> session.Report:
+    try:
+        phase = session.ReportPhase(message.phase)
+    except ValueError:
+        raise InvalidArgument(f"report.phase: {message.phase} is not a phase of a report") from None
+    return session.Report(
+        id=_attempt(message.id),
+        seq=message.seq,
+        phase=phase,
+        at_us=message.at_us,
+        outputs=_data(message.outputs) if message.HasField("outputs") else None,
+        error=message.error,
+        recoverable=message.recoverable,
+        reason=message.reason,
+        deck_uri=message.deck_uri,
+        dynamic=message.dynamic,
+        started_us=message.started_us,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- a leader
+
+
+def encode_leader(batch: Iterable[session.FromLeader]) -> propeller_pb2.LeaderMessage:
+    """One message with everything in `batch`."""
+    message = propeller_pb2.LeaderMessage()
+    for item in batch:
+        match item:
+            case session.Assignment():
+                message.assigns.append(_assign_message(item))
+            case session.Ack():
+                message.acks.append(executor_pb2.Ack(id=_attempt_message(item.id), seq=item.seq))
+            case session.Spec():
+                message.specs.append(executor_pb2.Spec(digest=item.digest, task_template=item.task_template))
+            case session.Stop():
+                message.stops.append(executor_pb2.Stop(id=_attempt_message(item.id), reason=item.reason))
+            case session.Welcome():
+                message.welcome.CopyFrom(_welcome_message(item))
+            case session.NotLeader():
+                message.not_leader.leaders.extend(map(leader_message, item.leaders))
+                message.not_leader.SetInParent()
+    return message
+
+
+def decode_leader(message: propeller_pb2.LeaderMessage) -> session.LeaderSays:
+    return session.LeaderSays(
+        verdict=_verdict(message),
+        specs=tuple(session.Spec(spec.digest, spec.task_template) for spec in message.specs),
+        assignments=tuple(map(_assignment, message.assigns)),
+        stops=tuple(session.Stop(_attempt(stop.id), stop.reason) for stop in message.stops),
+        acks=tuple(session.Ack(_attempt(ack.id), ack.seq) for ack in message.acks),
+    )
+
+
+def _welcome_message(welcome: session.Welcome) -> propeller_pb2.Welcome:
+    return propeller_pb2.Welcome(
+        shard=welcome.shard, epoch=welcome.epoch, heartbeat_us=welcome.heartbeat_us, grace_us=welcome.grace_us
+    )
+
+
+def leader_message(leader: session.Leader) -> propeller_pb2.NotLeader.Leader:
+    return propeller_pb2.NotLeader.Leader(shard=leader.shard, address=leader.address, epoch=leader.epoch)
+
+
+def _verdict(message: propeller_pb2.LeaderMessage) -> session.Welcome | session.NotLeader | None:
+    if message.HasField("welcome"):
+        welcome = message.welcome
+        return session.Welcome(welcome.shard, welcome.epoch, welcome.heartbeat_us, welcome.grace_us)
+    if message.HasField("not_leader"):
+        leaders = message.not_leader.leaders
+        return session.NotLeader(tuple(session.Leader(each.shard, each.address, each.epoch) for each in leaders))
+    return None
+
+
+def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
+    return executor_pb2.Assign(
+        id=_attempt_message(item.id),
+        spec_digest=item.spec_digest,
+        inputs=_data_message(item.inputs),
+        resources=slots_message(item.resources),
+        output_prefix=item.output_prefix,
+        inputs_uri=item.inputs_uri,
+        raw_output_prefix=item.raw_output_prefix,
+        log_uri=item.log_uri,
+        inline_limit=item.inline_limit,
+        time_allowed_us=item.time_allowed_us,
+        traceparent=item.traceparent,
+        project=item.project,
+        domain=item.domain,
+        name=item.name,
+        workflow=item.workflow,
+        launch_plan=item.launch_plan,
+        container_image=item.container_image,
+        previous_checkpoint=item.previous_checkpoint,
+        envs=item.envs,
+    )
+
+
+def _assignment(message: executor_pb2.Assign) -> session.Assignment:
+    return session.Assignment(
+        id=_attempt(message.id),
+        spec_digest=message.spec_digest,
+        inputs=_data(message.inputs),
+        resources=slots(message.resources),
+        output_prefix=message.output_prefix,
+        inputs_uri=message.inputs_uri,
+        raw_output_prefix=message.raw_output_prefix,
+        log_uri=message.log_uri,
+        inline_limit=message.inline_limit,
+        time_allowed_us=message.time_allowed_us,
+        traceparent=message.traceparent,
+        project=message.project,
+        domain=message.domain,
+        name=message.name,
+        workflow=message.workflow,
+        launch_plan=message.launch_plan,
+        container_image=message.container_image,
+        previous_checkpoint=message.previous_checkpoint,
+        envs=dict(message.envs),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+def slots(message: executor_pb2.Resources) -> Slots:
+    return Slots(message.cpu_millis, message.memory_bytes, message.gpus)
+
+
+def slots_message(value: Slots) -> executor_pb2.Resources:
+    return executor_pb2.Resources(cpu_millis=value.cpu_millis, memory_bytes=value.memory_bytes, gpus=value.gpus)
+
+
+def _attempt(message: executor_pb2.AttemptId) -> AttemptId:
+    return AttemptId(message.execution, message.node, message.attempt)
+
+
+def _attempt_message(identity: AttemptId) -> executor_pb2.AttemptId:
+    return executor_pb2.AttemptId(execution=identity.execution, node=identity.node, attempt=identity.attempt)
+
+
+def _data(message: executor_pb2.Data) -> Data:
+    """A literal map; an absent one is the empty one."""
+    if message.WhichOneof("value") == "uri":
+        return Data.at(message.uri, message.size)
+    return Data.of(message.inline) if message.inline else EMPTY
+
+
+def _data_message(value: Data) -> executor_pb2.Data:
+    if value.uri is not None:
+        return executor_pb2.Data(uri=value.uri, size=value.size)
+    return executor_pb2.Data(inline=value.inline or b"", size=value.size)

@@ -1,0 +1,174 @@
+"""What a leader and an executor say to each other in a session, as values; `codec` turns them into protobuf and back.
+
+Times are microseconds since the epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from libs.workflow.identity import AttemptId
+from libs.workflow.quantities import Slots
+from libs.workflow.state import Data
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A serialized `flyteidl.core.TaskTemplate` and the SHA-256 by which assignments name it."""
+
+    digest: bytes
+    task_template: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt to run. The fields are those of `airscrew.executor.v1.Assign`."""
+
+    id: AttemptId
+    spec_digest: bytes
+    inputs: Data
+    resources: Slots
+    output_prefix: str
+    inputs_uri: str
+    raw_output_prefix: str
+    log_uri: str
+    inline_limit: int
+    time_allowed_us: int = 0
+    traceparent: str = ""
+    project: str = ""
+    domain: str = ""
+    name: str = ""
+    workflow: str = ""
+    launch_plan: str = ""
+    container_image: str = ""
+    previous_checkpoint: str = ""
+    envs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The leader wants this attempt to end now."""
+
+    id: AttemptId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The leader has committed what the report with this number said."""
+
+    id: AttemptId
+    seq: int
+
+
+class ReportPhase(IntEnum):
+    """Numbers of `airscrew.executor.v1.Report.Phase`."""
+
+    INITIALIZING = 1
+    RUNNING = 2
+    SUCCEEDED = 3
+    FAILED = 4
+    ABORTED = 5
+    REJECTED = 6
+
+    @property
+    def final(self) -> bool:
+        return self >= ReportPhase.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What happened in an attempt. The fields are those of `airscrew.executor.v1.Report`."""
+
+    id: AttemptId
+    seq: int
+    phase: ReportPhase
+    at_us: int
+    outputs: Data | None = None
+    error: bytes = b""
+    recoverable: bool = False
+    reason: str = ""
+    deck_uri: str = ""
+    dynamic: bool = False
+    started_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life. `trouble` says why nothing new can be taken; empty when all is well."""
+
+    disk_free_bytes: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """Take no new attempts for this executor from now on: it is stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of a session: who this is and everything it still knows."""
+
+    executor: str
+    incarnation: str
+    capacity: Slots
+    snapshot: tuple[Report, ...]
+    highest_epoch: int
+    labels: Mapping[str, str]
+    version: str
+
+
+FromExecutor = Hello | Report | Heartbeat | Draining
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The propeller leads this shard and takes the session."""
+
+    shard: int
+    epoch: int
+    heartbeat_us: int
+    grace_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who is said to lead a shard. `address` is empty when nobody does."""
+
+    shard: int
+    address: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotLeader:
+    """The propeller that was dialled does not lead, but may know who does."""
+
+    leaders: tuple[Leader, ...]
+
+
+FromLeader = Welcome | NotLeader | Spec | Assignment | Stop | Ack
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSays:
+    """Everything of one message of an executor."""
+
+    hello: Hello | None = None
+    reports: tuple[Report, ...] = ()
+    draining: bool = False
+    heartbeat: Heartbeat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderSays:
+    """Everything of one message of a leader; specs come before the assignments that need them."""
+
+    verdict: Welcome | NotLeader | None = None
+    specs: tuple[Spec, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    stops: tuple[Stop, ...] = ()
+    acks: tuple[Ack, ...] = ()
