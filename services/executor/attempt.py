@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.message import DecodeError
@@ -148,10 +148,10 @@ class Attempt:
 
     # ------------------------------------------------------------------------------------------------------- prepare
 
-    async def _unless_wished(self, work: Awaitable[Result]) -> Result:
+    async def _unless_wished(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of `work`; raises _Stopped, with `work` cancelled, as soon as the attempt is to end."""
-        working = asyncio.ensure_future(work)
-        wished = asyncio.ensure_future(self._wished.wait())
+        working = asyncio.create_task(work, name="prepare attempt")
+        wished = asyncio.create_task(self._wished.wait(), name="await a wish to end it")
         try:
             await asyncio.wait({working, wished}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():

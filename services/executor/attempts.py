@@ -88,6 +88,16 @@ class Attempts:
         """Why nothing new can be taken on for now; empty when it can."""
         return self._disk.trouble() or self._spool.trouble
 
+    def say(self, item: Outgoing) -> None:
+        """Sends `item` in the session, if there is one."""
+        if self._outbox is None:
+            return
+        try:
+            self._outbox.put(item)
+        except errors.ResourceExhausted:
+            logger.error("the leader is too slow for our reports; a new session will start with a snapshot")
+            self._outbox.close()
+
     def send_again(self) -> None:
         """Repeats final reports that have waited too long for their acknowledgement."""
         before = self._bench.clock.monotonic() - self._bench.settings.resend_seconds
@@ -146,8 +156,7 @@ class Attempts:
     def drain(self) -> None:
         """Nothing new from now on."""
         self._draining = True
-        if self._outbox is not None:
-            self._put(Draining())
+        self.say(Draining())
 
     def stop_all(self) -> None:
         """Ends what still runs, because the executor ends."""
@@ -227,18 +236,9 @@ class Attempts:
         self._send(report)
 
     def _send(self, report: Report) -> None:
-        if self._outbox is not None:
-            if report.phase.final:
-                self._sent_at[report.id] = self._bench.clock.monotonic()
-            self._put(report)
-
-    def _put(self, item: Outgoing) -> None:
-        assert self._outbox is not None
-        try:
-            self._outbox.put(item)
-        except errors.ResourceExhausted:
-            logger.error("the leader is too slow for our reports; a new session will start with a snapshot")
-            self._outbox.close()
+        if report.phase.final:
+            self._sent_at[report.id] = self._bench.clock.monotonic()
+        self.say(report)
 
     def _remember(self, id: AttemptId) -> None:
         self._used[id] = None

@@ -97,7 +97,7 @@ class Session:
                 welcome = await self._welcomed(address, incoming)
                 logger.info("session with %s: shard %d, epoch %d", address, welcome.shard, welcome.epoch)
                 self._backoff.reset()
-                beating = asyncio.create_task(self._beat(outbox, welcome), name="heart-beat")
+                beating = asyncio.create_task(self._beat(welcome), name="heart-beat")
                 try:
                     async for message in incoming:
                         self._obey(message)
@@ -133,9 +133,9 @@ class Session:
                 return leader.address
         return ""
 
-    async def _beat(self, outbox: Batcher[Outgoing], welcome: Welcome) -> None:
+    async def _beat(self, welcome: Welcome) -> None:
         while True:
-            outbox.put(Heartbeat(self._disk.free_bytes(), self._attempts.trouble()))
+            self._attempts.say(Heartbeat(self._disk.free_bytes(), self._attempts.trouble()))
             self._attempts.send_again()
             await asyncio.sleep(welcome.heartbeat_us / 1_000_000 or 1.0)
 

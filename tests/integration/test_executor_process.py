@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ class Executor:
         self.log = tmp_path / "executor.log"
         token = tmp_path / "token"
         token.write_text(TOKEN)
+        self.command: tuple[str, ...] = (sys.executable, "-m", "services.executor")
         self._environ = {
             "PATH": os.environ["PATH"],
             "AIRSCREW_PROPELLERS": leader.address,
@@ -46,9 +48,7 @@ class Executor:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
         with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.executor", env=self._environ, stdout=log, stderr=log
-            )
+            process = await asyncio.create_subprocess_exec(*self.command, env=self._environ, stdout=log, stderr=log)
         try:
             yield process
         finally:
@@ -243,6 +243,21 @@ async def test_task_processes_of_another_user_cannot_read_what_the_executor_know
         log = Path(assigned[0].log_uri).read_text()
         assert log.startswith("65534\n") and log.endswith("mine\n")
         assert "AIRSCREW" not in log and log.count("Permission denied") >= 2
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs root, in order to drop its powers")
+async def test_task_processes_of_the_same_user_cannot_read_its_environment_and_memory(
+    executor: Executor, leader: Leader, work: Assignments
+) -> None:
+    # Root's capabilities would read anything; a root without them is like any user.
+    executor.command = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", *executor.command)
+    async with executor.running() as process:
+        session = await leader.session()
+        assigned = work.of(shell(f"cat /proc/{process.pid}/environ; head -c1 /proc/{process.pid}/mem; true"))
+        session.assign(assigned)
+        await ended(session, assigned[0])
+        log = Path(assigned[0].log_uri).read_text()
+        assert log.count("Permission denied") == 2 and "AIRSCREW" not in log
 
 
 async def ended(session: ExecutorSession, assign: executor_pb2.Assign) -> None:
