@@ -67,7 +67,7 @@ def open_sync(url: str, *, busy_seconds: float = sqlite.BUSY_SECONDS) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        sqlite.begin_immediate(connection.connection, busy_seconds)
 
     return engine
 
@@ -114,7 +114,9 @@ def _sqlite_engine(where: address.Sqlite) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if connection.get_execution_options().get("writing", False):
+            sqlite.begin_immediate(connection.connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine

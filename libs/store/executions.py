@@ -112,12 +112,12 @@ class Executions:
     ) -> Page[NodeState]:
         """Nodes in order of creation: those below the node `parent`, those at the top level for "", all for None."""
         table = schema.nodes
-        statement = _NODE.where(_of(table, execution))
+        nodes = _NODE.where(_of(table, execution))
         if parent is not None:
-            statement = statement.where(table.c.parent_id == parent)
+            nodes = nodes.where(table.c.parent_id == parent)
+        statement = select_page(nodes, fields.NODES, query)
         async with reading(self._engine) as connection:
-            found = (await connection.execute(select_page(statement, fields.NODES, query))).all()
-            return page_of(found, query, rows.node_from)
+            return page_of((await connection.execute(statement)).all(), query, rows.node_from)
 
     async def get_node(self, execution: int | ExecutionId, node_id: str) -> NodeState:
         """Raises NotFound."""
@@ -134,12 +134,12 @@ class Executions:
     ) -> Page[AttemptRecord]:
         """Attempts in order of creation: those of one node, those of all nodes for None."""
         table = schema.attempts
-        statement = _ATTEMPT.where(_of(table, execution))
+        attempts = _ATTEMPT.where(_of(table, execution))
         if node_id is not None:
-            statement = statement.where(table.c.node_id == node_id)
+            attempts = attempts.where(table.c.node_id == node_id)
+        statement = select_page(attempts, fields.ATTEMPTS, query)
         async with reading(self._engine) as connection:
-            found = (await connection.execute(select_page(statement, fields.ATTEMPTS, query))).all()
-            return page_of(found, query, _attempt)
+            return page_of((await connection.execute(statement)).all(), query, _attempt)
 
     async def get_attempt(self, execution: int | ExecutionId, node_id: str, attempt: int) -> AttemptRecord:
         """Raises NotFound."""

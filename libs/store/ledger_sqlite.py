@@ -90,7 +90,7 @@ class SqliteLedger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         connection = self._connected()
-        connection.execute("BEGIN IMMEDIATE")
+        sqlite.begin_immediate(connection)
         try:
             yield connection
             connection.execute("COMMIT")

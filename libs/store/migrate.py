@@ -50,7 +50,8 @@ async def check(engine: AsyncEngine) -> None:
 
 def _upgrade(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    steps = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", steps.replace("%", "%%"))
     config.attributes["connection"] = connection
     if sqlalchemy.inspect(connection).has_table("alembic_version"):
         found = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))

@@ -158,10 +158,10 @@ class Registry:
     async def list_launch_plans(self, query: Query, *, active_only: bool = False) -> Page[LaunchPlanRecord]:
         """Versions of launch plans, newest first."""
         table = schema.launch_plans
-        statement = select(table).where(table.c.state == ACTIVE) if active_only else select(table)
+        plans = select(table).where(table.c.state == ACTIVE) if active_only else select(table)
+        statement = select_page(plans, fields.LAUNCH_PLANS, query)
         async with reading(self._engine) as connection:
-            rows = (await connection.execute(select_page(statement, fields.LAUNCH_PLANS, query))).all()
-            return page_of(rows, query, _launch_plan)
+            return page_of((await connection.execute(statement)).all(), query, _launch_plan)
 
     async def activate_launch_plan(self, id: EntityId, now_us: int) -> None:
         """Makes this version the active one and every other version of the name inactive. Raises NotFound."""
@@ -176,9 +176,10 @@ class Registry:
     async def list_ids(self, kind: Kind, query: Query) -> Page[NamedId]:
         """The names that have versions, in order of the alphabet."""
         table, entity = _ENTITIES[kind]
-        statement = select(table.c.project, table.c.domain, table.c.name).distinct()
+        names = select(table.c.project, table.c.domain, table.c.name).distinct()
+        statement = select_page(names, fields.names_in(entity), query)
         async with reading(self._engine) as connection:
-            rows = (await connection.execute(select_page(statement, fields.names_in(entity), query))).all()
+            rows = (await connection.execute(statement)).all()
             return page_of(rows, query, lambda row: NamedId(row.project, row.domain, row.name))
 
     # ------------------------------------------------------------------------------------------------------------

@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import psycopg
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from psycopg import sql
 
 from libs.store import migrate, schema
 from libs.store.engine import open_async, open_sync
@@ -25,10 +23,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/empty.db"
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = f"empty_{tmp_path.name}"
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = server.url(name)
+    url = server.create_empty_database(f"empty_{tmp_path.name}")
     request.addfinalizer(lambda: server.drop_database(url))
     return url
 

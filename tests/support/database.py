@@ -36,7 +36,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A fresh database on PostgreSQL."""
     url = postgres_server.create_database()
     yield url
-    postgres_server.drop_database(url)
+    postgres_server.take_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
