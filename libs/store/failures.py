@@ -20,8 +20,8 @@ from libs.workflow.errors import AirscrewError, FailedPrecondition, Internal, Re
 _MIGRATE = "the database has no such table or column: run `airscrew migrate`"
 
 # Classes of SQLSTATE that blame the values: data exception, integrity violation, a limit of the program (such as an
-# index entry that is too long) and a row beyond the largest allocation.
-_VALUE_CLASSES = ("22", "23", "54")
+# index entry that is too long), and whatever an operator's own trigger raises.
+_VALUE_CLASSES = ("22", "23", "54", "P0")
 _UNDEFINED = ("42P01", "42703", "3F000")
 _RETRYABLE_PROGRAMMING = ("26000",)  # a pooler between us and the server forgot a prepared statement
 

@@ -28,6 +28,7 @@ from libs.workflow.errors import AirscrewError, FailedPrecondition, Fenced, Inte
         (postgres.NumericValueOutOfRange(), Refused),
         (postgres.NotNullViolation(), Refused),
         (postgres.ProgramLimitExceeded(), Refused),
+        (postgres.RaiseException(), Refused),
         (psycopg.DataError("text fields cannot contain NUL"), Refused),
         (postgres.UndefinedTable(), FailedPrecondition),
         (postgres.SyntaxError(), Internal),
