@@ -4,6 +4,10 @@ An address is a capability. It names the verb, the file, the moment it ends and,
 must have; all of it is covered by an HMAC-SHA256 under the installation's key. Any replica can check what any other
 has signed, because the key is the only thing they share. What is *not* covered: how often it is used. An upload
 address works until it expires, and as the file's MD5 is part of it, using it twice writes the same bytes.
+
+    http://…/data/verb=r,expires=1767225600000000,signature=…/metadata/propeller/…/outputs.pb
+
+There is no query: flytekit downloads by fsspec, which takes an address with a `?` for a pattern of several files.
 """
 
 from __future__ import annotations
@@ -11,10 +15,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from libs.workflow.errors import PermissionDenied
 
@@ -52,28 +55,29 @@ class Signer:
 
     def url(self, grant: Grant) -> str:
         """The address that carries the grant."""
-        query = {"verb": grant.verb.value, "expires": str(grant.expires_at_us)}
+        claims = [f"verb={grant.verb}", f"expires={grant.expires_at_us}"]
         if grant.md5:
-            query["md5"] = grant.md5.hex()
-        query["signature"] = self._signature(grant)
-        return f"{self._base_url}/data/{quote(grant.path)}?{urlencode(query)}"
+            claims.append(f"md5={grant.md5.hex()}")
+        claims.append(f"signature={self._signature(grant)}")
+        return f"{self._base_url}/data/{','.join(claims)}/{quote(grant.path)}"
 
-    def check(self, verb: Verb, path: str, query: Mapping[str, str], now_us: int) -> Grant:
-        """The grant that an address carries.
+    def check(self, verb: Verb, claims: str, path: str, now_us: int) -> Grant:
+        """The grant that an address with these claims and this path carries.
 
         Raises `PermissionDenied` when it was signed for something else, by somebody else, or for another time. The
         signature is checked first, so that a forger learns nothing from the message.
         """
+        claimed = dict(claim.partition("=")[::2] for claim in claims.split(","))
         try:
             grant = Grant(
-                verb=Verb(query.get("verb", "")),
+                verb=Verb(claimed.get("verb", "")),
                 path=path,
-                expires_at_us=int(query.get("expires", "")),
-                md5=bytes.fromhex(query.get("md5", "")),
+                expires_at_us=int(claimed.get("expires", "")),
+                md5=bytes.fromhex(claimed.get("md5", "")),
             )
         except ValueError:
             raise PermissionDenied("signature: this address is not one of ours") from None
-        given = query.get("signature", "").encode("utf-8", "replace")
+        given = claimed.get("signature", "").encode("utf-8", "replace")
         if not hmac.compare_digest(self._signature(grant).encode("ascii"), given):
             raise PermissionDenied("signature: does not match this address")
         if grant.verb is not verb:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -59,8 +60,8 @@ class Files:
     def application(self) -> web.Application:
         """The routes, for a runner."""
         application = web.Application(middlewares=[_answer_errors], client_max_size=self._upload_bytes)
-        application.router.add_get("/data/{path:.+}", self._download)
-        application.router.add_put("/data/{path:.+}", self._upload)
+        application.router.add_get("/data/{claims}/{path:.+}", self._download)
+        application.router.add_put("/data/{claims}/{path:.+}", self._upload)
         return application
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -102,15 +103,17 @@ class Files:
 
     async def _send(self, response: web.StreamResponse, uri: str, start: int, stop: int) -> None:
         left = stop - start
-        async for chunk in self._blob.stream(uri, start):
-            await response.write(chunk[:left])
-            left -= len(chunk)
-            if left <= 0:
-                break
-        await response.write_eof()
+        with suppress(ConnectionResetError):  # the client has what it wanted, or has gone
+            async for chunk in self._blob.stream(uri, start):
+                await response.write(chunk[:left])
+                left -= len(chunk)
+                if left <= 0:
+                    break
+            await response.write_eof()
 
     def _granted(self, request: web.Request, verb: Verb) -> Grant:
-        return self._signer.check(verb, request.match_info["path"], request.query, self._clock.now_us())
+        claims, path = request.match_info["claims"], request.match_info["path"]
+        return self._signer.check(verb, claims, path, self._clock.now_us())
 
 
 def _range(request: web.Request, size: int) -> tuple[int, int]:

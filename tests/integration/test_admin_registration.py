@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import grpc
 import pytest
 from flyteidl.admin import common_pb2, launch_plan_pb2, workflow_pb2
 from flyteidl.core import identifier_pb2
-from flytekit import LaunchPlan, task, workflow
-from flytekit.configuration import Image, ImageConfig, SerializationSettings
+from flytekit import LaunchPlan
 from flytekit.core.type_engine import TypeEngine
 from flytekit.exceptions.user import FlyteEntityNotExistException, FlyteInvalidInputException
 from flytekit.models.project import Project
-from flytekit.remote import FlyteRemote
 from flytekit.types.file import FlyteFile
 
 from tests.support import flyte
 from tests.support.admin import Door
+from tests.support.sums import add, double, inner, register, settings, sums
 
 pytestmark = pytest.mark.timeout(90)
-
-IMAGE = ImageConfig(default_image=Image(name="default", fqn="localhost/tasks", tag="1"))
-
-
-@task
-def double(x: int) -> int:
-    return 2 * x
-
-
-@task
-def add(x: int, y: int) -> int:
-    return x + y
-
-
-@workflow
-def inner(x: int) -> int:
-    return double(x=x)
-
-
-@workflow
-def sums(x: int, y: int = 3) -> int:
-    return add(x=inner(x=x), y=double(x=y))
-
-
-def settings(version: str = "v1") -> SerializationSettings:
-    return SerializationSettings(
-        image_config=IMAGE, project=flyte.PROJECT, domain=flyte.DOMAIN, version=version, python_interpreter="python"
-    )
-
-
-def register(remote: FlyteRemote, version: str = "v1") -> None:
-    remote.register_workflow(sums, settings(version), version=version)
 
 
 def test_a_workflow_is_registered_and_fetched_with_all_that_it_refers_to(user: flyte.Client) -> None:
@@ -101,9 +67,7 @@ def test_the_same_version_with_another_structure_is_refused_and_says_how_they_di
     remote = user.remote()
     remote.register_task(double, settings(), version="v1")
 
-    other = dataclasses.replace(
-        settings(), image_config=ImageConfig(default_image=Image(name="default", fqn="localhost/others", tag="2"))
-    )
+    other = settings(image="localhost/others")
     with pytest.raises(FlyteInvalidInputException, match=r"different structure.*image.*localhost/others"):
         remote.register_task(double, other, version="v1")
     assert remote.fetch_task(name=double.name).container.image == "localhost/tasks:1"
