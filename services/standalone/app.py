@@ -18,6 +18,7 @@ from services.standalone import announce, etcd, plan, ports, stores
 from services.standalone.datadir import DataDir, opened, write_at_once
 from services.standalone.plan import Plan
 from services.standalone.settings import CannotStart, Options
+from services.standalone.stores import Stores
 from services.standalone.supervisor import Program, Supervisor
 
 Say = Callable[[str], None]
@@ -41,10 +42,9 @@ def run(options: Options, environ: Mapping[str, str], say: Say, warn: Say) -> No
         system = System(
             options,
             data,
+            chosen,
             plan=plan.make(options, data, chosen, environ, taken),
             etcd=None if server is None else _etcd_program(server, data, environ),
-            # Known before etcd writes its first file.
-            prepare=_prepare(chosen.database, options.owns_both_stores and not (data.etcd / "member").exists()),
             warn=warn,
         )
         asyncio.run(system.run(lambda seconds: say(announce.ready(options, data, system.plan, seconds))))
@@ -57,16 +57,16 @@ class System:
         self,
         options: Options,
         data: DataDir,
+        stores: Stores,
         plan: Plan,
         etcd: Program | None,
-        prepare: Callable[[], None],
         warn: Say,
     ) -> None:
         self.plan = plan
         self._options = options
         self._data = data
+        self._stores = stores
         self._etcd = etcd
-        self._prepare = prepare
         self._warn = warn
         self._ready = False
         self._stopping = asyncio.Event()
@@ -111,11 +111,15 @@ class System:
             async with asyncio.TaskGroup() as group:
                 for program in (self.plan.queue, *self.plan.executors):
                     group.create_task(self._supervisor.start(program), name=f"start {program.name}")
-                prepared = group.create_task(asyncio.to_thread(self._prepare), name="prepare the database")
+                prepared = group.create_task(
+                    asyncio.to_thread(stores.prepare, self._stores), name="prepare the database"
+                )
                 elector = group.create_task(self._start_etcd(), name="start etcd")
                 await prepared
                 group.create_task(self._supervisor.start(self.plan.admin), name="start admin")
                 await elector
+                if self._options.owns_both_stores:
+                    await asyncio.to_thread(stores.retire_lost_etcd, self._stores)
                 for program in self.plan.propellers:
                     group.create_task(self._supervisor.start(program), name=f"start {program.name}")
         except* (CannotStart, AirscrewError) as errors:
@@ -191,16 +195,9 @@ def _etcd_program(server: etcd.EtcdServer, data: DataDir, environ: Mapping[str, 
     )
 
 
-def _prepare(database: str, etcd_is_new: bool) -> Callable[[], None]:
-    def prepare() -> None:
-        stores.prepare(database, etcd_is_new=etcd_is_new)
-
-    return prepare
-
-
 def _first(group: BaseExceptionGroup[CannotStart | AirscrewError]) -> CannotStart:
     """The first of possibly many: the others are mostly its consequences."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error if isinstance(error, CannotStart) else CannotStart(f"database: {error}")
+    return error if isinstance(error, CannotStart) else CannotStart(f"stores: {error}")

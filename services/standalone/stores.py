@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from libs.election import Access
+from libs.election.etcd import Etcd
 from libs.store import clusters, migrate
 from services.standalone.datadir import DataDir
 from services.standalone.settings import Options
+
+PROBE_KEY = "/airscrew/any"
+"""Whatever is read, the answer says which cluster gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,23 @@ def chosen(options: Options, data: DataDir, etcd: tuple[str, ...]) -> Stores:
     )
 
 
-def prepare(database: str, *, etcd_is_new: bool) -> None:
-    """Migrates the database, and retires the etcd cluster it knows if the one that starts now is a new one of ours.
+def prepare(stores: Stores) -> None:
+    """Brings the database to the present schema. Blocking; raises errors of `libs.workflow.errors`."""
+    migrate.upgrade(stores.database)
 
-    `etcd_is_new`: both stores are our own and etcd has no data yet. Then nobody can be elected by the older cluster any
-    more: its data is gone, and the lock on the data directory says that no other system uses this database. Without
-    that knowledge only an operator may say so. Blocking; raises errors of `libs.workflow.errors`.
+
+def retire_lost_etcd(stores: Stores) -> None:
+    """Retires the etcd cluster that has elected so far, if it is another one than runs now. Blocking.
+
+    Only for stores that are both our own: then the data of the other cluster is gone, and the lock on the data
+    directory says that no other system uses this database, so nobody can be elected by it any more. Without that
+    knowledge only an operator may say so. The database must be prepared, etcd must answer, no propeller may run yet.
     """
-    migrate.upgrade(database)
-    if etcd_is_new and (old := clusters.present(database)) is not None:
-        clusters.retire(database, old)
+    client = Etcd(Access(stores.etcd), timeout_seconds=5.0)
+    try:
+        present = client.read(PROBE_KEY).cluster_id
+    finally:
+        client.close()
+    elected_so_far = clusters.present(stores.database)
+    if elected_so_far is not None and elected_so_far != present:
+        clusters.retire(stores.database, elected_so_far)

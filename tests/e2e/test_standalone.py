@@ -136,7 +136,7 @@ def test_a_directory_serves_one_system_and_a_port_one_listener(tmp_path: Path) -
         (("--propellers", "2"), "needs PostgreSQL"),
         (("--task-python", "/nowhere/bin/python"), "flytekit is not installed there"),
         (("--database", "mysql://x"), "mysql"),
-        (("--database", "postgresql://nobody@127.0.0.1:1/none"), "database"),
+        (("--database", "postgresql://nobody@127.0.0.1:1/none"), "stores:"),
     ],
 )
 def test_what_cannot_work_is_refused_in_words(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
