@@ -146,6 +146,7 @@ class WorkerPool:
         """Takes no more jobs, drops those that wait, cancels those that run, and returns when these have ended."""
         self._stopped = True
         self._drop_waiting()
+        self._dismiss_sleepers()
         for worker in self._workers:
             worker.cancel()
         await self._until_workers_end()
@@ -256,13 +257,16 @@ class WorkerPool:
             if result is not None and not result.done():
                 result.set_exception(PoolStopped())
 
-    async def _until_workers_end(self) -> None:
-        """Dismisses the workers that sleep and waits for the others. Cancelling the wait cancels no worker."""
+    def _dismiss_sleepers(self) -> None:
         if self._retirement is not None:
             self._retirement.cancel()
             self._retirement = None
         while self._idle:
             self._idle.popleft().woken.set_result(False)
+
+    async def _until_workers_end(self) -> None:
+        """Dismisses the workers that sleep and waits for the others. Cancelling the wait cancels no worker."""
+        self._dismiss_sleepers()
         while self._workers:
             await asyncio.wait(self._workers)
 

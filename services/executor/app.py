@@ -23,13 +23,14 @@ from libs import blob as blobs
 from libs.blob.store import BlobStore
 from libs.rpc import server as servers
 from libs.runtime.process import Life
+from libs.wire import codec
+from libs.wire.session import Hello, Report
 from services.executor import api, environments, machine, results, runner, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
 from services.executor.datadir import DataDir
 from services.executor.disk import Disk
 from services.executor.journal import Journal
-from services.executor.messages import Hello, Report
 from services.executor.session import Session
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import SlotPool
@@ -56,7 +57,7 @@ async def serve(
     with contextlib.closing(directory), contextlib.closing(Journal(directory.journal)) as journal:
         await journal.reap(directory.scratch_root)
         await asyncio.to_thread(directory.sweep)
-        spool = Spool(directory.spool, settings.spool_limit_bytes, api.report_to_bytes, api.report_from_bytes)
+        spool = Spool(directory.spool, settings.spool_limit_bytes, codec.report_to_bytes, codec.report_from_bytes)
         slots = await _slots(settings)
         disk = Disk(settings.data_dir, settings.disk_floor_bytes, life.clock)
         bench = Workbench(

@@ -25,12 +25,12 @@ from google.protobuf.message import DecodeError
 
 from libs.runtime.clock import Clock
 from libs.telemetry import traces
+from libs.wire.session import Assignment, Report, ReportPhase
 from libs.workflow import errors, quantities
 from libs.workflow.identity import AttemptId
 from libs.workflow.phases import ErrorKind
 from services.executor import commandline, datadir, environments, outcome, results, runner, templates, variables
 from services.executor.journal import Journal
-from services.executor.messages import Assignment, Report, ReportPhase
 from services.executor.outcome import Outcome
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import Grant

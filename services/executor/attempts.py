@@ -27,12 +27,12 @@ from google.protobuf.message import DecodeError
 
 from libs.rpc.stream import Batcher
 from libs.telemetry import logs
+from libs.wire.session import Ack, Assignment, Draining, FromExecutor, Report, ReportPhase, Spec, Stop
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
 from services.executor import outcome, processes
 from services.executor.attempt import Attempt, Workbench
 from services.executor.disk import Disk
-from services.executor.messages import Ack, Assignment, Draining, Outgoing, Report, ReportPhase, Spec, Stop
 from services.executor.outcome import Outcome
 from services.executor.slots import Grant, SlotPool
 from services.executor.spool import Spool
@@ -57,7 +57,7 @@ class Attempts:
         self._group = group
         self._running: dict[AttemptId, Attempt] = {}
         self._specs: dict[bytes, tasks_pb2.TaskTemplate] = {}
-        self._outbox: Batcher[Outgoing] | None = None
+        self._outbox: Batcher[FromExecutor] | None = None
         self._sent_at: dict[AttemptId, float] = {}
         self._draining = False
         self._changed = asyncio.Event()
@@ -68,7 +68,7 @@ class Attempts:
 
     # ------------------------------------------------------------------------------------------- towards the session
 
-    def attach(self, outbox: Batcher[Outgoing]) -> tuple[Report, ...]:
+    def attach(self, outbox: Batcher[FromExecutor]) -> tuple[Report, ...]:
         """From now on reports go into `outbox`. Returns the snapshot of what was before."""
         self._outbox = outbox
         self._specs.clear()  # a spec travels once per session
@@ -88,7 +88,7 @@ class Attempts:
         """Why nothing new can be taken on for now; empty when it can."""
         return self._disk.trouble() or self._spool.trouble
 
-    def say(self, item: Outgoing) -> None:
+    def say(self, item: FromExecutor) -> None:
         """Sends `item` in the session, if there is one."""
         if self._outbox is None:
             return

@@ -20,9 +20,9 @@ from typing import Final
 from flyteidl.core import errors_pb2, execution_pb2, literals_pb2
 from google.protobuf.message import DecodeError
 
+from libs.wire.session import ReportPhase
 from libs.workflow.phases import ErrorKind
 from libs.workflow.state import EMPTY, Data
-from services.executor.messages import ReportPhase
 from services.executor.runner import Exit
 
 # A message longer than this is cut in the middle: it travels in reports and rows, and error.pb has all of it.

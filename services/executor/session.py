@@ -17,12 +17,12 @@ from typing import Final
 
 from libs.rpc.stream import Batcher
 from libs.runtime.backoff import Backoff
+from libs.wire.session import Draining, FromExecutor, Heartbeat, Hello, LeaderSays, NotLeader, Report, Welcome
 from libs.workflow import errors
 from services.executor.api import Propellers
 from services.executor.attempts import Attempts
 from services.executor.disk import Disk
 from services.executor.journal import Journal
-from services.executor.messages import Draining, Heartbeat, Hello, Incoming, NotLeader, Outgoing, Report, Welcome
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Session:
         return ""
 
     async def _serve(self, address: str) -> None:
-        outbox: Batcher[Outgoing] = Batcher(_OUTBOX_ITEMS, interval_seconds=_INTERVAL_SECONDS)
+        outbox: Batcher[FromExecutor] = Batcher(_OUTBOX_ITEMS, interval_seconds=_INTERVAL_SECONDS)
         hello = self._hello(self._attempts.attach(outbox), self._journal.only_epoch())
         if self._attempts.draining:
             outbox.put(Draining())
@@ -109,10 +109,10 @@ class Session:
             self._attempts.detach()
             outbox.close()
 
-    async def _welcomed(self, address: str, incoming: AsyncIterator[Incoming]) -> Welcome:
+    async def _welcomed(self, address: str, incoming: AsyncIterator[LeaderSays]) -> Welcome:
         """The first answer, if it is a welcome from a leader that is not outdated."""
         async with asyncio.timeout(self._dial_seconds):
-            first = await anext(incoming, Incoming())
+            first = await anext(incoming, LeaderSays())
         if isinstance(first.verdict, NotLeader):
             raise _NotLeading(self._leader_in(first.verdict))
         if first.verdict is None:
@@ -139,7 +139,7 @@ class Session:
             self._attempts.send_again()
             await asyncio.sleep(welcome.heartbeat_us / 1_000_000 or 1.0)
 
-    def _obey(self, message: Incoming) -> None:
+    def _obey(self, message: LeaderSays) -> None:
         for spec in message.specs:
             self._attempts.learn(spec)
         for assignment in message.assignments:
@@ -150,7 +150,7 @@ class Session:
             self._attempts.acknowledge(ack)
 
 
-async def _outgoing(hello: Hello, outbox: Batcher[Outgoing]) -> AsyncIterator[list[Outgoing]]:
+async def _outgoing(hello: Hello, outbox: Batcher[FromExecutor]) -> AsyncIterator[list[FromExecutor]]:
     yield [hello]
     async for batch in outbox:
         yield batch

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from libs.wire.session import Ack, Report
 from libs.workflow.identity import AttemptId
 from services.executor import recordlog
-from services.executor.messages import Ack, Report
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from flyteidl.core import identifier_pb2
 
-from services.executor.messages import Assignment
+from libs.wire.session import Assignment
 
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

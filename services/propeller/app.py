@@ -14,6 +14,7 @@ from libs.election import Access, Election
 from libs.rpc import server
 from libs.runtime.process import Life
 from libs.store.ledger import Ledger
+from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
 from services.propeller.leadership import Leadership
 from services.propeller.settings import PropellerSettings
@@ -25,20 +26,26 @@ STREAMS_GRACE_SECONDS = 2.0
 """How long calls may take to end after the term has ended the sessions."""
 
 
-async def serve(settings: PropellerSettings, life: Life) -> None:
-    """Runs a propeller until the process is told to stop.
+async def serve(
+    settings: PropellerSettings, life: Life, *, open_ledger: Callable[[], store.Ledger] | None = None
+) -> None:
+    """Runs a propeller until the process is told to stop. `open_ledger` is how it reaches the store.
 
     Order of stopping (promise P9): not-serving, turns under way are committed, sessions end, the lease is resigned,
     what is open is closed. Raises FailedPrecondition when the database's schema is not this version's.
     """
     async with AsyncExitStack() as stack:
-        store = LeaderStore(lambda: Ledger(settings.database))
-        stack.push_async_callback(store.close)
-        await store.check_schema()
+        leader_store = LeaderStore(open_ledger or (lambda: Ledger(settings.database)))
+        stack.push_async_callback(leader_store.close)
+        await leader_store.check_schema()
         publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
         election = await stack.enter_async_context(_election(settings, life))
         leadership = Leadership(
-            settings, election, store, life.clock, _new_term(settings, life, store, publisher, election.holder)
+            settings,
+            election,
+            leader_store,
+            life.clock,
+            _new_term(settings, life, leader_store, publisher, election.holder),
         )
         api = PropellerApi(settings, leadership, life.clock)
         rpc = server.build(settings.listen, services={SERVICE: api.register})
@@ -71,7 +78,7 @@ def _election(settings: PropellerSettings, life: Life) -> Election:
 
 
 def _new_term(
-    settings: PropellerSettings, life: Life, store: LeaderStore, publisher: Publisher | None, holder: str
+    settings: PropellerSettings, life: Life, leader_store: LeaderStore, publisher: Publisher | None, holder: str
 ) -> Callable[[int, Callable[[], bool]], Term]:
     blobs = blob.open(settings.blob)
 
@@ -82,7 +89,7 @@ def _new_term(
         return Term(
             epoch=epoch,
             settings=settings,
-            store=store,
+            store=leader_store,
             blob=blobs,
             feed=feed,
             publisher=publisher,

@@ -7,13 +7,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from services.standalone.etcd import EtcdServer
+from tests.support.faulty_ledger import FaultyLedger
 from tests.support.graphs import Plan, Step, integer
 from tests.support.propelling import Fleet, Instant
 
 CHAIN = Plan((Step("n0"), Step("n1", ("n0",)), Step("n2", ("n1",), Plan((Step("n0"),), name="inner"))))
-WIDE = Plan(tuple(Step(f"n{number}") for number in range(20)))
+WIDE = Plan(tuple(Step(f"n{number}") for number in range(20)), name="wide")
 
 
 async def test_a_submission_becomes_outputs(tmp_path: Path, database_url: str, etcd: EtcdServer) -> None:
@@ -96,3 +99,23 @@ async def test_what_an_executor_gives_up_when_it_stops_is_tried_elsewhere_at_the
         node = await fleet.executions.get_node(1, "n0")
         assert (node.phase, node.attempt) == (NodePhase.SUCCEEDED, 1)
         assert (node.system_failures, node.user_failures) == (1, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_each_attempt_starts_once_whatever_happens_to_commits_and_to_their_answers(
+    tmp_path: Path, database_url: str, etcd: EtcdServer, seed: int
+) -> None:
+    processes, faults = Instant(), list[str]()
+    async with Fleet(tmp_path, database_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        fleet.propeller(open_ledger=lambda: FaultyLedger(database_url, seed, faults))
+        fleet.executor(processes)
+        await fleet.register(WIDE)
+        await fleet.register(CHAIN)
+        await fleet.submit(WIDE, 1, 2, 3)
+        await fleet.submit(CHAIN, 4, 5, 6)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1, 2, 3, 4, 5, 6, timeout_seconds=50)
+    assert faults, "the test has broken nothing"
+    assert sorted(processes.starts) == sorted(set(processes.starts))
+    assert len(processes.starts) == 3 * 21 + 3 * 5
+    assert all(start.endswith("/0") for start in processes.starts), "no executor was lost, so no attempt may be"

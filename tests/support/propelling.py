@@ -145,7 +145,7 @@ class Fleet:
         settings = QueueSettings(listen=self.queue_address)
         return self.start("queue", lambda life: queue_app.serve(settings, life))
 
-    def propeller(self, **more: Any) -> Service:
+    def propeller(self, open_ledger: Callable[[], Any] | None = None, **more: Any) -> Service:
         address = free_address()
         self.propellers.append(address)
         fields: dict[str, Any] = {
@@ -160,7 +160,8 @@ class Fleet:
             "heartbeat_seconds": 0.5,
             "identity": f"propeller-{len(self.propellers)}",
         }
-        return self.start("propeller", lambda life: propeller_app.serve(PropellerSettings(**(fields | more)), life))
+        settings = PropellerSettings(**(fields | more))
+        return self.start("propeller", lambda life: propeller_app.serve(settings, life, open_ledger=open_ledger))
 
     def executor(self, processes: Instant, name: str = "e1", **more: Any) -> Service:
         environment = self._tmp_path / "environment"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from flyteidl.core import errors_pb2, execution_pb2
 
+from libs.wire.session import ReportPhase
 from libs.workflow.state import Data
 from services.executor import outcome
-from services.executor.messages import ReportPhase
 from services.executor.outcome import Files
 from services.executor.runner import Exit
 

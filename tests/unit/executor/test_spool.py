@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
+from libs.wire import codec
+from libs.wire.session import Ack, Report, ReportPhase
 from libs.workflow.identity import AttemptId
 from libs.workflow.state import Data
-from services.executor import api, recordlog
-from services.executor.messages import Ack, Report, ReportPhase
+from services.executor import recordlog
 from services.executor.spool import Spool
 
 
 def open_spool(path: Path, limit_bytes: int = 1 << 20) -> Spool:
-    return Spool(path / "spool", limit_bytes, api.report_to_bytes, api.report_from_bytes)
+    return Spool(path / "spool", limit_bytes, codec.report_to_bytes, codec.report_from_bytes)
 
 
 def report(attempt: int, seq: int = 3) -> Report:

@@ -7,11 +7,11 @@ from typing import Any
 
 from flyteidl.core import identifier_pb2
 
+from libs.wire.session import Assignment
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workflow.state import EMPTY
 from services.executor import variables
-from services.executor.messages import Assignment
 
 TASK = identifier_pb2.Identifier(project="p", domain="d", name="mod.task", version="v1")
 

@@ -252,3 +252,12 @@ async def test_workers_are_named_after_their_pool() -> None:
 def test_a_pool_without_workers_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one worker"):
         WorkerPool(0)
+
+
+async def test_cancelling_dismisses_workers_that_sleep() -> None:
+    pool = WorkerPool(4)
+    await pool.submit_wait(asyncio.sleep, 0)
+    assert pool.workers == 1
+    assert pool.running == 0
+    await pool.cancel()
+    assert pool.workers == 0
