@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -48,19 +49,19 @@ def moments(seed: int) -> Iterator[Moment]:
     dice = random.Random(seed)
     for number in range(MOMENTS):
         what = ("commit", "start", "commit", "end")[number % 4]
-        count = dice.randint(1, 10 if what == "commit" else LANES * LENGTH - 5)
+        count = dice.randint(2, 12 if what == "commit" else LANES * LENGTH - 5)
         yield Moment(what, count, dice.choice((0.0, 0.0, dice.uniform(0.0, 0.05))))
 
 
 class Observer:
-    """Sees how often something has happened since it was made, from outside the engine."""
+    """Counts commits, starts and ends since it was made, from outside the engine."""
 
-    def __init__(self, system: System, marks: Markers, execution: str) -> None:
-        self._marks = marks
-        self._execution = execution
+    def __init__(self, system: System, marks: Markers) -> None:
+        self._marks = marks.path
+        self._read = self._marks.stat().st_size if self._marks.exists() else 0
+        self._seen = Counter[str]()
         self._database = sqlite3.connect(f"file:{system.database_file}?mode=ro", uri=True)
         self._version = self._data_version()
-        self._commits = 0
 
     def close(self) -> None:
         self._database.close()
@@ -68,18 +69,23 @@ class Observer:
     def wait(self, moment: Moment, timeout_seconds: float = 20.0) -> None:
         """Returns when the moment has come; AssertionError when it never does."""
         deadline = time.monotonic() + timeout_seconds
-        while self._seen(moment.what) < moment.count:
+        while self._look()[moment.what] < moment.count:
             assert time.monotonic() < deadline, f"{moment} did not come"
             time.sleep(0.0002)
         time.sleep(moment.delay)
 
-    def _seen(self, what: str) -> int:
-        if what == "commit":
-            version = self._data_version()
-            self._commits += version != self._version
-            self._version = version
-            return self._commits
-        return len(self._marks.marks(what, self._execution))
+    def _look(self) -> Counter[str]:
+        version = self._data_version()
+        self._seen["commit"] += version != self._version
+        self._version = version
+        if self._marks.exists():
+            with self._marks.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            self._read += len(new)
+            for what in ("start", "end"):
+                self._seen[what] += new.count(f'"event": "{what}"'.encode())
+        return self._seen
 
     def _data_version(self) -> int:
         """Changes with every commit of another connection, whatever it wrote."""
@@ -98,10 +104,10 @@ def test_every_attempt_starts_once_although_the_propeller_is_killed_again_and_ag
     print(f"seed {SEED}")
     for number, moment in enumerate(moments(SEED)):
         began = time.monotonic()
-        launched = fragile.launch(lanes, f"killed-{number}")
-        with closing(Observer(fragile_system, fragile_markers, launched.name)) as observer:
+        with closing(Observer(fragile_system, fragile_markers)) as observer:
+            launched = fragile.launch(lanes, f"killed-{number}")
             observer.wait(moment)
-        fragile_system.kill("propeller")
+            fragile_system.kill("propeller")
         executions.succeed(fragile, launched, timeout_seconds=60)
 
         starts = fragile_markers.starts(launched.name)

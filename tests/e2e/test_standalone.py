@@ -14,6 +14,7 @@ import pytest
 from flyteidl.admin import project_pb2, version_pb2
 from flyteidl.service import admin_pb2_grpc
 
+from tests.support.markers import alive
 from tests.support.system import System
 
 pytestmark = pytest.mark.timeout(180)
@@ -30,13 +31,6 @@ def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def pids(system: System) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from flyteidl.admin import execution_pb2
 
 from tests.support import executions, flyte, smalltasks
-from tests.support.markers import Markers
+from tests.support.markers import Markers, alive
 from tests.support.postgres import PostgresServer
 from tests.support.system import System
 
@@ -45,6 +47,33 @@ def test_a_second_start_continues_what_was_running(tmp_path: Path) -> None:
         )
         assert executions.end(registrar, aborted).closure.phase == executions.ABORTED
 
+    assert markers.started_twice() == []
+
+
+def test_a_second_signal_stops_at_once_and_loses_nothing(tmp_path: Path) -> None:
+    environment = smalltasks.settings(tmp_path / "tasks", slots=8)
+    markers = Markers(tmp_path / "marks.jsonl")
+    with (
+        System.start(tmp_path, environment=environment) as system,
+        flyte.Client(system.endpoint, tmp_path / "home").stubs() as stubs,
+    ):
+        registrar = smalltasks.Registrar(stubs)
+        task = registrar.marking_task("long", markers.path, 3.0)
+        running = registrar.launch(registrar.lanes("long", task, lanes=2), "running")
+        markers.wait(lambda: len(markers.starts("running")) == 2)
+        tasks = [mark.pid for mark in markers.starts("running")]
+
+        os.kill(system.state()["pid"], signal.SIGINT)
+        began = time.monotonic()
+        assert system.stop() == 0
+        assert time.monotonic() - began < 3.0
+        markers.wait(lambda: not any(map(alive, tasks)), timeout_seconds=2.0)
+
+    with (
+        System.start(tmp_path, environment=environment) as system,
+        flyte.Client(system.endpoint, tmp_path / "home").stubs() as stubs,
+    ):
+        executions.succeed(smalltasks.Registrar(stubs), running)
     assert markers.started_twice() == []
 
 

@@ -96,10 +96,11 @@ class Stubs:
 def wait(
     remote: FlyteRemote, execution: FlyteWorkflowExecution, timeout_seconds: float = 90.0
 ) -> FlyteWorkflowExecution:
-    """`FlyteRemote.wait` with a poll interval that suits tests, and nodes synchronised."""
-    return remote.wait(
-        execution, timeout=timedelta(seconds=timeout_seconds), poll_interval=timedelta(seconds=0.25), sync_nodes=True
-    )
+    """`FlyteRemote.wait` with a poll interval that suits tests; its nodes are synchronised once, at the end, because
+    that is several calls for each of them."""
+    timeout, interval = timedelta(seconds=timeout_seconds), timedelta(seconds=0.5)
+    finished = remote.wait(execution, timeout=timeout, poll_interval=interval, sync_nodes=False)
+    return remote.sync_execution(finished, sync_nodes=True)
 
 
 def execution_name(output: str) -> str:
