@@ -64,8 +64,9 @@ async def running(settings: AdminSettings, clock: Clock, tracing: Tracing) -> As
             door = _Door(settings, clock, tracing, engine, enqueuer)
             async with asyncio.TaskGroup() as group:
                 hearing = group.create_task(_hear(subscriber, door.hints), name="hear hints")
+                addresses = await door.open()
                 try:
-                    yield await door.open()
+                    yield addresses
                 finally:
                     await door.close()
                     hearing.cancel()
@@ -101,8 +102,8 @@ class _Door:
 
     async def open(self) -> Addresses:
         """Listens, and says that it serves."""
-        self._runner = await web.serve(self._files, self._bound)
         address = await self._server.start()
+        self._runner = await web.serve(self._files, self._bound)
         self._server.ready()
         return Addresses(address, self._http_address)
 

@@ -9,6 +9,7 @@ sure of.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +21,8 @@ from libs.clients.queue import Key, Reason
 from libs.runtime.clock import Clock
 from libs.store.executions import Executions
 from libs.store.records import ExecutionRecord
+from libs.telemetry import logs
+from libs.telemetry.traces import TraceContext
 from libs.workflow import identity, launch, supported
 from libs.workflow.errors import AlreadyExists, InvalidArgument, NotFound, Refused, ResourceExhausted
 from libs.workflow.identity import ExecutionId
@@ -29,6 +32,8 @@ from services.admin import fields, identifiers, tags
 from services.admin.projects import Projects
 from services.admin.targets import Target, Targets
 from services.admin.tracing import Traces
+
+_logger = logging.getLogger(__name__)
 
 _MINTINGS = 3
 """How often a key is minted before the database's refusal is taken to mean something else than a key in use."""
@@ -171,10 +176,12 @@ class Launcher:
         if size > self._limits.inputs_bytes:
             raise ResourceExhausted(f"inputs: {size} bytes are more than the {self._limits.inputs_bytes} allowed")
         searchable = tags.of(submission.spec)
+        await self._targets.register(submission.target)
         for minting in range(1, _MINTINGS + 1):
             now_us = self._clock.now_us()
             key = identity.execution_key(now_us, self._entropy(4))
-            record = await self._record(submission, key, now_us)
+            root = self._traces.root(submission.traceparent, key)
+            record = await self._record(submission, key, root, now_us)
             try:
                 await self._executions.create(record, searchable)
             except AlreadyExists:
@@ -185,12 +192,11 @@ class Launcher:
                 if minting == _MINTINGS:
                     raise InvalidArgument(f"spec: {error.message}") from error
             else:
-                self._announce(submission, record)
+                self._announce(submission, record, root)
                 return
 
-    async def _record(self, submission: _Submission, key: int, now_us: int) -> ExecutionRecord:
+    async def _record(self, submission: _Submission, key: int, root: TraceContext, now_us: int) -> ExecutionRecord:
         """The row, after whatever it refers to has been written."""
-        root = self._traces.root(submission.traceparent, key)
         state = ExecutionState(
             key=key,
             phase=ExecutionPhase.QUEUED,
@@ -237,8 +243,8 @@ class Launcher:
         if record.execution.inputs.uri is not None:
             await self._blob.delete_prefix(record.execution.inputs.uri)
 
-    def _announce(self, submission: _Submission, record: ExecutionRecord) -> None:
-        """Tells the queue, and the trace. Neither can fail."""
+    def _announce(self, submission: _Submission, record: ExecutionRecord, root: TraceContext) -> None:
+        """Tells the queue, the trace and the log. None of them can fail."""
         state = record.execution
         self._queue.enqueue(
             Key(
@@ -249,4 +255,6 @@ class Launcher:
                 traceparent=state.traceparent,
             )
         )
-        self._traces.submitted(state.id, state.traceparent, submission.traceparent, submission.started_us)
+        self._traces.submitted(state.id, root, submission.traceparent, submission.started_us)
+        with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
+            _logger.info("submitted %s as key %d", submission.target.id, state.key)

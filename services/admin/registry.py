@@ -107,16 +107,14 @@ class Registration:
         """Versions of workflows, without their closures."""
         return await self._store.list_workflows(_query(request))
 
-    async def workflow_of_task(self, task: TaskRecord) -> EntityId:
-        """The workflow that runs this task on its own; registered when it is asked for the first time."""
-        compiled = task_pb2.TaskClosure.FromString(task.closure).compiled_task
-        spec = workflow_pb2.WorkflowSpec(template=launch.task_workflow(compiled.template))
-        id = EntityId(task.id.project, task.id.domain, spec.template.id.name, task.id.version)
-        closure = compiler.compile_workflow(spec.template, (), [compiled])
+    async def register_workflow_of_task(self, task: compiler_pb2.CompiledTask) -> None:
+        """Registers the workflow that runs this task on its own. Harmless when it is registered."""
+        spec = workflow_pb2.WorkflowSpec(template=launch.task_workflow(task.template))
+        id = identifiers.entity(spec.template.id, identifier_pb2.WORKFLOW)
+        closure = compiler.compile_workflow(spec.template, (), [task])
         # Another structure is one that an older release of ours generated: it runs the same task.
         with suppress(AlreadyExists, InvalidArgument):
             await self._store.create_workflow(self._workflow_record(id, spec, closure))
-        return id
 
     async def _compile(self, spec: workflow_pb2.WorkflowSpec) -> compiler_pb2.CompiledWorkflowClosure:
         required = compiler.requirements(spec.template, spec.sub_workflows)
@@ -218,6 +216,11 @@ class Registration:
         """Names of what is registered in a project and domain. `kind` is a number of `core.ResourceType`."""
         identifiers.no_org(request.org, "request")
         return await self._store.list_ids(_KINDS[kind], _query_of_domain(request))
+
+
+def workflow_of_task(task: EntityId) -> EntityId:
+    """The id of the workflow that runs this task on its own."""
+    return task._replace(name=launch.GENERATED_PREFIX + task.name)
 
 
 def _query(request: common_pb2.ResourceListRequest) -> Query:

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flyteidl.admin import launch_plan_pb2, task_pb2
-from flyteidl.core import identifier_pb2, interface_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2
 
 from libs.workflow import launch
 from libs.workflow.errors import InvalidArgument
 from libs.workflow.identity import EntityId
 from services.admin import identifiers
-from services.admin.registry import Registration
+from services.admin.registry import Registration, workflow_of_task
 
 _CAPACITY = 1024
 """Targets that are remembered. One is a few kilobytes; those that are launched often are few."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 _KINDS = (identifier_pb2.LAUNCH_PLAN, identifier_pb2.TASK)
 
@@ -34,6 +38,8 @@ class Target:
     expected: interface_pb2.ParameterMap
     plan: launch_plan_pb2.LaunchPlanSpec | None
     """None for a task on its own."""
+    task: compiler_pb2.CompiledTask | None
+    """None for a launch plan."""
 
 
 class Targets:
@@ -42,6 +48,8 @@ class Targets:
     def __init__(self, registration: Registration) -> None:
         self._registration = registration
         self._known: OrderedDict[tuple[int, EntityId], Target] = OrderedDict()
+        self._registered: OrderedDict[EntityId, None] = OrderedDict()
+        """Workflows of single tasks that are known to be registered."""
 
     async def find(self, reference: identifier_pb2.Identifier) -> Target:
         """The target that `spec.launch_plan` of a request names: a launch plan, unless its resource type says TASK.
@@ -58,12 +66,15 @@ class Targets:
         target = self._known.get((kind, id))
         if target is None:
             target = await (self._task(id) if kind == identifier_pb2.TASK else self._launch_plan(id))
-            self._known[kind, id] = target
-            if len(self._known) > _CAPACITY:
-                self._known.popitem(last=False)
-        else:
-            self._known.move_to_end((kind, id))
+        _remember(self._known, (kind, id), target)
         return target
+
+    async def register(self, target: Target) -> None:
+        """Sees to it that what the target runs is registered, as launching it needs."""
+        if target.task is None or target.workflow in self._registered:
+            return
+        await self._registration.register_workflow_of_task(target.task)
+        _remember(self._registered, target.workflow, None)
 
     async def _launch_plan(self, id: EntityId) -> Target:
         record = await self._registration.launch_plan(id)
@@ -73,15 +84,25 @@ class Targets:
             workflow=record.workflow,
             expected=interface_pb2.ParameterMap.FromString(record.expected_inputs),
             plan=launch_plan_pb2.LaunchPlanSpec.FromString(record.spec),
+            task=None,
         )
 
     async def _task(self, id: EntityId) -> Target:
         record = await self._registration.task(id)
-        template = task_pb2.TaskClosure.FromString(record.closure).compiled_task.template
+        task = task_pb2.TaskClosure.FromString(record.closure).compiled_task
         return Target(
             id=id,
             kind=identifier_pb2.TASK,
-            workflow=await self._registration.workflow_of_task(record),
-            expected=launch.expected_inputs(template.interface.inputs),
+            workflow=workflow_of_task(id),
+            expected=launch.expected_inputs(task.template.interface.inputs),
             plan=None,
+            task=task,
         )
+
+
+def _remember(known: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    """Keeps what was used of late."""
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > _CAPACITY:
+        known.popitem(last=False)

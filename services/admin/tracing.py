@@ -30,11 +30,9 @@ class Traces:
         minted = TraceContext.mint(self._entropy(16), sampled=False)
         return minted._replace(sampled=self._tracing.sample(minted.trace_id))
 
-    def submitted(self, id: ExecutionId, root_traceparent: str, traceparent: str, started_us: int) -> None:
+    def submitted(self, id: ExecutionId, root: TraceContext, traceparent: str, started_us: int) -> None:
         """Emits the span of a submission that is durable now. `traceparent` is the caller's, or empty."""
-        root, caller = TraceContext.parse(root_traceparent), TraceContext.parse(traceparent)
-        if root is None:
-            return
+        caller = TraceContext.parse(traceparent)
         self._tracing.emit(
             "submit",
             root.child("submit"),
