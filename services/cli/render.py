@@ -123,19 +123,24 @@ def tree_rich(tree: Tree, now_us: int, height: int | None = None) -> RenderableT
     """The tree for a terminal; of `height` lines at most, showing first what runs and what failed."""
     rows = tree_rows(tree, now_us)
     shown, hidden = _fit(rows, None if height is None else height - 6)
+    detail = Text if height is None else _one_line
     grid = Table.grid(padding=(0, 2), pad_edge=False)
     for _ in range(4):
         grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=height is not None, overflow="ellipsis")
+    grid.add_column()
     for row in shown:
         symbol, style = _STYLE.get(row.phase, _OTHER)
         label = Text("  " * row.depth).append(symbol, style).append(f" {row.label}")
-        grid.add_row(label, row.name, Text(row.phase, style), Text(row.time, "dim"), Text(row.detail))
+        grid.add_row(label, row.name, Text(row.phase, style), Text(row.time, "dim"), detail(row.detail))
     parts: list[RenderableType] = [_rich_head(tree, now_us), Text(), grid]
     if hidden:
         counts = Counter(row.phase for row in hidden)
         parts.append(Text("… " + ", ".join(f"{number} {phase}" for phase, number in counts.most_common()), "dim"))
     return Group(*parts)
+
+
+def _one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def full_error(tree: Tree) -> str:
@@ -187,11 +192,11 @@ def executions_rich(executions: Sequence[Execution], now_us: int) -> RenderableT
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("NAME", "ENTITY", "PHASE", "CREATED", "TIME"):
         table.add_column(title, no_wrap=True)
-    table.add_column("ERROR", overflow="ellipsis", no_wrap=True)
+    table.add_column("ERROR")  # the only one that may be cut, so it gives way first
     for execution in executions:
         name, entity, phase, created, time, error = _execution_cells(execution, now_us)
         symbol, style = _STYLE.get(phase, _OTHER)
-        table.add_row(name, entity, Text(f"{symbol} {phase}", style), created, time, Text(error))
+        table.add_row(name, entity, Text(f"{symbol} {phase}", style), created, time, _one_line(error))
     return table
 
 

@@ -31,8 +31,8 @@ PROBE_INTERVAL_SECONDS = 0.05
 STEADY_AFTER_SECONDS = 30.0
 """A process that lived this long was well: its next restart is immediate again."""
 RESTART_CAP_SECONDS = 2.0
-"""Longest pause before one that keeps dying is tried again. A start costs half a second of processor time, so more often
-would be felt; less often, and whoever has repaired the cause waits for nothing."""
+"""Longest pause before one that keeps dying is tried again. A start costs half a second of processor time, so more
+often would be felt; less often, and whoever has repaired the cause waits for nothing."""
 LOG_TAIL_LINES = 15
 """How much of its log is shown when a program cannot start."""
 

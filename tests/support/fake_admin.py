@@ -90,7 +90,7 @@ class FakeAdmin:
             context.abort(grpc.StatusCode.NOT_FOUND, f"execution flytesnacks:development:{name} does not exist")
 
 
-class _Flyte(admin_pb2_grpc.AdminServiceServicer):  # type: ignore[misc]  # flyteidl ships no types
+class _Flyte(admin_pb2_grpc.AdminServiceServicer):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
 

@@ -143,6 +143,17 @@ def test_when_there_is_no_room_what_fails_or_runs_is_shown_and_the_rest_counted(
     assert "… 45 SUCCEEDED" in text
 
 
+def test_a_list_on_a_terminal_is_cut_to_its_width_and_off_it_is_not() -> None:
+    long = Execution(
+        ExecutionId("p", "d", "abc"), ExecutionPhase.FAILED, "demo.wf", "v1", ago(20), ago(15), ago(1), "x" * 200
+    )
+
+    shown = on_terminal(render.executions_rich([long], NOW_US))
+    assert "✖ FAILED" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "x" * 200 in render.executions_text([long], NOW_US)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
