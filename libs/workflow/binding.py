@@ -128,7 +128,7 @@ def _decoded(scalar: literals_pb2.Scalar, origin: str) -> object:
         raise BindingError(f"{origin} is binary data tagged {scalar.binary.tag!r}: only {MSGPACK_TAG} has attributes")
     try:
         return msgpack.unpackb(scalar.binary.value, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a key that cannot be one
         raise BindingError(f"{origin} is not valid msgpack: {error}") from None
 
 
@@ -164,8 +164,7 @@ def _walk(value: object, path: Sequence[types_pb2.PromiseAttribute], origin: str
 
 
 def _to_literal(value: object) -> literals_pb2.Literal:
-    """Lists become collections of typed literals and objects msgpack again: what flytekit's conformance tests expect.
-    """
+    """Lists become collections of typed literals and objects msgpack again: what flytekit's conformance tests expect."""
     literal = literals_pb2.Literal()
     if value is None:
         literal.scalar.none_type.SetInParent()

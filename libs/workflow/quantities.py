@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import NamedTuple
 
 from flyteidl.core import tasks_pb2
 
 from libs.workflow.errors import InvalidArgument
 
+_QUANTITY = re.compile(r"\+?((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2}(?![A-Za-z]))?)([numkMGTPE]|[KMGTPE]i)?")
+_LARGEST = 2**63 - 1
 _SUFFIXES = {
-    "": Decimal(1),
+    None: Decimal(1),
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
     "m": Decimal("1e-3"),
@@ -48,17 +51,12 @@ class Slots(NamedTuple):
 
 def parse_quantity(text: str, field: str) -> Decimal:
     """The number that a Kubernetes quantity stands for. Raises InvalidArgument naming `field`."""
-    stripped = text.strip()
-    number = stripped.rstrip("numkMGTPEi")
-    suffix = stripped[len(number) :]
-    try:
-        if suffix not in _SUFFIXES:
-            raise InvalidOperation
-        value = Decimal(number) * _SUFFIXES[suffix]
-    except InvalidOperation:
-        raise InvalidArgument(f"{field}: {text!r} is not a quantity such as 500m, 2 or 1.5Gi") from None
-    if value < 0 or not value.is_finite():
-        raise InvalidArgument(f"{field}: {text!r} must be a finite quantity that is not negative")
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise InvalidArgument(f"{field}: {text!r} is not a quantity such as 500m, 2 or 1.5Gi")
+    value = Decimal(match[1]) * _SUFFIXES[match[2]]
+    if value > _LARGEST:
+        raise InvalidArgument(f"{field}: {text!r} is more than {_LARGEST}")
     return value
 
 

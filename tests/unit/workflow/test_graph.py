@@ -1,0 +1,194 @@
+"""From a compiled closure to what the machine walks: edges, sources, policies, and what each node needs to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from flyteidl.core import compiler_pb2, tasks_pb2, workflow_pb2
+
+from libs.workflow.errors import Internal, InvalidArgument, Unimplemented
+from libs.workflow.graph import DEFAULT_SLOTS, Graph, GraphNode, build
+from libs.workflow.identity import END_NODE_ID, START_NODE_ID
+from libs.workflow.phases import NodeKind
+from libs.workflow.quantities import Slots
+from tests.support.graphs import Plan, Step, closure_of
+from tests.support.templates import bindings, identifier, list_of, map_of, promise
+
+POLICY = workflow_pb2.WorkflowMetadata
+INNER = Plan((Step("n0"),), name="inner")
+DIAMOND = Plan((Step("n0"), Step("n1", ("n0",)), Step("n2", ("n0",)), Step("n3", ("n1", "n2"))))
+Closure = compiler_pb2.CompiledWorkflowClosure
+
+
+def built(plan: Plan, change: Callable[[Closure], object] = lambda closure: None) -> Graph:
+    closure = closure_of(plan)
+    change(closure)
+    return build(closure)
+
+
+def only(change: Callable[[workflow_pb2.Node, tasks_pb2.TaskTemplate], object]) -> GraphNode:
+    """The node `n0` of a workflow of one task, after `change` of it and its task."""
+    graph = built(Plan((Step("n0"),)), lambda closure: change(_node(closure, "n0"), closure.tasks[0].template))
+    return at(graph, "n0")
+
+
+def at(graph: Graph, node_id: str) -> GraphNode:
+    return graph.nodes[graph.index[node_id]]
+
+
+def _node(closure: Closure, node_id: str) -> workflow_pb2.Node:
+    return next(node for node in closure.primary.template.nodes if node.id == node_id)
+
+
+def names(graph: Graph, indices: tuple[int, ...]) -> set[str]:
+    return {graph.nodes[index].id for index in indices}
+
+
+def test_edges_go_both_ways() -> None:
+    graph = built(DIAMOND)
+    assert names(graph, at(graph, "n3").upstream) == {"n1", "n2"}
+    assert names(graph, at(graph, "n0").downstream) == {"n1", "n2"}
+    assert names(graph, at(graph, "n0").upstream) == {START_NODE_ID}
+    assert at(graph, START_NODE_ID).upstream == ()
+    assert at(graph, END_NODE_ID).downstream == ()
+    for node in graph.nodes:
+        assert all(node.index in graph.nodes[other].downstream for other in node.upstream)
+
+
+def test_the_ends_of_a_graph_are_its_start_and_end_node() -> None:
+    graph = built(DIAMOND)
+    assert graph.nodes[graph.start].kind is NodeKind.START
+    assert graph.nodes[graph.end].kind is NodeKind.END
+    assert {at(graph, name).kind for name in ("n0", "n3")} == {NodeKind.TASK}
+
+
+def test_an_edge_that_is_named_twice_counts_once() -> None:
+    def twice(closure: Closure) -> None:
+        closure.primary.connections.upstream["n1"].ids.extend(["n0", "n0"])
+
+    graph = built(DIAMOND, twice)
+    assert len(at(graph, "n1").upstream) == 1
+
+
+def test_sources_are_what_bindings_read_at_any_depth_and_not_mere_order() -> None:
+    def rebound(closure: Closure) -> None:
+        node = _node(closure, "n3")
+        del node.inputs[:]
+        node.inputs.extend(bindings({"a": list_of(map_of(k=promise("n1.o")), promise("x")), "b": 3}))
+
+    graph = built(DIAMOND, rebound)
+    assert names(graph, at(graph, "n3").sources) == {"n1", START_NODE_ID}
+    assert names(graph, at(graph, "n3").upstream) == {"n1", "n2"}
+
+
+def test_aliases_lead_from_the_alias_to_the_variable() -> None:
+    def alias(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.output_aliases.add(var="o", alias="result")
+
+    assert only(alias).aliases == {"result": "o"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "immediately"), [(POLICY.FAIL_IMMEDIATELY, True), (POLICY.FAIL_AFTER_EXECUTABLE_NODES_COMPLETE, False)]
+)
+def test_the_policy_on_failure_is_the_graphs_own(policy: int, immediately: bool) -> None:
+    def chosen(closure: Closure) -> None:
+        closure.primary.template.metadata.on_failure = policy
+
+    graph = built(Plan((Step("n0", (), INNER),)), chosen)
+    inner = at(graph, "n0").graph
+    assert graph.fail_immediately is immediately
+    assert inner is not None
+    assert inner.fail_immediately
+
+
+@pytest.mark.parametrize(("of_node", "of_task", "attempts"), [(None, 0, 1), (None, 2, 3), (4, 2, 5), (0, 2, 3)])
+def test_retries_of_the_node_count_before_those_of_the_task(of_node: int | None, of_task: int, attempts: int) -> None:
+    def retried(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.metadata.ClearField("retries")
+        if of_node is not None:
+            node.metadata.retries.retries = of_node
+        task.metadata.retries.retries = of_task
+
+    policy = only(retried).retry
+    assert (policy.max_attempts, policy.system_retries) == (attempts, 3)
+
+
+def test_the_time_allowed_is_the_nodes_and_none_is_unlimited() -> None:
+    def timed(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.metadata.timeout.FromMilliseconds(1500)
+
+    assert only(timed).time_allowed_us == 1_500_000
+    assert only(lambda node, task: None).time_allowed_us == 0
+
+
+def test_resources_come_from_the_node_then_the_task_then_the_default() -> None:
+    def sized(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        task.container.resources.requests.add(name=tasks_pb2.Resources.CPU, value="2")
+        task.container.resources.requests.add(name=tasks_pb2.Resources.GPU, value="1")
+        node.task_node.overrides.resources.limits.add(name=tasks_pb2.Resources.CPU, value="250m")
+
+    assert only(sized).slots == Slots(250, DEFAULT_SLOTS.memory_bytes, 1)
+    assert only(lambda node, task: None).slots == DEFAULT_SLOTS
+
+
+def test_a_bad_override_names_the_node_and_the_field() -> None:
+    def broken(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.task_node.overrides.resources.requests.add(name=tasks_pb2.Resources.CPU, value="fast")
+
+    with pytest.raises(InvalidArgument, match=r"node n0 resources\.requests\.CPU: 'fast'"):
+        only(broken)
+
+
+def test_the_image_of_the_node_counts_before_that_of_the_task() -> None:
+    def other(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.task_node.overrides.container_image = "other"
+
+    assert only(other).image == "other"
+    assert only(lambda node, task: None).image == "image"
+
+
+def test_nodes_of_one_task_or_one_workflow_share_it() -> None:
+    graph = built(Plan((Step("n0"), Step("n1"), Step("n2", (), INNER), Step("n3", (), INNER))))
+    assert at(graph, "n0").task is at(graph, "n1").task
+    assert at(graph, "n2").kind is NodeKind.SUBWORKFLOW
+    assert at(graph, "n2").graph is at(graph, "n3").graph
+
+
+def test_a_task_is_known_by_the_digest_of_its_template() -> None:
+    def renamed(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        task.container.args.append("more")
+
+    one, same, other = only(lambda node, task: None).task, only(lambda node, task: None).task, only(renamed).task
+    assert one is not None and same is not None and other is not None
+    assert one.digest == same.digest != other.digest
+    assert one.has_outputs
+
+
+def test_what_the_closure_lacks_is_a_bug_that_is_named() -> None:
+    with pytest.raises(Internal, match="lacks the task p:d:add:v"):
+        built(DIAMOND, lambda closure: closure.tasks.pop())
+    with pytest.raises(Internal, match="lacks the sub-workflow p:d:inner:v"):
+        built(Plan((Step("n0", (), INNER),)), lambda closure: closure.sub_workflows.pop())
+
+
+def _launch_plan(node: workflow_pb2.Node) -> None:
+    node.workflow_node.launchplan_ref.CopyFrom(identifier("lp", "LAUNCH_PLAN"))
+
+
+UNBUILT: dict[str, tuple[Callable[[workflow_pb2.Node], object], str]] = {
+    "branch": (lambda node: node.branch_node.SetInParent(), "branch_node"),
+    "gate": (lambda node: node.gate_node.SetInParent(), "gate_node"),
+    "array": (lambda node: node.array_node.SetInParent(), "array_node"),
+    "launch plan": (_launch_plan, "workflow_node"),
+    "nothing": (lambda node: node.ClearField("task_node"), "None"),
+}
+
+
+@pytest.mark.parametrize(("change", "target"), UNBUILT.values(), ids=UNBUILT)
+def test_a_kind_of_node_that_cannot_run_yet_is_named(
+    change: Callable[[workflow_pb2.Node], object], target: str
+) -> None:
+    with pytest.raises(Unimplemented, match=f"node n0: .*{target}"):
+        only(lambda node, task: change(node))
