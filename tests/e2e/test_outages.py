@@ -30,6 +30,7 @@ LENGTH = 5
 
 pytestmark = pytest.mark.timeout(180)
 
+_EPOCH = "SELECT epoch FROM leadership WHERE shard = 0"
 _SQLITE_TRIGGER = """
 CREATE TRIGGER refuse_poisoned BEFORE INSERT ON attempts
 WHEN NEW.execution_key IN (SELECT key FROM executions WHERE name = 'poisoned')
@@ -56,6 +57,8 @@ class Setting:
     """Inside, the database takes no write."""
     refuse: Callable[[], None]
     """From now on, the database refuses every attempt of the execution `poisoned`."""
+    epoch: Callable[[], int]
+    """Of the shard's leader: rises when leadership is lost and claimed again."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,11 @@ def sqlite_setting(fragile_system: System, fragile: Registrar) -> Iterator[Setti
         with closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as connection:
             connection.execute(script)
 
-    yield Setting(fragile, locked, lambda: run(_SQLITE_TRIGGER))
+    def epoch() -> int:
+        with closing(sqlite3.connect(file, timeout=5)) as connection:
+            return int(connection.execute(_EPOCH).fetchone()[0])
+
+    yield Setting(fragile, locked, lambda: run(_SQLITE_TRIGGER), epoch)
     with contextlib.suppress(sqlite3.OperationalError):
         run("DROP TRIGGER refuse_poisoned")
 
@@ -94,11 +101,17 @@ def postgres_setting(postgres_server: PostgresServer, tmp_path_factory: pytest.T
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_POSTGRES_TRIGGER)
 
+    def epoch() -> int:
+        with psycopg.connect(url) as connection:
+            row = connection.execute(_EPOCH).fetchone()
+            assert row is not None
+            return int(row[0])
+
     environment = smalltasks.settings(tmp_path_factory.mktemp("small"), slots=64)
     with System.start(tmp_path_factory.mktemp("on-postgres"), database=url, environment=environment) as system:
         client = flyte.Client(system.endpoint, tmp_path_factory.mktemp("home"))
         with client.stubs() as stubs:
-            yield Setting(Registrar(stubs), stopped, refuse)
+            yield Setting(Registrar(stubs), stopped, refuse, epoch)
 
 
 @pytest.fixture(params=["sqlite_setting", "postgres_setting"])
@@ -116,13 +129,15 @@ def test_an_outage_of_the_database_delays_work_and_neither_loses_nor_repeats_any
     names = [f"patient-{time.time_ns()}-{number}" for number in range(2)]
     running = registrar.launch(plan, names[0])
     fragile_markers.wait(lambda: len(fragile_markers.starts(running.name)) >= LANES)
-
+    epoch = setting.epoch()
     with setting.away():
         went = time.monotonic()
         refusals = _submit_until(registrar, plan, names[1], went + AWAY_SECONDS)
+        ended, started = fragile_markers.ends(running.name), fragile_markers.starts(running.name)
     assert refusals, "nothing was submitted during the outage"
     assert set(refusals) == {grpc.StatusCode.UNAVAILABLE}
-    assert len(fragile_markers.ends(running.name)) >= LANES, "tasks that were running run on"
+    assert len(ended) == LANES, "tasks that were running run on"
+    assert len(started) == LANES, "nothing starts that is not durable"
 
     late = _launch_eventually(registrar, plan, names[1])
     executions.succeed(registrar, running, late, timeout_seconds=90)
@@ -131,6 +146,7 @@ def test_an_outage_of_the_database_delays_work_and_neither_loses_nor_repeats_any
         assert fragile_markers.started_twice(launched.name) == []
         assert len(starts) == LANES * LENGTH
         assert {start.attempt for start in starts} == {0}
+    assert setting.epoch() == epoch, "the lease is kept"
 
 
 def test_a_row_that_the_database_refuses_quarantines_its_execution_and_no_other(
