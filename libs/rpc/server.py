@@ -114,8 +114,8 @@ def build(
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 5_000),
             ("grpc.http2.max_pings_without_data", 0),
-            # More calls than this may wait for their turn. From 1,000 on, which is the default, gRPC would cancel some of
-            # them by chance: a burst of submissions must be slow, not partly refused.
+            # More calls than this may wait for their turn. From 1,000 on, which is the default, gRPC would cancel some
+            # of them by chance: a burst of submissions must be slow, not partly refused.
             ("grpc.server.max_pending_requests", PENDING_CALLS),
             ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING_CALLS),
             # Two processes on one port would each get half of the calls; the second one must fail instead.

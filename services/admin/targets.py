@@ -3,6 +3,7 @@ change."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
@@ -48,6 +49,7 @@ class Targets:
     def __init__(self, registration: Registration) -> None:
         self._registration = registration
         self._known: OrderedDict[tuple[int, EntityId], Target] = OrderedDict()
+        self._reading = asyncio.Lock()
         self._registered: OrderedDict[EntityId, None] = OrderedDict()
         """Workflows of single tasks that are known to be registered."""
 
@@ -63,11 +65,14 @@ class Targets:
                 f"spec.launch_plan.resource_type: is {name}, only LAUNCH_PLAN and TASK can be launched"
             )
         id = identifiers.entity(reference, kind, "spec.launch_plan")
-        target = self._known.get((kind, id))
-        if target is None:
-            target = await (self._task(id) if kind == identifier_pb2.TASK else self._launch_plan(id))
-        _remember(self._known, (kind, id), target)
-        return target
+        if (kind, id) not in self._known:
+            # One at a time, so that a burst of launches after a start reads its launch plan once.
+            async with self._reading:
+                if (kind, id) not in self._known:
+                    target = await (self._task(id) if kind == identifier_pb2.TASK else self._launch_plan(id))
+                    _remember(self._known, (kind, id), target)
+        self._known.move_to_end((kind, id))
+        return self._known[kind, id]
 
     async def register(self, target: Target) -> None:
         """Sees to it that what the target runs is registered, as launching it needs."""
