@@ -42,11 +42,18 @@ def no_org(org: str, field: str) -> None:
         raise InvalidArgument(f"{field}.org: this installation has no organisations, leave it empty")
 
 
+def kind_name(kind: int) -> str:
+    """The name of a `core.ResourceType`, or its number if it is none."""
+    known: dict[int, str] = {number: name for name, number in identifier_pb2.ResourceType.items()}
+    return known.get(kind, str(kind))
+
+
 def entity(message: identifier_pb2.Identifier, kind: int, field: str = "id") -> EntityId:
     """The id of a task, workflow or launch plan. A resource type that is not given is taken from the context."""
     if message.resource_type not in (identifier_pb2.UNSPECIFIED, kind):
-        named, wanted = (identifier_pb2.ResourceType.Name(number) for number in (message.resource_type, kind))
-        raise InvalidArgument(f"{field}.resource_type: is {named}, expected {wanted}")
+        raise InvalidArgument(
+            f"{field}.resource_type: is {kind_name(message.resource_type)}, expected {kind_name(kind)}"
+        )
     no_org(message.org, field)
     return EntityId(
         required(message.project, f"{field}.project"),

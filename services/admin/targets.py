@@ -49,7 +49,7 @@ class Targets:
     def __init__(self, registration: Registration) -> None:
         self._registration = registration
         self._known: OrderedDict[tuple[int, EntityId], Target] = OrderedDict()
-        self._reading = asyncio.Lock()
+        self._reading: dict[tuple[int, EntityId], asyncio.Task[Target]] = {}
         self._registered: OrderedDict[EntityId, None] = OrderedDict()
         """Workflows of single tasks that are known to be registered."""
 
@@ -60,19 +60,16 @@ class Targets:
         """
         kind = reference.resource_type or identifier_pb2.LAUNCH_PLAN
         if kind not in _KINDS:
-            name = identifier_pb2.ResourceType.Name(kind)
+            name = identifiers.kind_name(kind)
             raise InvalidArgument(
                 f"spec.launch_plan.resource_type: is {name}, only LAUNCH_PLAN and TASK can be launched"
             )
         id = identifiers.entity(reference, kind, "spec.launch_plan")
-        if (kind, id) not in self._known:
-            # One at a time, so that a burst of launches after a start reads its launch plan once.
-            async with self._reading:
-                if (kind, id) not in self._known:
-                    target = await (self._task(id) if kind == identifier_pb2.TASK else self._launch_plan(id))
-                    _remember(self._known, (kind, id), target)
+        target = self._known.get((kind, id))
+        if target is None:
+            return await self._read(kind, id)
         self._known.move_to_end((kind, id))
-        return self._known[kind, id]
+        return target
 
     async def register(self, target: Target) -> None:
         """Sees to it that what the target runs is registered, as launching it needs."""
@@ -80,6 +77,22 @@ class Targets:
             return
         await self._registration.register_workflow_of_task(target.task)
         _remember(self._registered, target.workflow, None)
+
+    async def _read(self, kind: int, id: EntityId) -> Target:
+        """Reads a target once for all who ask meanwhile, as after a start, when a burst of launches finds nothing
+        known. They share its failure too: a database that is away is waited for once."""
+        reading = self._reading.get((kind, id))
+        if reading is None:
+            work = self._task(id) if kind == identifier_pb2.TASK else self._launch_plan(id)
+            reading = asyncio.create_task(work, name=f"read {id}")
+            self._reading[kind, id] = reading
+            reading.add_done_callback(lambda done: self._have_read((kind, id), done))
+        return await asyncio.shield(reading)  # one caller that leaves must not take it from the others
+
+    def _have_read(self, key: tuple[int, EntityId], done: asyncio.Task[Target]) -> None:
+        del self._reading[key]
+        if not done.cancelled() and done.exception() is None:
+            _remember(self._known, key, done.result())
 
     async def _launch_plan(self, id: EntityId) -> Target:
         record = await self._registration.launch_plan(id)

@@ -114,6 +114,12 @@ MORE = [
         Status.INVALID_ARGUMENT,
         ("spec.launch_plan.resource_type", "WORKFLOW"),
     ),
+    Refusal(
+        "something unheard of launched",
+        _spec(launch_plan=identifier.Identifier(resource_type=99)),
+        Status.INVALID_ARGUMENT,
+        ("spec.launch_plan.resource_type", "99"),
+    ),
     Refusal("NUL in a tag", _spec(tags=["a\0b"]), Status.INVALID_ARGUMENT, ("spec.tags", "NUL")),
     Refusal("a tag that is too long", _spec(tags=["a" * 256]), Status.INVALID_ARGUMENT, ("spec.tags", "255")),
     Refusal(
