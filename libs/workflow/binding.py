@@ -164,7 +164,7 @@ def _walk(value: object, path: Sequence[types_pb2.PromiseAttribute], origin: str
 
 
 def _to_literal(value: object) -> literals_pb2.Literal:
-    """Lists become collections of typed literals and objects msgpack again: what flytekit's conformance tests expect."""
+    """Lists become collections of typed literals, objects msgpack again: flytekit's conformance tests expect it."""
     literal = literals_pb2.Literal()
     if value is None:
         literal.scalar.none_type.SetInParent()

@@ -1,8 +1,8 @@
 """Literal maps that are too large for a row, on their way from and to the blob store.
 
 A blob that can't be had now is tried again for ever, with back-off, as long as this leadership lasts: a store that is
-away must not fail anybody's workflow. One that does not exist, or is too large to read, is an error of the node that
-reads it.
+away must not fail anybody's workflow. One that does not exist, is too large to read, or whose place leads out of the
+store (tasks write there too) is an error of the node that needs it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,12 @@ class Blobs:
             self._tell(key, m.BlobRead(uri, content))
 
     async def _write(self, key: int, uri: str, command: m.WriteBlob) -> None:
-        await _patiently(lambda: self._store.write(uri, command.content), f"writing {uri}", ResourceExhausted)
-        self._tell(key, m.BlobWritten(command.node_id, command.role, Data.at(uri, len(command.content))))
+        try:
+            await _patiently(lambda: self._store.write(uri, command.content), f"writing {uri}", ResourceExhausted)
+        except AirscrewError as error:
+            self._tell(key, m.BlobWritten(command.node_id, command.role, None, error.message))
+        else:
+            self._tell(key, m.BlobWritten(command.node_id, command.role, Data.at(uri, len(command.content))))
 
 
 async def _patiently(

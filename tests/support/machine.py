@@ -90,14 +90,14 @@ class World:
 
     # ------------------------------------------------------------------------------------------- what may come next
 
-    def begin(self) -> None:
-        self.turn(m.IntentRead(self.intent))
+    def begin(self) -> Turn:
+        return self.turn(m.IntentRead(self.intent))
 
-    def abort(self) -> None:
+    def abort(self) -> Turn:
         self.intent = Intent(2, Desired.ABORT, "enough", "somebody")
-        self.turn(m.IntentRead(self.intent))
+        return self.turn(m.IntentRead(self.intent))
 
-    def crash(self) -> None:
+    def crash(self) -> Turn:
         """All memory is lost; a new leader reads the rows, and executors tell what they run."""
         open_attempts = [copy.copy(attempt) for attempt in self.attempts.values() if not attempt.phase.terminal]
         nodes = [copy.copy(node) for node in self.nodes.values()]
@@ -106,7 +106,7 @@ class World:
         self.stopping.clear()
         snapshot = Snapshot(copy.copy(self.state), nodes, open_attempts)
         self.execution = restore(snapshot, self.graph)
-        self.turn(m.IntentRead(self.intent))
+        return self.turn(m.IntentRead(self.intent))
 
     def proceed(self) -> bool:
         """Lets one thing happen that can happen; False when nothing can."""

@@ -130,11 +130,14 @@ class BlobRead:
 
 @dataclass(frozen=True, slots=True)
 class BlobWritten:
-    """A literal map that was too large for a row lies in the blob store."""
+    """A literal map that was too large for a row lies in the blob store; None when it can never be written there, and
+    then `error` says why.
+    """
 
     node_id: str
     role: BlobRole
-    data: Data
+    data: Data | None
+    error: str = ""
 
 
 class BlobRole(StrEnum):

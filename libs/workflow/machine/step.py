@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from flyteidl.core import execution_pb2, literals_pb2
+from google.protobuf.message import DecodeError
 
 from libs.workflow import binding
 from libs.workflow.errors import Internal
@@ -164,6 +165,8 @@ class _Step:
 
     def _on_intent(self, event: IntentRead) -> None:
         state = self.execution.state
+        if event.intent.generation < state.intent.generation:
+            return  # it was read before what is known already
         state.intent = event.intent
         if event.intent.generation > state.observed_generation:
             state.observed_generation = event.intent.generation
@@ -274,6 +277,8 @@ class _Step:
             self._settle(scope)
 
     def _fail_to_start(self, scope: Scope, spec: GraphNode, code: str, message: str) -> None:
+        if scope.closing or scope.nodes[spec.index] is not None:
+            return
         node = self._open(scope, spec, NodePhase.QUEUED)
         self._fail(node, code, message, ErrorKind.USER)
 
@@ -296,20 +301,23 @@ class _Step:
 
     def _on_blob_read(self, event: BlobRead) -> None:
         waiting = self.execution.awaiting.pop(event.uri, {})
-        if event.content is not None:
-            self.execution.blobs[event.uri] = literals_pb2.LiteralMap.FromString(event.content)
+        try:
+            if event.content is None:
+                raise binding.BindingError(event.error)
+            self.execution.blobs[event.uri] = _parsed(event.content)
             self.execution.ready.extend(waiting.values())
-            return
-        for scope, index in waiting.values():
-            if not scope.closing and scope.nodes[index] is None:
-                self._fail_to_start(scope, scope.graph.nodes[index], "InputsNotReadable", event.error)
+        except binding.BindingError as error:
+            for scope, index in waiting.values():
+                self._fail_to_start(scope, scope.graph.nodes[index], "InputsNotReadable", error.message)
 
     def _on_blob_written(self, event: BlobWritten) -> None:
         waiting = self.execution.writing.pop((event.node_id, event.role), None)
         if waiting is None:
             return
         scope, index = waiting
-        if not scope.closing:
+        if event.data is None:
+            self._fail_to_start(scope, scope.graph.nodes[index], f"{event.role.capitalize()}NotWritable", event.error)
+        elif not scope.closing:
             self._go(scope, scope.graph.nodes[index], event.data)
 
     def _outputs_of(self, scope: Scope, index: int) -> Data | None:
@@ -331,15 +339,16 @@ class _Step:
             return self.execution.blobs[data.uri]
         parsed = self._parsed.get(id(data))
         if parsed is None:
-            parsed = self._parsed[id(data)] = literals_pb2.LiteralMap.FromString(data.inline or b"")
+            parsed = self._parsed[id(data)] = _parsed(data.inline or b"")
         return parsed
 
     # ----------------------------------------------------------------------------------------------------- attempts
 
     def _seek_or_park(self, node: LiveNode) -> None:
-        limit = self.execution.max_parallelism
-        if limit and self.execution.running >= limit:
-            self.execution.parked.append(node)
+        execution = self.execution
+        limit = execution.max_parallelism
+        if limit and (execution.parked or execution.running >= limit):  # nobody overtakes whoever waits already
+            execution.parked.append(node)
         else:
             self._seek(node)
 
@@ -538,7 +547,8 @@ class _Step:
         if phase is NodePhase.FAILED:
             scope.error = scope.error or node.state.error
         self._complete(node)
-        if phase is NodePhase.FAILED and scope.graph.fail_immediately:
+        if phase is NodePhase.FAILED and (scope.graph.fail_immediately or node.spec.kind is NodeKind.END):
+            # Whatever the policy, without an end node there is nothing left to wait for.
             self._close(scope)
         elif scope.closing and not scope.open:
             self._settle(scope)
@@ -678,6 +688,14 @@ class _Step:
 def _error(code: str, message: str, kind: ErrorKind) -> bytes:
     error = execution_pb2.ExecutionError(code=code, message=_shortened(message, ERROR_LIMIT_CHARACTERS), kind=int(kind))
     return bytes(error.SerializeToString())
+
+
+def _parsed(serialized: bytes) -> literals_pb2.LiteralMap:
+    """What a task has written may be anything. Raises BindingError."""
+    try:
+        return literals_pb2.LiteralMap.FromString(serialized)
+    except DecodeError as error:
+        raise binding.BindingError(f"what was written there is no literal map: {error}") from None
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -1,0 +1,248 @@
+"""Scenarios as text: what happens to an execution, and what the machine makes of it, for people to read.
+
+A scenario is a list of blocks, apart by empty lines: a command, maybe with more lines to it, then `----` and what comes
+of it. The first block writes the workflow down, one node a line; every workflow gets a task `sum` at its end, which
+adds up what its sinks computed. In the answers, rows come first (`node n0 QUEUED -> RUNNING`), then what the machine
+wishes for (`dispatch n0/0`).
+
+    workflow [go-on] [parallel=N]       begin               abort               crash          advance 1.5s
+    n0 retries=1                        place n0 [on=e2]    accepted n0         started n0     again
+    n1 after=n0                         succeed n0 3        succeed n0 large    stopped n0     reject n0
+    n2 after=n0,n1 inside               fail n0 (recoverable|fatal|system) CODE                lose n0
+        n0                              read n0 [corrupt]   unreadable n0       (wrote|unwritable) n1 (inputs|outputs)
+
+`n0` is the current attempt of the node, `n0/1` a certain one. Reports take `by=EXECUTOR` and `seq=N`; without it each
+has the next number.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from flyteidl.core import execution_pb2, literals_pb2
+
+from libs.workflow import graph
+from libs.workflow.machine import INLINE_LIMIT_BYTES, Turn
+from libs.workflow.machine import messages as m
+from libs.workflow.phases import ErrorKind
+from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
+from tests.support.graphs import Plan, Step, closure_of, state_of
+from tests.support.machine import World, world
+
+
+@dataclass(frozen=True)
+class Block:
+    """A command with the lines that belong to it, and what is expected to come of it."""
+
+    text: str
+    expected: str
+
+
+def blocks(scenario: str) -> list[Block]:
+    """The blocks of a scenario; what comes before the first one is its introduction and left out."""
+    parts = [part.strip("\n") for part in scenario.split("\n\n")]
+    pairs = [part.partition("\n----") for part in parts if "\n----" in part]
+    return [Block(text, expected.strip("\n")) for text, _, expected in pairs]
+
+
+def introduction(scenario: str) -> str:
+    first, _, _ = scenario.partition("\n\n")
+    return "" if "\n----" in first else first + "\n\n"
+
+
+class Interpreter:
+    """Plays the blocks of one scenario in order."""
+
+    def __init__(self) -> None:
+        self._world: World | None = None
+        self._seq: Counter[tuple[str, int]] = Counter()
+        self._last: m.Event | None = None
+
+    def play(self, text: str) -> str:
+        """Carries out a command. Returns the transcript of what came of it."""
+        head, *body = text.splitlines()
+        name, *words = head.split()
+        if name == "workflow":
+            return self._workflow(words, body)
+        it = self._it
+        before = _Rows(it)
+        turn = self._turn(name, words)
+        return "\n".join(_told(before, _Rows(it), turn, it.now_us)) or "nothing"
+
+    @property
+    def _it(self) -> World:
+        assert self._world is not None, "the first command must be `workflow`"
+        return self._world
+
+    def _workflow(self, words: list[str], body: list[str]) -> str:
+        options = _options(words)
+        plan = Plan(_steps(body), "go-on" not in words, max_parallelism=int(options.get("parallel", 0)))
+        self._world = world(state_of(plan), graph.build(closure_of(plan)))
+        return "accepted"
+
+    def _turn(self, name: str, words: list[str]) -> Turn:
+        it = self._it
+        if name in ("begin", "abort", "crash"):
+            return {"begin": it.begin, "abort": it.abort, "crash": it.crash}[name]()
+        if name == "advance":
+            it.now_us += round(float(words[0].removesuffix("s")) * 1e6)
+            return it.turn()
+        if name != "again":
+            self._last = self._event(name, words[0], words[1:])
+        assert self._last is not None, "nothing has happened that could happen again"
+        return it.turn(self._last)
+
+    def _event(self, name: str, node: str, words: list[str]) -> m.Event:
+        options = _options(words)
+        node_id, _, number = node.partition("/")
+        if name in ("read", "unreadable"):
+            return _blob(f"blob:/{node_id}", name == "read", "corrupt" in words)
+        if name == "unwritable":
+            return m.BlobWritten(node_id, m.BlobRole(words[0]), None, "it leads out of the store")
+        if name == "wrote":
+            role = m.BlobRole(words[0])
+            return m.BlobWritten(node_id, role, Data.at(f"blob:/{node_id}", INLINE_LIMIT_BYTES + 1))
+        attempt = int(number or self._it.nodes[node_id].attempt)
+        executor = options.get("on", "e1")
+        if name == "place":
+            return m.Placed(node_id, attempt, executor, f"life of {executor}", "log")
+        if name == "lose":
+            executor = self._it.attempts[node_id, attempt].executor or executor
+            return m.Lost(node_id, attempt, f"life of {executor}", "not heard of")
+        return self._report(name, node_id, attempt, words, options)
+
+    def _report(self, name: str, node_id: str, attempt: int, words: list[str], options: dict[str, str]) -> m.Event:
+        self._seq[node_id, attempt] += 1
+        row = self._it.attempts.get((node_id, attempt))
+        by = options.get("by") or (row.executor if row else None) or "e1"
+        seq = int(options.get("seq", self._seq[node_id, attempt]))
+        now_us = self._it.now_us
+        if name == "accepted":
+            return m.Accepted(node_id, attempt, by, seq, now_us)
+        if name == "started":
+            return m.Started(node_id, attempt, by, seq, now_us)
+        if name == "succeed":
+            return m.Succeeded(node_id, attempt, by, seq, now_us, None, _outputs(node_id, words[0]))
+        if name == "stopped":
+            return m.Stopped(node_id, attempt, by, seq, now_us, "told to")
+        if name == "reject":
+            return m.Rejected(node_id, attempt, by, seq, "no room")
+        assert name == "fail", f"{name!r} is no command"
+        kind = ErrorKind.SYSTEM if words[0] == "system" else ErrorKind.USER
+        return m.Failed(node_id, attempt, by, seq, now_us, None, words[1], "it broke", kind, words[0] != "fatal")
+
+
+def _options(words: Iterable[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def _steps(lines: list[str], depth: int = 0, path: str = "wf") -> tuple[Step, ...]:
+    """One node a line; the nodes of a sub-workflow are the deeper lines below its own."""
+    steps: list[Step] = []
+    while lines and _depth(lines[0]) >= depth:
+        name, *words = lines.pop(0).split()
+        options = _options(words)
+        inside = None
+        if "inside" in words:
+            nested = f"{path}.{name}"
+            inside = Plan(_steps(lines, depth + 1, nested), "go-on" not in words, nested)
+        needs = tuple(filter(None, options.get("after", "").split(",")))
+        steps.append(Step(name, needs, inside, int(options.get("retries", 0))))
+    return tuple(steps)
+
+
+def _depth(line: str) -> int:
+    return (len(line) - len(line.lstrip())) // 4
+
+
+def _outputs(node_id: str, what: str) -> Data:
+    if what == "large":
+        return Data.at(f"blob:/{node_id}", len(_large()))
+    literals = literals_pb2.LiteralMap()
+    literals.literals["o"].scalar.primitive.integer = int(what)
+    return Data.of(literals.SerializeToString())
+
+
+def _large() -> bytes:
+    literals = literals_pb2.LiteralMap()
+    literals.literals["o"].scalar.primitive.string_value = "x" * INLINE_LIMIT_BYTES
+    return bytes(literals.SerializeToString())
+
+
+def _blob(uri: str, readable: bool, corrupt: bool) -> m.BlobRead:
+    if not readable:
+        return m.BlobRead(uri, None, f"{uri} does not exist")
+    return m.BlobRead(uri, b"\xff" if corrupt else _large())
+
+
+# ---------------------------------------------------------------------------------------------------- transcripts
+
+
+class _Rows:
+    """The rows of an execution at one moment."""
+
+    def __init__(self, it: World) -> None:
+        self.execution: ExecutionState = copy.copy(it.state)
+        self.nodes: dict[str, NodeState] = dict(it.nodes)
+        self.attempts: dict[tuple[str, int], AttemptState] = dict(it.attempts)
+
+
+def _told(before: _Rows, after: _Rows, turn: Turn, now_us: int) -> Iterator[str]:
+    if after.execution.phase is not before.execution.phase:
+        yield f"execution {before.execution.phase.name} -> {after.execution.phase.name}{_error(after.execution.error)}"
+    for node_id, node in sorted(after.nodes.items()):
+        old = before.nodes.get(node_id)
+        was = "WAITING" if old is None else old.phase.name
+        if was != node.phase.name:
+            yield f"node {node_id} {was} -> {node.phase.name}{_error(node.error)}"
+    for (node_id, number), attempt in sorted(after.attempts.items()):
+        earlier = before.attempts.get((node_id, number))
+        if earlier is None or earlier.phase is not attempt.phase:
+            was = "" if earlier is None else f" {earlier.phase.name} ->"
+            yield f"attempt {node_id}/{number}{was} {attempt.phase.name}{_error(attempt.error)}"
+    wake = after.execution.next_wake_at_us
+    if wake != before.execution.next_wake_at_us and wake is not None:
+        yield f"wakes in {(wake - now_us) / 1e6:.2f}s"
+    if after.execution.outputs is not None and before.execution.outputs is None:
+        yield f"outputs {_shown(after.execution.outputs)}"
+    yield from map(_wish, turn.commands)
+
+
+def _error(error: bytes | None) -> str:
+    if error is None:
+        return ""
+    parsed = execution_pb2.ExecutionError.FromString(error)
+    kind = execution_pb2.ExecutionError.ErrorKind.Name(parsed.kind)
+    return f": {kind} {parsed.code}: {parsed.message}"
+
+
+def _shown(data: Data) -> str:
+    if data.uri is not None:
+        return f"at {data.uri}"
+    literals = literals_pb2.LiteralMap.FromString(data.inline or b"").literals
+    return ", ".join(f"{name}={literal.scalar.primitive.integer}" for name, literal in sorted(literals.items()))
+
+
+def _wish(command: m.Command) -> str:
+    if isinstance(command, m.ReadBlob):
+        return f"read {command.uri}"
+    if isinstance(command, m.WriteBlob):
+        return f"write {command.role} of {command.node_id}"
+    if isinstance(command, m.End):
+        return f"end {command.phase.name}"
+    name = "release" if isinstance(command, m.AttemptEnded) else type(command).__name__.lower()
+    whose = f" of {command.executor}" if isinstance(command, m.Disown) else ""
+    return f"{name} {command.node_id}/{command.attempt}{whose}"
+
+
+def rewritten(scenario: str) -> str:
+    """The scenario with the answers that the machine gives now."""
+    interpreter = Interpreter()
+    told = (f"{block.text}\n----\n{interpreter.play(block.text)}\n" for block in blocks(scenario))
+    return introduction(scenario) + "\n".join(told)
+
+
+__all__ = ["Block", "Interpreter", "blocks", "rewritten"]
