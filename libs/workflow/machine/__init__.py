@@ -1,11 +1,22 @@
 """The machine that runs a workflow: `step(execution, events, now) -> changes, commands`.
 
-Belongs here: deciding. `messages` are its events and commands, `transitions` its phases, `execution` what it holds in
-memory, `restore` how that comes back from rows, `step` the machine itself, `invariants` what is true after every step.
+Belongs here: deciding. In the order in which they build on one another:
+
+messages      the events it is told and the commands it gives
+transitions   which phase may follow which, as data
+execution     what it holds in memory; `restore`: how that comes back from rows
+journal       what a step has changed so far
+endings       how nodes, graphs and the execution end
+attempts      seeking a slot, reports, trying again
+starts        from being ready to a row
+step          all of it, to a fixed point
+invariants    what is true after every step
 """
 
 from libs.workflow.machine.execution import Execution, LiveNode, Scope, new_execution
+from libs.workflow.machine.journal import Turn
 from libs.workflow.machine.restore import restore
-from libs.workflow.machine.step import INLINE_LIMIT_BYTES, Turn, step
+from libs.workflow.machine.starts import INLINE_LIMIT_BYTES
+from libs.workflow.machine.step import step
 
 __all__ = ["INLINE_LIMIT_BYTES", "Execution", "LiveNode", "Scope", "Turn", "new_execution", "restore", "step"]

@@ -1,0 +1,207 @@
+"""The life of attempts: seeking a slot, being placed, what their executors report, and being tried again."""
+
+from __future__ import annotations
+
+from libs.workflow.identity import AttemptId
+from libs.workflow.machine.endings import Endings
+from libs.workflow.machine.execution import Execution, LiveNode
+from libs.workflow.machine.journal import Journal, execution_error
+from libs.workflow.machine.messages import (
+    Accepted,
+    Disown,
+    Dispatch,
+    Failed,
+    Lost,
+    Placed,
+    Rejected,
+    Report,
+    Seek,
+    Started,
+    Stopped,
+    Succeeded,
+)
+from libs.workflow.phases import AttemptPhase, ErrorKind, NodePhase
+from libs.workflow.retry import REJECTION_BACKOFF_US, judge
+from libs.workflow.state import AttemptState
+
+
+class Attempts:
+    """What happens to attempts in one step."""
+
+    def __init__(self, execution: Execution, journal: Journal, endings: Endings) -> None:
+        self._execution = execution
+        self._journal = journal
+        self._endings = endings
+
+    def seek_or_park(self, node: LiveNode) -> None:
+        execution = self._execution
+        limit = execution.max_parallelism
+        if limit and (execution.parked or execution.running >= limit):  # nobody overtakes whoever waits already
+            execution.parked.append(node)
+        else:
+            self._seek(node)
+
+    def unpark(self) -> bool:
+        """Starts attempts that max_parallelism held back, as far as there is room; tells whether there were any."""
+        execution = self._execution
+        limit = execution.max_parallelism
+        started = False
+        while execution.parked and (not limit or execution.running < limit):
+            node = execution.parked.popleft()
+            waits = not node.state.phase.terminal and node.attempt is None and node.state.wake_at_us is None
+            if waits and not node.stopping:
+                self._seek(node)
+                started = True
+        return started
+
+    def _seek(self, node: LiveNode) -> None:
+        node.attempt = AttemptState(
+            node_id=node.state.id,
+            attempt=node.state.attempt,
+            phase=AttemptPhase.WAITING_FOR_RESOURCES,
+            created_at_us=self._journal.now_us,
+        )
+        self._execution.running += 1
+        self._journal.touch_attempt(node.attempt)
+        self._journal.command(Seek(node.state.id, node.state.attempt))
+
+    def on_placed(self, event: Placed) -> None:
+        node = self._execution.attempt(event.node_id, event.attempt)
+        if node is None or node.attempt is None or node.attempt.executor is not None:
+            return
+        attempt = node.attempt
+        attempt.executor = event.executor
+        attempt.incarnation = event.incarnation
+        attempt.log_uri = event.log_uri
+        attempt.placed_at_us = self._journal.now_us
+        self._journal.move_attempt(attempt, AttemptPhase.QUEUED)
+        self._journal.command(Dispatch(event.node_id, event.attempt))
+
+    def on_report(self, event: Report) -> None:
+        node = self._execution.attempt(event.node_id, event.attempt)
+        if node is None or node.attempt is None or node.attempt.executor != event.executor:
+            if isinstance(event, Accepted | Started):
+                self._journal.command(Disown(event.node_id, event.attempt, event.executor))
+            return
+        if event.seq <= node.attempt.seq:
+            return
+        node.attempt.seq = event.seq
+        self._journal.touch_attempt(node.attempt)
+        if isinstance(event, Accepted):
+            self._on_accepted(node, node.attempt)
+        elif isinstance(event, Started):
+            self._on_started(node, node.attempt, event.at_us)
+        elif isinstance(event, Succeeded):
+            self._on_succeeded(node, node.attempt, event)
+        elif isinstance(event, Failed):
+            self._on_failed(node, node.attempt, event)
+        elif isinstance(event, Stopped):
+            self._on_stopped(node, event)
+        else:
+            self._on_rejected(node, event)
+
+    def _on_accepted(self, node: LiveNode, attempt: AttemptState) -> None:
+        if attempt.phase is AttemptPhase.QUEUED:
+            self._journal.move_attempt(attempt, AttemptPhase.INITIALIZING)
+
+    def _on_started(self, node: LiveNode, attempt: AttemptState, at_us: int) -> None:
+        if attempt.phase is AttemptPhase.RUNNING:
+            return
+        attempt.started_at_us = self._plausible(at_us, attempt)
+        self._journal.move_attempt(attempt, AttemptPhase.RUNNING)
+        if node.state.phase is NodePhase.QUEUED:
+            node.state.started_at_us = node.state.started_at_us or attempt.started_at_us
+            self._journal.move(node, NodePhase.RUNNING)
+
+    def _on_succeeded(self, node: LiveNode, attempt: AttemptState, event: Succeeded) -> None:
+        self._note_start(node, attempt, event.started_us)
+        attempt.ended_at_us = self._plausible(event.at_us, attempt)
+        self._endings.end_attempt(node, AttemptPhase.SUCCEEDED)
+        node.state.outputs = event.outputs
+        node.state.deck_uri = event.deck_uri
+        self._endings.end(node, NodePhase.SUCCEEDED)
+
+    def _on_failed(self, node: LiveNode, attempt: AttemptState, event: Failed) -> None:
+        self._note_start(node, attempt, event.started_us)
+        attempt.ended_at_us = self._plausible(event.at_us, attempt)
+        node.state.deck_uri = event.deck_uri
+        self._attempt_failed(node, attempt, event.code, event.message, event.kind, event.recoverable)
+
+    def on_lost(self, event: Lost) -> None:
+        node = self._execution.attempt(event.node_id, event.attempt)
+        if node is None or node.attempt is None or node.attempt.incarnation != event.incarnation:
+            return
+        self._attempt_failed(
+            node, node.attempt, "ExecutorLost", event.reason, ErrorKind.SYSTEM, True, AttemptPhase.LOST
+        )
+
+    def _on_stopped(self, node: LiveNode, event: Stopped) -> None:
+        if node.stopping:
+            self._endings.end_attempt(node, AttemptPhase.ABORTED, reason=event.reason)
+            self._endings.end(node, NodePhase.ABORTED)
+        elif node.attempt is not None:
+            # Nobody here asked for it: the executor gave it up, which is no fault of the user.
+            self._attempt_failed(node, node.attempt, "AttemptStopped", event.reason, ErrorKind.SYSTEM, True)
+
+    def _on_rejected(self, node: LiveNode, event: Rejected) -> None:
+        self._endings.end_attempt(node, AttemptPhase.REJECTED, reason=event.reason)
+        self._journal.record("AttemptRejected", node, event.reason)
+        if node.stopping:
+            self._endings.end(node, NodePhase.ABORTED)
+        else:
+            self._try_again(node, REJECTION_BACKOFF_US)
+
+    def _attempt_failed(
+        self,
+        node: LiveNode,
+        attempt: AttemptState,
+        code: str,
+        message: str,
+        kind: ErrorKind,
+        recoverable: bool,
+        phase: AttemptPhase | None = None,
+    ) -> None:
+        state = node.state
+        attempt.error = execution_error(code, message, kind)
+        identity = AttemptId(self._execution.state.key, state.id, attempt.attempt)
+        verdict = judge(node.spec.retry, kind, recoverable, state.user_failures, state.system_failures, identity)
+        again = verdict.again and not node.stopping
+        self._endings.end_attempt(
+            node, phase or (AttemptPhase.RETRYABLE_FAILED if again else AttemptPhase.FAILED), code
+        )
+        self._journal.record("AttemptFailed", node, f"{code}: {message}")
+        if kind is ErrorKind.SYSTEM:
+            state.system_failures += 1
+        else:
+            state.user_failures += 1
+        if node.stopping:
+            self._endings.end(node, NodePhase.ABORTED)
+        elif verdict.delay_us is not None:
+            self._try_again(node, verdict.delay_us)
+        elif verdict.exhausted:
+            attempts = state.attempt + 1
+            self._endings.fail(node, f"RetriesExhausted|{code}", f"[{attempts} attempts] last error: {message}", kind)
+        else:
+            self._endings.fail(node, code, message, kind)
+
+    def _try_again(self, node: LiveNode, delay_us: int) -> None:
+        node.state.attempt += 1
+        if node.state.phase is not NodePhase.QUEUED:
+            self._journal.move(node, NodePhase.QUEUED)
+        else:
+            self._journal.touch(node)
+        if delay_us > 0:
+            self._execution.set_timer(node, self._journal.now_us + delay_us)
+        else:
+            self.seek_or_park(node)
+
+    def _note_start(self, node: LiveNode, attempt: AttemptState, started_us: int | None) -> None:
+        """A final report may be the first that says when the task process began."""
+        if started_us is not None and attempt.started_at_us is None:
+            attempt.started_at_us = self._plausible(started_us, attempt)
+        if node.state.started_at_us is None:
+            node.state.started_at_us = attempt.started_at_us or attempt.placed_at_us
+
+    def _plausible(self, at_us: int, attempt: AttemptState) -> int:
+        """Another machine's clock, kept between the placement and now."""
+        return max(min(at_us, self._journal.now_us), attempt.placed_at_us or attempt.created_at_us)

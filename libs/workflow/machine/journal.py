@@ -1,0 +1,106 @@
+"""What a step has changed and what it asks for, while it grows.
+
+Every phase moves here and nowhere else, by the table in `transitions`; so whatever moves is in the turn's changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flyteidl.core import execution_pb2
+
+from libs.workflow.machine import transitions
+from libs.workflow.machine.execution import Execution, LiveNode, is_leaf
+from libs.workflow.machine.messages import Command
+from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodePhase
+from libs.workflow.state import AttemptState, Changes, RecordedEvent
+
+ERROR_LIMIT_CHARACTERS = 100 * 1024
+"""As FlytePropeller's events: longer messages keep their head and tail."""
+EVENT_LIMIT_CHARACTERS = 1024
+
+
+@dataclass(slots=True)
+class Turn:
+    """The outcome of a step: what to commit, then what to do."""
+
+    changes: Changes
+    commands: list[Command] = field(default_factory=list)
+
+    def absorb(self, later: Turn) -> None:
+        """Adds the outcome of a later step of the same execution, so that both are one commit."""
+        self.changes.execution_changed |= later.changes.execution_changed
+        self.changes.nodes.update(later.changes.nodes)
+        self.changes.attempts.update(later.changes.attempts)
+        self.changes.events.extend(later.changes.events)
+        self.commands.extend(later.commands)
+
+
+class Journal:
+    """One step's turn, at one moment."""
+
+    def __init__(self, execution: Execution, now_us: int) -> None:
+        self.execution = execution
+        self.now_us = now_us
+        self.turn = Turn(Changes(execution.state))
+
+    def move_execution(self, phase: ExecutionPhase) -> None:
+        state = self.execution.state
+        transitions.check(transitions.EXECUTION, state.phase, phase, f"execution {state.id}")
+        state.phase = phase
+        self.execution_changed()
+
+    def execution_changed(self) -> None:
+        self.execution.state.updated_at_us = self.now_us
+        self.turn.changes.execution_changed = True
+
+    def move(self, node: LiveNode, phase: NodePhase) -> None:
+        transitions.check(transitions.NODE, node.state.phase, phase, f"node {node.state.id}")
+        node.state.phase = phase
+        if phase.terminal:
+            node.state.ended_at_us = self.now_us
+            node.state.started_at_us = node.state.started_at_us or self.now_us
+        self.touch(node)
+
+    def touch(self, node: LiveNode) -> None:
+        node.state.updated_at_us = self.now_us
+        self.turn.changes.nodes[node.state.id] = node.state
+
+    def move_attempt(self, attempt: AttemptState, phase: AttemptPhase) -> None:
+        transitions.check(
+            transitions.ATTEMPT, attempt.phase, phase, f"attempt {attempt.attempt} of node {attempt.node_id}"
+        )
+        attempt.phase = phase
+        self.touch_attempt(attempt)
+
+    def touch_attempt(self, attempt: AttemptState) -> None:
+        attempt.updated_at_us = self.now_us
+        self.turn.changes.attempts[attempt.node_id, attempt.attempt] = attempt
+
+    def record(self, kind: str, node: LiveNode | None = None, message: str = "") -> None:
+        self.turn.changes.events.append(
+            RecordedEvent(
+                at_us=self.now_us,
+                kind=kind,
+                node_id=node.state.id if node else "",
+                attempt=node.state.attempt if node and is_leaf(node) else -1,
+                message=shortened(message, EVENT_LIMIT_CHARACTERS),
+            )
+        )
+
+    def command(self, command: Command) -> None:
+        self.turn.commands.append(command)
+
+
+def execution_error(code: str, message: str, kind: ErrorKind) -> bytes:
+    """A serialized `flyteidl.core.ExecutionError`."""
+    error = execution_pb2.ExecutionError(code=code, message=shortened(message, ERROR_LIMIT_CHARACTERS), kind=int(kind))
+    return bytes(error.SerializeToString())
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters: the head and the tail of a longer text."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
