@@ -34,6 +34,7 @@ class Attempts:
         self._endings = endings
 
     def seek_or_park(self, node: LiveNode) -> None:
+        """Wishes for a slot, unless max_parallelism holds the node back."""
         execution = self._execution
         limit = execution.max_parallelism
         if limit and (execution.parked or execution.running >= limit):  # nobody overtakes whoever waits already
@@ -66,6 +67,7 @@ class Attempts:
         self._journal.command(Seek(node.state.id, node.state.attempt))
 
     def on_placed(self, event: Placed) -> None:
+        """An attempt gets its executor for ever; ignored for one that needs none any more."""
         node = self._execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.executor is not None:
             return
@@ -78,6 +80,7 @@ class Attempts:
         self._journal.command(Dispatch(event.node_id, event.attempt))
 
     def on_report(self, event: Report) -> None:
+        """An executor reports; what is not about a current attempt of its own is not listened to."""
         node = self._execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.executor != event.executor:
             if isinstance(event, Accepted | Started):
@@ -128,6 +131,7 @@ class Attempts:
         self._attempt_failed(node, attempt, event.code, event.message, event.kind, event.recoverable)
 
     def on_lost(self, event: Lost) -> None:
+        """An attempt's executor is gone: the system's fault."""
         node = self._execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.incarnation != event.incarnation:
             return

@@ -129,6 +129,7 @@ class Endings:
         self._journal.command(End(phase))
 
     def end_attempt(self, node: LiveNode, phase: AttemptPhase, reason: str = "") -> None:
+        """The node's current attempt is final; its slot, or its place in the line, is free."""
         attempt = node.attempt
         if attempt is None:
             raise Internal(f"node {node.state.id} has no attempt to end")

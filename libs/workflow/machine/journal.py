@@ -45,16 +45,19 @@ class Journal:
         self.turn = Turn(Changes(execution.state))
 
     def move_execution(self, phase: ExecutionPhase) -> None:
+        """Raises IllegalTransition, and then changes nothing; so do the other moves."""
         state = self.execution.state
         transitions.check(transitions.EXECUTION, state.phase, phase, f"execution {state.id}")
         state.phase = phase
         self.execution_changed()
 
     def execution_changed(self) -> None:
+        """Something of the execution's own row is different."""
         self.execution.state.updated_at_us = self.now_us
         self.turn.changes.execution_changed = True
 
     def move(self, node: LiveNode, phase: NodePhase) -> None:
+        """A node goes to another phase; a final one also sets its times."""
         transitions.check(transitions.NODE, node.state.phase, phase, f"node {node.state.id}")
         node.state.phase = phase
         if phase.terminal:
@@ -63,10 +66,12 @@ class Journal:
         self.touch(node)
 
     def touch(self, node: LiveNode) -> None:
+        """Something of a node's row is different."""
         node.state.updated_at_us = self.now_us
         self.turn.changes.nodes[node.state.id] = node.state
 
     def move_attempt(self, attempt: AttemptState, phase: AttemptPhase) -> None:
+        """An attempt goes to another phase."""
         transitions.check(
             transitions.ATTEMPT, attempt.phase, phase, f"attempt {attempt.attempt} of node {attempt.node_id}"
         )
@@ -74,10 +79,12 @@ class Journal:
         self.touch_attempt(attempt)
 
     def touch_attempt(self, attempt: AttemptState) -> None:
+        """Something of an attempt's row is different."""
         attempt.updated_at_us = self.now_us
         self.turn.changes.attempts[attempt.node_id, attempt.attempt] = attempt
 
     def record(self, kind: str, node: LiveNode | None = None, message: str = "") -> None:
+        """Adds a line to the execution's story, which the machine never reads."""
         self.turn.changes.events.append(
             RecordedEvent(
                 at_us=self.now_us,
@@ -89,6 +96,7 @@ class Journal:
         )
 
     def command(self, command: Command) -> None:
+        """Wishes for something, after what was wished for before."""
         self.turn.commands.append(command)
 
 

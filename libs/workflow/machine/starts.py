@@ -37,6 +37,7 @@ class Starts:
         """By identity of the data: valid while the state that holds it is, which is this step."""
 
     def start_what_is_ready(self) -> None:
+        """Starts nodes until none is ready and max_parallelism has room for none that it holds back."""
         execution = self._execution
         while True:
             while execution.ready:
@@ -46,6 +47,7 @@ class Starts:
                 return
 
     def on_blob_read(self, event: BlobRead) -> None:
+        """Nodes that read this blob may start, or never can."""
         waiting = self._execution.awaiting.pop(event.uri, {})
         try:
             if event.content is None:
@@ -57,6 +59,7 @@ class Starts:
                 self._fail_to_start(scope, scope.graph.nodes[index], "InputsNotReadable", error.message)
 
     def on_blob_written(self, event: BlobWritten) -> None:
+        """The node whose literal map this is goes on, or never can."""
         waiting = self._execution.writing.pop((event.node_id, event.role), None)
         if waiting is None:
             return
