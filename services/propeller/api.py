@@ -53,10 +53,11 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         if term is None or hello.highest_epoch > term.epoch:
             await context.write(codec.encode_leader([NotLeader((await self._leader(),))]))
             return
-        await context.write(codec.encode_leader([self._welcome(term)]))
+        # Opened before anything is awaited, so that the term, if it ends meanwhile, ends this session too.
         session = term.sessions.open(hello)
         reading = asyncio.create_task(_read(term, session, request_iterator), name=f"session-{session.executor}")
         try:
+            await context.write(codec.encode_leader([self._welcome(term)]))
             async for batch in session.outbox:
                 await context.write(codec.encode_leader(batch))
         finally:

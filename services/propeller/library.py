@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 from flyteidl.core import compiler_pb2
 
+from libs.workflow.errors import Unavailable
 from libs.workflow.graph import Graph, build
 from libs.workflow.identity import EntityId
 from libs.workflow.machine import Execution, restore
@@ -69,6 +70,11 @@ class Library:
         try:
             found = {snapshot.execution.key: snapshot for snapshot in await self._store.load(self._shard, list(asked))}
         except BaseException as error:
+            if len(asked) > 1 and isinstance(error, Exception) and not isinstance(error, Unavailable):
+                # Somebody's rows make no sense: the others have nothing to do with it.
+                for key, answer in asked.items():
+                    await self._answer({key: answer})
+                return
             for answer in asked.values():
                 if isinstance(error, Exception):
                     answer.set_exception(error)

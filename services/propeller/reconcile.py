@@ -99,12 +99,16 @@ class Reconciler:
         self._spans = spans
         self._queue: DelayingQueue[int] = DelayingQueue()
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
-        self._inbox: defaultdict[int, list[m.Event]] = defaultdict(list)
-        """Facts that no turn has folded in. Bounded by what executors run: each attempt has a handful of reports."""
+        self._inbox: defaultdict[int, dict[m.Event, None]] = defaultdict(dict)
+        """Facts that no turn has folded in, in order. Each is kept once, for executors repeat themselves as long as
+        the store is away; so it is bounded by what they run: each attempt has a handful of reports.
+        """
         self._settled: defaultdict[int, list[Callable[[], None]]] = defaultdict(list)
         """Whom to tell when a turn that begins from now on has been committed."""
         self._open: dict[int, list[Callable[[], None]]] = {}
         """Keys whose turn waits for its commit, and whom to call when that has an outcome."""
+        self._resting: set[int] = set()
+        """Keys that wait for another try of the store: whatever comes for them meanwhile waits with them."""
         self._last_commit = (0, 0)
         self.delayed = asyncio.Event()
         """Set when a key was delayed, so that whoever keeps the time looks again at `next_due_us`."""
@@ -122,7 +126,9 @@ class Reconciler:
         return self._queue.next_due_us()
 
     def attend(self, key: int, lane: str = "", priority: int = 0, delay_us: int = 0) -> None:
-        """The key shall have a turn, now or after `delay_us`."""
+        """The key shall have a turn, now or after `delay_us`; later, when it waits for another try of the store."""
+        if key in self._resting:
+            return
         now_us = self._clock.now_us()
         self._queue.add_after(Item(key, lane, priority), delay_us, now_us)
         if delay_us > 0:
@@ -131,14 +137,16 @@ class Reconciler:
             self.advance()
 
     def advance(self) -> None:
-        """Gives turns to the keys that are due."""
+        """Gives turns to the keys that are due, unless no turn is begun any more."""
+        if self._pool.stopped:
+            return
         self._queue.advance(self._clock.now_us())
         for _ in range(len(self._queue) - self._pool.waiting_queue_size):
             self._pool.submit(self._next)
 
     def tell(self, key: int, event: m.Event) -> None:
         """A fact about an execution: it gets a turn."""
-        self._inbox[key].append(event)
+        self._inbox[key][event] = None
         self.attend(key)
 
     def when_settled(self, key: int, callback: Callable[[], None]) -> None:
@@ -163,6 +171,7 @@ class Reconciler:
         if handed is None:
             return
         key = handed.item.key
+        self._resting.discard(key)
         try:
             await self._turn(key)
         except Unavailable as error:
@@ -176,7 +185,7 @@ class Reconciler:
         execution = self._library.get(key)
         if execution is None:
             execution = await self._load(key)
-        events = self._inbox.pop(key, [])
+        events = list(self._inbox.pop(key, ()))
         settled = self._settled.pop(key, [])
         if execution is None:
             self._turn_away(key, events, settled)
@@ -205,7 +214,9 @@ class Reconciler:
         if execution is not None:
             self._hold_what_is_placed(execution)
             self._outside.adopt(execution)
-            self._inbox[key].insert(0, m.IntentRead(execution.state.intent))
+            # Slots that were taken for what was in memory before have just been given back.
+            facts = [event for event in self._inbox[key] if not isinstance(event, m.Placed)]
+            self._inbox[key] = dict.fromkeys([m.IntentRead(execution.state.intent), *facts])
         return execution
 
     def _hold_what_is_placed(self, execution: Execution) -> None:
@@ -225,6 +236,7 @@ class Reconciler:
             elif isinstance(event, m.Report):
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
         self._done(key, settled)
+        self.fill()
 
     def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
         """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit."""
@@ -339,12 +351,13 @@ class Reconciler:
         self.attend(key)
 
     def _take_back(self, key: int, events: list[m.Event], settled: list[Callable[[], None]]) -> None:
-        self._inbox[key] = events + self._inbox[key]
+        self._inbox[key] = dict.fromkeys([*events, *self._inbox[key]])
         self._settled[key] = settled + self._settled[key]
 
     def _again_later(self, key: int) -> None:
         self._close(key)
         self.attend(key, delay_us=self._limiter.when_us(key, self._clock.now_us()))
+        self._resting.add(key)
 
     def _done(self, key: int, settled: list[Callable[[], None]]) -> None:
         self._limiter.forget(key, self._clock.now_us())

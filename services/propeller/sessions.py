@@ -18,6 +18,7 @@ from libs.rpc.stream import Batcher
 from libs.runtime.clock import Clock
 from libs.wire import reports
 from libs.wire.session import Ack, ExecutorSays, FromLeader, Hello, Report, Stop
+from libs.workflow.errors import ResourceExhausted
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, LiveNode
 from libs.workflow.machine import messages as m
@@ -50,9 +51,6 @@ class Session:
     trouble: str = ""
     messages_received: int = 0
 
-    def send(self, item: FromLeader) -> None:
-        self.outbox.put(item)
-
 
 class Sessions:
     """All executors of a leader, connected or not."""
@@ -83,6 +81,7 @@ class Sessions:
         self._began = clock.monotonic()
         self._messages_ended = (0, 0)
         """Messages sent to and received from sessions that are over."""
+        self._over = False
 
     def connected(self) -> list[Session]:
         return list(self._sessions.values())
@@ -99,11 +98,14 @@ class Sessions:
     # ------------------------------------------------------------------------------------------- coming and going
 
     def open(self, hello: Hello) -> Session:
-        """An executor has connected. A session that it had before is ended."""
+        """An executor has connected. A session that it had before is ended, and this one too if the term is over."""
         previous = self._sessions.get(hello.executor)
         if previous is not None:
             self.close(previous)
         session = Session(hello.executor, hello.incarnation, self._clock.monotonic())
+        if self._over:
+            session.outbox.close()
+            return session
         self._sessions[hello.executor] = session
         self._placement.open(hello.executor, hello.incarnation, hello.capacity)
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
@@ -116,13 +118,23 @@ class Sessions:
     def close(self, session: Session) -> None:
         """The connection is over. What the executor runs goes on; its grace begins."""
         session.outbox.close()
+        if self._is_over(session):
+            return
         sent, received = self._messages_ended
         self._messages_ended = (sent + session.outbox.batches, received + session.messages_received)
-        if self._sessions.get(session.executor) is session:
-            del self._sessions[session.executor]
-            self._last_seen[session.executor] = session.last_seen
-            self._placement.set_open(session.executor, False)
-            logger.info("executor %s disconnected", session.executor)
+        del self._sessions[session.executor]
+        self._last_seen[session.executor] = session.last_seen
+        self._placement.set_open(session.executor, False)
+        logger.info("executor %s disconnected", session.executor)
+
+    def end(self) -> None:
+        """The term is over, and with it every session: executors look for the next leader."""
+        self._over = True
+        for session in self.connected():
+            self.close(session)
+
+    def _is_over(self, session: Session) -> bool:
+        return self._sessions.get(session.executor) is not session
 
     def _reconcile(self, session: Session) -> None:
         """Compares what the executor knows with what was placed on it.
@@ -142,7 +154,9 @@ class Sessions:
     def _compare(self, session: Session, identity: AttemptId, execution: Execution | None = None) -> None:
         execution = execution or self._library.get(identity.execution)
         node = execution.attempt(identity.node, identity.attempt) if execution else None
-        if execution is None or node is None or node.attempt is None or node.attempt.executor != session.executor:
+        if self._is_over(session) or execution is None or node is None or node.attempt is None:
+            return
+        if node.attempt.executor != session.executor:
             return
         if identity in session.known:
             # It runs, or its final report is on the way: perhaps one of an earlier life of the executor.
@@ -150,7 +164,7 @@ class Sessions:
                 self.stop(identity, session.executor, "the execution is ending")
         elif node.attempt.incarnation != session.incarnation:
             self._lose(identity, node, "its executor was restarted")
-        elif node.attempt.phase is AttemptPhase.QUEUED:
+        elif node.attempt.phase is AttemptPhase.QUEUED and node.state.phase is not NodePhase.FAILING:
             self.dispatch(execution, identity.node, identity.attempt)
         else:
             self._lose(identity, node, "its executor does not know it any more")
@@ -158,7 +172,9 @@ class Sessions:
     # ------------------------------------------------------------------------------------------------- what they say
 
     def receive(self, session: Session, said: ExecutorSays) -> None:
-        """A message of a connected executor."""
+        """A message of a connected executor. What comes after the end of its session is in its next snapshot."""
+        if self._is_over(session):
+            return
         session.last_seen = self._clock.monotonic()
         session.messages_received += 1
         if said.heartbeat is not None:
@@ -182,18 +198,22 @@ class Sessions:
         if node is None or node.attempt is None or node.attempt.executor is None or node.spec.task is None:
             return
         session = self._sessions.get(node.attempt.executor)
-        if session is None or session.incarnation != node.attempt.incarnation:
+        identity = AttemptId(execution.state.key, node_id, attempt)
+        if session is None:
+            return
+        if session.incarnation != node.attempt.incarnation:
+            self._lose(identity, node, "its executor was restarted")
             return
         if node.spec.task.digest not in session.specs:
             session.specs.add(node.spec.task.digest)
-            session.send(self._assignments.spec(node))
-        session.known.add(AttemptId(execution.state.key, node_id, attempt))
-        session.send(self._assignments.assign(execution, node))
+            self._send(session, self._assignments.spec(node))
+        session.known.add(identity)
+        self._send(session, self._assignments.assign(execution, node))
 
     def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
         session = self._sessions.get(executor)
         if session is not None:
-            session.send(Stop(identity, reason))
+            self._send(session, Stop(identity, reason))
 
     def disown(self, identity: AttemptId, executor: str) -> None:
         self.stop(identity, executor, "this attempt has been superseded")
@@ -202,7 +222,14 @@ class Sessions:
         session = self._sessions.get(executor)
         if session is not None:
             session.known.discard(identity)
-            session.send(Ack(identity, seq))
+            self._send(session, Ack(identity, seq))
+
+    def _send(self, session: Session, item: FromLeader) -> None:
+        try:
+            session.outbox.put(item)
+        except ResourceExhausted as error:
+            logger.warning("the session of executor %s is ended: %s", session.executor, error.message)
+            self.close(session)
 
     # ---------------------------------------------------------------------------------------------------- silence
 
@@ -219,7 +246,8 @@ class Sessions:
             if now - session.last_seen > self._grace:
                 logger.warning("executor %s is silent: its session is ended", session.executor)
                 self.close(session)
-        for executor in self._placement.holders():
+        placed_on = {room.executor for room in self._placement.rooms()} | self._placement.holders()
+        for executor in placed_on:
             if executor not in self._sessions and now - self._last_sign(executor) > self._grace:
                 self._lose_all(executor)
                 self._last_seen.pop(executor, None)
@@ -228,9 +256,10 @@ class Sessions:
         return max(self._last_seen.get(executor, self._began), self._began)
 
     def _lose_all(self, executor: str) -> None:
-        logger.warning("executor %s is lost", executor)
+        attempts = self._placement.attempts_on(executor)
+        logger.warning("executor %s is lost with %d attempts", executor, len(attempts))
         self._placement.forget(executor)
-        for identity in self._placement.attempts_on(executor):
+        for identity in attempts:
             execution = self._library.get(identity.execution)
             node = execution.attempt(identity.node, identity.attempt) if execution else None
             if node is not None:

@@ -132,19 +132,20 @@ class Term:
                     ("feed", self._take_work()),
                 ):
                     group.create_task(work, name=f"{name}-{self.shard}")
-                await _either(lost, stopping)
-                if not lost.is_set():
-                    await self._finish()
+                try:
+                    await _either(lost, stopping)
+                    if not lost.is_set():
+                        await self._finish()
+                finally:
+                    self._group = None
                 raise _Over
         except* _Over:
             logger.info("epoch %d of shard %d is over", self.epoch, self.shard)
         except* Fenced as fenced:
             logger.warning("epoch %d of shard %d is over: %s", self.epoch, self.shard, fenced.exceptions[0])
         finally:
-            self._group = None
             await self._pool.cancel()
-            for session in self.sessions.connected():
-                self.sessions.close(session)
+            self.sessions.end()
 
     async def _finish(self) -> None:
         """Lets turns under way be committed, within the grace; nothing new is begun."""

@@ -87,7 +87,9 @@ def test_dropping_an_execution_gives_back_what_it_holds_and_waits_for() -> None:
     assert placement.pending == 0
 
 
-@given(st.lists(st.tuples(st.sampled_from(["seek", "release", "fill", "drop", "reopen"]), st.integers(0, 9)), max_size=60))
+@given(
+    st.lists(st.tuples(st.sampled_from(["seek", "release", "fill", "drop", "reopen"]), st.integers(0, 9)), max_size=60)
+)
 def test_capacity_is_never_exceeded_and_counts_always_agree(moves: list[tuple[str, int]]) -> None:
     placement = with_cores(3)
     for move, number in moves:
