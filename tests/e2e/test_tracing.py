@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 
 import pytest
 from flyteidl.core import identifier_pb2 as identifier
+from flytekit.remote import FlyteWorkflowExecution
 
 from tests.support import executions, otlp, smalltasks
+from tests.support.example_cases import ALL, Example
 from tests.support.markers import Markers
 
 pytestmark = pytest.mark.timeout(120)
@@ -32,12 +35,7 @@ def finished(registrar: smalltasks.Registrar, traced: identifier.Identifier) -> 
 @pytest.fixture(scope="module")
 def trace(receiver: otlp.Receiver, finished: identifier.WorkflowExecutionIdentifier) -> otlp.Trace:
     """Everything that was received of its trace."""
-    deadline = time.monotonic() + 20
-    while not (found := receiver.about("flyte.execution.id", executions.text(finished))):
-        assert time.monotonic() < deadline, "no span of the execution arrived"
-        time.sleep(0.1)
-    (trace_id,) = found
-    return receiver.settled(trace_id)
+    return _trace_of(receiver, finished)
 
 
 def test_an_execution_is_exactly_one_trace_without_orphans(
@@ -125,3 +123,41 @@ def test_a_trace_that_the_client_does_not_sample_is_not_sent(
 
     assert receiver.about("flyte.execution.id", executions.text(launched)) == set()
     assert {start.traceparent.split("-")[3] for start in markers.starts(launched.name)} == {"00"}
+
+
+def test_the_trace_of_an_aborted_execution_is_whole_too(
+    receiver: otlp.Receiver, registrar: smalltasks.Registrar, markers: Markers
+) -> None:
+    task = registrar.marking_task("traced-and-aborted", markers.path, seconds=300)
+    launched = registrar.launch(registrar.lanes("traced-and-aborted", task, lanes=2))
+    markers.wait(lambda: len(markers.starts(launched.name)) == 2)
+    registrar.abort(launched, "enough")
+    assert executions.end(registrar, launched).closure.phase == executions.ABORTED
+
+    trace = _trace_of(receiver, launched)
+    assert [root.name for root in trace.roots] == ["execution"]
+    assert trace.orphans() == []
+    assert {span.attributes["flyte.node.id"] for span in trace.named("process")} == {"a0", "a1"}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("entity", ["subworkflows", "retried", "failing"])
+def test_sub_workflows_retries_and_failures_leave_no_gap(
+    receiver: otlp.Receiver, by_remote: Callable[[Example], FlyteWorkflowExecution], entity: str
+) -> None:
+    example = next(example for example in ALL if example.entity == entity)
+    trace = _trace_of(receiver, by_remote(example).id)
+    (root,) = trace.roots
+    assert root.name == "execution"
+    assert root.failed == (entity == "failing")
+    assert trace.orphans() == []
+
+
+def _trace_of(receiver: otlp.Receiver, launched: identifier.WorkflowExecutionIdentifier) -> otlp.Trace:
+    """The one trace in which an execution is named, once nothing more arrives."""
+    deadline = time.monotonic() + 20
+    while not (found := receiver.about("flyte.execution.id", executions.text(launched))):
+        assert time.monotonic() < deadline, "no span of the execution arrived"
+        time.sleep(0.1)
+    (trace_id,) = found
+    return receiver.settled(trace_id)

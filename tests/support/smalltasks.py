@@ -166,6 +166,10 @@ class Registrar:
             inputs=inputs or literals.LiteralMap(),
         )
 
+    def abort(self, id_: identifier.WorkflowExecutionIdentifier, cause: str) -> None:
+        request = execution.ExecutionTerminateRequest(id=id_, cause=cause)
+        self.stubs.admin.TerminateExecution(request, timeout=10)
+
     def get(self, id_: identifier.WorkflowExecutionIdentifier) -> execution.Execution:
         reply: execution.Execution = self.stubs.admin.GetExecution(
             execution.WorkflowExecutionGetRequest(id=id_), timeout=10
