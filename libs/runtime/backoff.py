@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 
 
+_DICE = random.Random()
+"""Shared, for seeding one costs as much as some tens of waits."""
+
+
 class Backoff:
     """The waits between successive failures of one thing.
 
@@ -20,7 +24,7 @@ class Backoff:
         self._base = base_seconds
         self._cap = cap_seconds
         self._jitter = jitter
-        self._dice = dice or random.Random()
+        self._dice = dice or _DICE
         self._bound = base_seconds
 
     def next(self) -> float:
