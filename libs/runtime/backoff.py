@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-
 _DICE = random.Random()
 """Shared, for seeding one costs as much as some tens of waits."""
 

@@ -1,1 +1,1 @@
-"""Everything that decides, free of I/O, clock, randomness and asyncio: types, compiler, launch, graph, machine, phases."""
+"""Everything that decides, free of I/O, clock, dice and asyncio: types, compiler, launch, graph, machine, phases."""
