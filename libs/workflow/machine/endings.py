@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from libs.workflow.errors import Internal
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
-from libs.workflow.machine.journal import Journal, execution_error
+from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
 from libs.workflow.machine.messages import AttemptEnded, End, Stop, Unseek
 from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import Data
@@ -133,7 +133,7 @@ class Endings:
         attempt = node.attempt
         if attempt is None:
             raise Internal(f"node {node.state.id} has no attempt to end")
-        attempt.reason = reason
+        attempt.reason = shortened(reason, EVENT_LIMIT_CHARACTERS)
         attempt.ended_at_us = attempt.ended_at_us or self._journal.now_us
         placed = attempt.executor is not None
         self._journal.move_attempt(attempt, phase)

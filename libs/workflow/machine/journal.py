@@ -107,7 +107,8 @@ def execution_error(code: str, message: str, kind: ErrorKind) -> bytes:
 
 
 def shortened(text: str, limit: int) -> str:
-    """At most `limit` characters: the head and the tail of a longer text."""
+    """At most `limit` characters: the head and the tail of a longer text, without the NUL that no database stores."""
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2

@@ -91,8 +91,9 @@ class Starts:
             return
         role = BlobRole.OUTPUTS if spec.kind is NodeKind.END else BlobRole.INPUTS
         node_id = scope.node_id(spec)
-        self._execution.writing[node_id, role] = (scope, spec.index)
-        self._journal.command(WriteBlob(node_id, 0, role, serialized))
+        if (node_id, role) not in self._execution.writing:  # ready twice, when two of its blobs came at once
+            self._execution.writing[node_id, role] = (scope, spec.index)
+            self._journal.command(WriteBlob(node_id, 0, role, serialized))
 
     def _go(self, scope: Scope, spec: GraphNode, data: Data) -> None:
         """Starts a node whose literal map is made: its inputs, or for an end node the outputs of its workflow."""

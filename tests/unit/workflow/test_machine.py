@@ -1,0 +1,75 @@
+"""What the machine makes of what users and outdated readers tell it. Its behaviour as a whole is in `scenarios`."""
+
+from __future__ import annotations
+
+import pytest
+from flyteidl.core import execution_pb2, literals_pb2
+
+from libs.workflow import graph
+from libs.workflow.machine import INLINE_LIMIT_BYTES
+from libs.workflow.machine import messages as m
+from libs.workflow.phases import Desired, ErrorKind, ExecutionPhase, NodePhase
+from libs.workflow.state import Data, Intent
+from tests.support.graphs import Plan, Step, closure_of, state_of
+from tests.support.machine import World, world
+
+
+def running(plan: Plan) -> World:
+    it = world(state_of(plan), graph.build(closure_of(plan)))
+    it.begin()
+    it.turn(m.Placed("n0", 0, "e1", "life", "log"))
+    return it
+
+
+def failure(code: str, message: str) -> m.Failed:
+    return m.Failed("n0", 0, "e1", 1, 5, None, code, message, ErrorKind.USER, recoverable=False)
+
+
+def test_text_that_no_database_stores_or_is_endless_is_made_fit_for_its_column() -> None:
+    it = running(Plan((Step("n0"),)))
+    turn = it.turn(failure("Code\0" + "x" * 5_000, "y" * 200_000 + "\0end"))
+    stored = [event.message for event in turn.changes.events] + [it.attempts["n0", 0].reason]
+    assert all("\0" not in text and len(text) <= 1024 for text in stored)
+    assert stored[0].endswith("end")
+    error = execution_pb2.ExecutionError.FromString(it.state.error or b"")
+    assert "\0" not in error.message
+    assert len(error.message) <= 100 * 1024
+
+
+def test_an_intent_that_was_read_before_a_newer_one_changes_nothing() -> None:
+    it = running(Plan((Step("n0"),)))
+    it.abort()
+    it.turn(m.IntentRead(Intent(1, Desired.RUN)))
+    assert it.execution.state.intent.desired is Desired.ABORT
+    assert it.state.observed_generation == 2
+
+
+def test_many_events_of_one_turn_are_one_set_of_changes() -> None:
+    it = running(Plan((Step("n0"), Step("n1"))))
+    turn = it.turn(
+        m.Placed("n1", 0, "e1", "life", "log"),
+        m.Started("n1", 0, "e1", 1, 5),
+        failure("Code", "text"),
+        m.Stopped("n1", 0, "e1", 2, 6, "told to"),
+    )
+    assert turn.changes.execution.phase is ExecutionPhase.FAILED
+    assert {name: node.phase for name, node in turn.changes.nodes.items()} == {
+        "n0": NodePhase.FAILED,
+        "n1": NodePhase.ABORTED,
+    }
+    assert m.Dispatch("n1", 0) in turn.commands, "who carries it out finds that the attempt is over"
+
+
+@pytest.mark.parametrize("size", [10, INLINE_LIMIT_BYTES])
+def test_a_node_whose_inputs_come_with_two_blobs_at_once_starts_once(size: int) -> None:
+    plan = Plan((Step("n0"), Step("n1"), Step("n2", ("n0", "n1"))))
+    it = world(state_of(plan), graph.build(closure_of(plan)))
+    it.begin()
+    for node in ("n0", "n1"):
+        it.turn(m.Placed(node, 0, "e1", "life", "log"))
+        it.turn(m.Succeeded(node, 0, "e1", 1, 5, None, Data.at(f"blob:/{node}", size)))
+    content = literals_pb2.LiteralMap()
+    content.literals["o"].scalar.primitive.string_value = "x" * size
+    blob = content.SerializeToString()
+    turn = it.turn(m.BlobRead("blob:/n0", blob), m.BlobRead("blob:/n1", blob))
+    assert [type(command) for command in turn.commands] == [m.Seek if size == 10 else m.WriteBlob]
