@@ -38,11 +38,12 @@ class Endings:
         if phase is NodePhase.FAILED:
             scope.error = scope.error or node.state.error
         self.complete(node)
-        if phase is NodePhase.FAILED and (scope.graph.fail_immediately or node.spec.kind is NodeKind.END):
+        if scope.closing:
+            if not scope.open:
+                self.settle(scope)
+        elif phase is NodePhase.FAILED and (scope.graph.fail_immediately or node.spec.kind is NodeKind.END):
             # Whatever the policy, without an end node there is nothing left to wait for.
             self.close(scope)
-        elif scope.closing and not scope.open:
-            self.settle(scope)
 
     def complete(self, node: LiveNode) -> None:
         """Counts a final node off its downstream nodes: the only place where a node becomes ready."""

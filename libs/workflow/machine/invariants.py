@@ -22,12 +22,16 @@ def violations(execution: Execution) -> list[str]:
             found.append(f"the execution is {execution.state.phase.name}, but {sorted(execution.live)} are not final")
         if execution.state.next_wake_at_us is not None:
             found.append("the execution is final, but has a timer")
+    elif execution.root.closing and not execution.root.open:
+        found.append("the execution is ending and nothing runs any more, but it is not final")
     elif execution.state.next_wake_at_us != execution.next_timer():
         found.append("next_wake_at is not the earliest timer")
     return found
 
 
 def _of_scope(scope: Scope) -> Iterator[str]:
+    if scope.closing and not scope.open and scope.parent is not None:
+        yield f"all that ran in node {scope.parent.state.id} has come to rest, but it is not final"
     for spec in scope.graph.nodes:
         node = scope.nodes[spec.index]
         missing = sum(not _done(scope.nodes[upstream]) for upstream in spec.upstream)
