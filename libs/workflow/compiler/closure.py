@@ -15,6 +15,7 @@ from flyteidl.core import (
 
 from libs.workflow.compiler.errors import Code, CompileErrors, Report
 from libs.workflow.compiler.interfaces import LaunchPlanInterface, Library, of_typed
+from libs.workflow.compiler.names import check_names, longest_inside
 from libs.workflow.compiler.prepare import prepare
 from libs.workflow.compiler.requirements import entity_id, reachable, requirements, sub_workflows_of
 from libs.workflow.compiler.tasks import compile_task
@@ -93,13 +94,15 @@ def _compile(
         sub_workflows=used,
         launch_plans={plan.id: plan for plan in launch_plans},
     )
-    _report_recursion(template, used, report)
+    longest = longest_inside(used, _inner_first(template, used, report))
+    check_names(template, longest, report)
     closure = compiler_pb2.CompiledWorkflowClosure()
     closure.primary.CopyFrom(_compile_one(template, library, report))
     errors = list(report.errors)
     for workflow_id in known:
         if workflow_id in used:
             inner = Report(workflow=str(workflow_id))
+            check_names(used[workflow_id], longest, inner)
             closure.sub_workflows.append(_compile_one(used[workflow_id], library, inner))
             errors += inner.errors
     if errors:
@@ -141,10 +144,14 @@ def _index(
     return known
 
 
-def _report_recursion(
+def _inner_first(
     template: workflow_pb2.WorkflowTemplate, used: Mapping[EntityId, workflow_pb2.WorkflowTemplate], report: Report
-) -> None:
-    """A workflow may run itself through a launch plan, which ends by a condition, but cannot contain itself."""
+) -> list[EntityId]:
+    """The sub-workflows, each after those that it contains.
+
+    Reports, and leaves out, those that contain themselves: a workflow may run itself through a launch plan, which ends
+    by a condition, but cannot contain itself.
+    """
     own = entity_id(template.id)
     contained = {workflow_id: set(sub_workflows_of(one)) & {own, *used} for workflow_id, one in used.items()}
     contained[own] = set(sub_workflows_of(template)) & {own, *used}
@@ -154,9 +161,11 @@ def _report_recursion(
         for one in inner:
             containers.setdefault(one, []).append(workflow_id)
     leaves = [workflow_id for workflow_id, inner in contained.items() if not inner]
+    ordered = []
     while leaves:
         leaf = leaves.pop()
         del contained[leaf]
+        ordered.append(leaf)
         for container in containers.get(leaf, ()):
             contained[container].discard(leaf)
             if not contained[container]:
@@ -168,3 +177,4 @@ def _report_recursion(
             "",
             f"sub-workflows contain themselves: {names}: run the inner one as a launch plan instead",
         )
+    return [workflow_id for workflow_id in ordered if workflow_id in used]

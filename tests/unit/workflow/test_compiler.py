@@ -300,6 +300,17 @@ MISTAKES = [
         "n0",
         "output_variable_name",
     ),
+    (workflow(node("a/b", "nothing")), Code.INVALID_VALUE, "a/b", "fit for a folder"),
+    (workflow(node("..", "nothing")), Code.INVALID_VALUE, "..", "fit for a folder"),
+    (workflow(node("a\nb", "nothing")), Code.INVALID_VALUE, "a\nb", "fit for a folder"),
+    (workflow(node("ü" * 128, "nothing")), Code.INVALID_VALUE, "ü" * 50 + "…", "256 bytes, at most 255"),
+    (
+        workflow(MAKE, branch("n" * 200, node("m" * 60, "nothing"), a="n0.o0")),
+        Code.INVALID_VALUE,
+        "n" * 50 + "…",
+        "261 bytes",
+    ),
+    (workflow(sub_node("n0", "inner"), node("n0-0-n1", "nothing")), Code.INVALID_VALUE, "n0-0-n1", "inside node n0"),
 ]
 
 
@@ -324,6 +335,24 @@ def test_all_mistakes_are_reported_together_sub_workflows_included() -> None:
     ]
     assert errors.message.startswith("Collected Errors: 2 in workflow p:d:wf:v")
     assert "node n0 of sub-workflow p:d:inner:v" in errors.message
+
+
+def test_the_names_of_nodes_inside_sub_workflows_are_short_enough_for_folders_too() -> None:
+    innermost = workflow(node("c" * 100, "nothing"), name="innermost")
+    inner = workflow(sub_node("b" * 100, "innermost"), name="inner")
+    assert compiled(inner, innermost) is None
+    errors = compiled(workflow(sub_node("a" * 60, "inner")), inner, innermost)
+    assert errors is not None
+    assert [(error.code, error.workflow) for error in errors.errors] == [(Code.INVALID_VALUE, "")]
+    assert "grows to 272 bytes" in errors.message
+
+
+def test_sub_workflows_may_be_nested_deeply() -> None:
+    depth = 2000
+    nested = [workflow(sub_node("n", f"w{level + 1}"), name=f"w{level}") for level in range(depth)]
+    errors = compiled(workflow(sub_node("n", "w0")), *nested, workflow(node("n", "nothing"), name=f"w{depth}"))
+    assert errors is not None
+    assert all(error.code is Code.INVALID_VALUE for error in errors.errors)
 
 
 def test_thousands_of_mistakes_make_a_message_that_can_be_sent() -> None:
