@@ -53,6 +53,17 @@ def epoch_of(claim: Claim, current: LeaderRow | None, clusters: Mapping[str, boo
     )
 
 
+def renewed_epoch(claim: Claim, current: LeaderRow | None) -> int:
+    """The next epoch of a leader that is still the last one to have claimed; Fenced otherwise."""
+    if current is None or (current.etcd_cluster, current.create_revision, current.holder) != (
+        claim.etcd_cluster,
+        claim.create_revision,
+        claim.holder,
+    ):
+        raise Fenced(f"shard {claim.shard}: {claim.holder} leads no longer")
+    return current.epoch + 1
+
+
 def _require_the_one_cluster(cluster: str, clusters: Mapping[str, bool]) -> None:
     if clusters.get(cluster, False):
         raise FailedPrecondition(f"etcd cluster {cluster} was retired and can never elect a leader again")

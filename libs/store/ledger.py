@@ -77,6 +77,8 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self._database = _connection_to(url)
+        self._claims: dict[int, claims.Claim] = {}
+        """The last claim of each shard."""
 
     def close(self) -> None:
         """Ends the connection and, on SQLite, the right to lead."""
@@ -105,6 +107,22 @@ class Ledger:
             clusters = {row[0]: bool(row[1]) for row in execute("SELECT cluster_id, retired FROM etcd_clusters", {})}
             epoch = claims.epoch_of(claim, current, clusters)
             execute(_LEARN_CLUSTER, {"cluster": etcd_cluster})
+            execute(_LEAD, _leader_parameters(claim.row(epoch)))
+        self._claims[shard] = claim
+        return epoch
+
+    def renew(self, shard: int) -> int:
+        """Raises the epoch of a shard that this ledger has claimed, and returns it.
+
+        For after a commit of unknown outcome, before anything is loaded: a commit still on its way names the old epoch
+        and can never be stored from now on, and one that has been stored is seen. Raises Fenced when somebody else has
+        claimed the shard.
+        """
+        claim = self._claims[shard]
+        with self._transaction() as execute:
+            # As a claim does, the update waits until the commits that hold the row are through.
+            execute(_FIRST_LEADER, {"shard": shard})
+            epoch = claims.renewed_epoch(claim, _leader_from(execute(_LEADER, {"shard": shard})))
             execute(_LEAD, _leader_parameters(claim.row(epoch)))
         return epoch
 

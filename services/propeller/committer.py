@@ -4,8 +4,9 @@ One batch is in flight at a time. The next one is closed when the leader has not
 no timer is involved, so a lone turn is committed at once, and a thousand that arrive together share a transaction.
 
 Guarantees: a turn's `then` runs after its changes are durable, all of a batch in one go and in order; it does not run
-when they are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership; Unavailable
-leaves the outcome unknown, so whoever asked must forget what it has in memory; a batch that the store refuses is
+when they are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership. Unavailable
+leaves the outcome unknown: the epoch is raised before anybody hears of it, so that the commit has happened by then or
+never will, and whoever asked must forget what it has in memory and read again. A batch that the store refuses is
 retried one execution at a time, and the refused one is quarantined.
 """
 
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workflow.errors import AirscrewError, Fenced, Refused, Unavailable
 from libs.workflow.state import Changes
@@ -25,6 +27,9 @@ from services.propeller.store import LeaderStore
 logger = logging.getLogger(__name__)
 
 QUARANTINE_RETRY_SECONDS = 0.5
+
+RENEWAL_SECONDS = (0.05, 1.0)
+"""How long to wait at first, and at most, before the store is asked again for a new epoch."""
 
 _BUSY_ROUNDS = 64
 """How often the event loop may go round while turns are still coming, before the batch is closed all the same."""
@@ -64,8 +69,7 @@ class Committer:
         on_batch: Callable[[int, int, int], None],
     ) -> None:
         """`busy` tells whether more turns are about to come; `leading` whether the lease still holds; `on_batch` is
-        told
-        of each commit: its start and end in microseconds, and its number of executions."""
+        told of each commit: its start and end in microseconds, and its number of executions."""
         self._store = store
         self._shard = shard
         self._epoch = epoch
@@ -142,11 +146,27 @@ class Committer:
             raise
         except Unavailable as unavailable:
             logger.warning("commit of %d executions failed, outcome unknown: %s", len(batch), unavailable.message)
+            await self._renew(batch)
             self._fail(batch, unavailable)
         else:
             self._on_batch(start, self._clock.now_us(), len(batch))
             for pending in batch:
                 pending.then()
+
+    async def _renew(self, batch: list[Pending]) -> None:
+        """Raises the epoch, however long the store is away; nothing could be committed meanwhile anyway."""
+        backoff = Backoff(*RENEWAL_SECONDS)
+        while True:
+            try:
+                if not self._leading():
+                    raise Fenced("the lease may have expired while the store was away")
+                self._epoch = await self._store.renew(self._shard)
+                return
+            except Unavailable:
+                await asyncio.sleep(backoff.next())
+            except Fenced as fenced:
+                self._fail(batch, fenced)
+                raise
 
     async def _commit_alone(self, batch: list[Pending], refused: Refused) -> None:
         """Finds the execution whose rows the store refuses: it is quarantined, the others are committed."""

@@ -25,6 +25,8 @@ class Ledger(Protocol):
         self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int
     ) -> int: ...
 
+    def renew(self, shard: int) -> int: ...
+
     def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None: ...
 
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None: ...
@@ -60,6 +62,10 @@ class LeaderStore:
             self._open,
             lambda ledger: ledger.claim(shard, etcd_cluster, create_revision, holder, address, now_us),
         )
+
+    async def renew(self, shard: int) -> int:
+        """Raises the epoch, so that no commit of unknown outcome can still happen; see `Ledger.renew`."""
+        return await self._writer.call(self._open, lambda ledger: ledger.renew(shard))
 
     async def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
         await self._writer.call(self._open, lambda ledger: ledger.commit(shard, epoch, batch))

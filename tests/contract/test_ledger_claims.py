@@ -32,6 +32,15 @@ async def test_claiming_again_with_the_same_key_keeps_the_epoch(bench: Bench) ->
     assert claim(bench, 10) == claim(bench, 10) == 1
 
 
+async def test_a_leader_may_raise_its_epoch_and_then_the_old_one_is_fenced(bench: Bench) -> None:
+    old = claim(bench, 10)
+    assert bench.ledger.renew(0) == old + 1
+    with pytest.raises(Fenced):
+        bench.ledger.commit(0, old, [])
+    bench.ledger.commit(0, old + 1, [])
+    assert claim(bench, 11, "b") == old + 2
+
+
 async def test_a_lower_create_revision_never_claims(bench: Bench) -> None:
     claim(bench, 12, "b")
     with pytest.raises(Fenced, match="b claimed it"):

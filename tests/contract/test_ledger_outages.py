@@ -14,6 +14,8 @@ import pytest
 
 from libs.store.ledger import Ledger
 from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
+from libs.workflow.state import Changes
+from tests.support import stored
 from tests.support.postgres import PostgresServer, paused
 
 SOON_SECONDS = 2.9  # a second or two by design, and a busy machine
@@ -85,6 +87,25 @@ def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: s
         with paused(found[0]), unavailable_soon():
             ledger.commit(0, epoch, [])
     ledger.commit(0, epoch, [])
+    ledger.close()
+
+
+def test_a_commit_that_a_silent_postgres_still_has_can_not_happen_after_a_renewal(postgres_url: str) -> None:
+    ledger, epoch = claimed(postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        found = other.execute(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
+        ).fetchone()
+        assert found is not None
+        with paused(found[0]):
+            with unavailable_soon():
+                ledger.commit(0, epoch, [Changes(stored.execution(), nodes={"n0": stored.node()})])
+            assert ledger.renew(0) == epoch + 1
+        # It wakes up with the commit in its hands, and does it.
+        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", found).fetchone():
+            time.sleep(0.02)
+        assert other.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
     ledger.close()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from flyteidl.core import execution_pb2
 
-from libs.store.claims import Claim, epoch_of
+from libs.store.claims import Claim, epoch_of, renewed_epoch
 from libs.store.ledger import QUARANTINED
 from libs.store.records import LeaderRow
 from libs.workflow.errors import Fenced, NotFound, Refused, Unavailable
@@ -61,6 +61,7 @@ class MemoryLedger:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self._claims: dict[int, Claim] = {}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -73,6 +74,14 @@ class MemoryLedger:
         with self._present() as store:
             epoch = epoch_of(claim, store.leaders.get(shard), store.clusters)
             store.clusters.setdefault(etcd_cluster, False)
+            store.leaders[shard] = claim.row(epoch)
+            self._claims[shard] = claim
+            return epoch
+
+    def renew(self, shard: int) -> int:
+        claim = self._claims[shard]
+        with self._present() as store:
+            epoch = renewed_epoch(claim, store.leaders.get(shard))
             store.leaders[shard] = claim.row(epoch)
             return epoch
 

@@ -25,6 +25,9 @@ class Store:
         self.quarantined: list[int] = []
         self.refused: set[int] = set()
         self.error: AirscrewError | None = None
+        self.epochs: list[int] = []
+        self.renewals = 0
+        self.away = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -36,6 +39,13 @@ class Store:
         if self.refused.intersection(keys):
             raise Refused("a row is refused")
         self.batches.append(keys)
+        self.epochs.append(epoch)
+
+    async def renew(self, shard: int) -> int:
+        self.renewals += 1
+        if self.renewals <= self.away:
+            raise Unavailable("away")
+        return 1 + self.renewals
 
     async def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
         self.quarantined.append(key)
@@ -103,6 +113,23 @@ async def test_an_unknown_outcome_is_told_to_every_turn_of_the_batch_and_the_com
         committer.submit(pending(3, log))
         await committer.drained()
     assert log == [(1, Unavailable), (2, Unavailable), 3]
+
+
+async def test_nobody_hears_of_an_unknown_outcome_before_the_epoch_is_raised() -> None:
+    store, log = Store(), []
+    store.away = 2
+    async with running(store) as committer:
+        store.error = Unavailable("away")
+        committer.submit(pending(1, log))
+        await asyncio.sleep(0.02)
+        assert log == []
+        store.error = None
+        await committer.drained()
+        assert log == [(1, Unavailable)]
+        committer.submit(pending(2, log))
+        await committer.drained()
+    assert store.renewals == 3
+    assert store.epochs == [4]
 
 
 async def test_nothing_follows_from_a_commit_that_ends_after_the_lease_may_have_expired() -> None:

@@ -195,8 +195,7 @@ async def test_reports_that_are_repeated_during_an_outage_are_kept_once(tmp_path
         for _ in range(50):
             executor.say(said)
             await asyncio.sleep(0.002)
-        await until(lambda: len(it.term.library) == 0, "the store is missed")
-        assert len(it.term.reconciler._inbox[1]) <= 2
+        assert 1 <= len(it.term.reconciler._inbox[1]) <= 2
         it.store.away = False
         await executor.acknowledged("n0")
 
