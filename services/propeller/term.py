@@ -27,6 +27,7 @@ from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes
+from services.propeller import story
 from services.propeller.assignments import Assignments
 from services.propeller.blobs import Blobs
 from services.propeller.committer import Committer
@@ -262,6 +263,7 @@ class Term:
         self.sessions.acknowledge(identity, executor, seq)
 
     def changed(self, changes: Changes) -> None:
+        story.tell(changes)
         if self._publisher is not None:
             self._publisher.publish(changes.execution.key, changes.execution.phase)
 

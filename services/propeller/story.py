@@ -1,0 +1,39 @@
+"""The story of executions in the log: what went wrong is told, what went well only to those who debug.
+
+Each line carries the execution, node and attempt that it is about, and the ids of its trace. It is written after the
+commit, so the log never tells what did not happen.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from libs.telemetry.traces import TraceContext
+from libs.workflow.state import Changes, RecordedEvent
+
+logger = logging.getLogger(__name__)
+
+ORDINARY = frozenset({"ExecutionStarted", "ExecutionSucceeded"})
+
+
+def tell(changes: Changes) -> None:
+    """Logs the events of a committed turn."""
+    for event in changes.events:
+        level = logging.DEBUG if event.kind in ORDINARY else logging.INFO
+        if logger.isEnabledFor(level):
+            logger.log(
+                level, "%s%s", event.kind, f": {event.message}" if event.message else "", extra=_about(changes, event)
+            )
+
+
+def _about(changes: Changes, event: RecordedEvent) -> dict[str, object]:
+    context = TraceContext.parse(changes.execution.traceparent)
+    about: dict[str, object] = {"execution": str(changes.execution.id)}
+    if event.node_id:
+        about["node"] = event.node_id
+    if event.attempt >= 0:
+        about["attempt"] = event.attempt
+    if context is not None:
+        span = context.child("node", event.node_id) if event.node_id else context
+        about |= {"trace_id": span.trace_id, "span_id": span.span_id}
+    return about
