@@ -45,7 +45,7 @@ fast: .venv/.synced ## the tests that need no other process
 	.venv/bin/pytest tests/unit tests/property tests/architecture $(ARGS)
 
 .PHONY: check
-check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts and fresh protos
+check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts, fresh protos and docs
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
@@ -59,6 +59,10 @@ format: .venv/.synced ## format the tree and repair what the linter can
 .PHONY: protos
 protos: .venv/.synced ## generate protos/*_pb2*.py anew
 	.venv/bin/python deploy/dev/generate_protos.py
+
+.PHONY: docs
+docs: .venv/.synced ## write docs/requests.md anew, from the tables in libs/workflow/fields
+	.venv/bin/python deploy/dev/generate_docs.py
 
 .PHONY: clean
 clean: ## remove everything that was fetched or built here (~/.cache/airscrew stays)

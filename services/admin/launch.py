@@ -23,12 +23,12 @@ from libs.store.executions import Executions
 from libs.store.records import ExecutionRecord
 from libs.telemetry import logs
 from libs.telemetry.traces import TraceContext
-from libs.workflow import identity, launch, supported
+from libs.workflow import identity, launch
 from libs.workflow.errors import AlreadyExists, InvalidArgument, NotFound, Refused, ResourceExhausted
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase
 from libs.workflow.state import Data, ExecutionState, Intent
-from services.admin import fields, identifiers, tags
+from services.admin import identifiers, tags
 from services.admin.projects import Projects
 from services.admin.targets import Target, Targets
 from services.admin.tracing import Traces
@@ -106,9 +106,7 @@ class Launcher:
         for everything else that is wrong with the request, naming each field.
         """
         started_us = self._clock.now_us()
-        fields.refuse_unsupported(request)
         id = self._id(request.project, request.domain, request.name)
-        supported.refuse_unbuilt_execution(request.spec)
         if not request.spec.HasField("launch_plan"):
             raise InvalidArgument("spec.launch_plan: missing")
         if request.spec.max_parallelism < 0:
@@ -127,7 +125,6 @@ class Launcher:
     async def relaunch(self, request: execution_pb2.ExecutionRelaunchRequest, traceparent: str) -> ExecutionId:
         """Submits an execution with what another one was started with, inputs included, under a new name."""
         started_us = self._clock.now_us()
-        fields.refuse_unsupported(request)
         original = await self._executions.get(identifiers.execution(request.id))
         state = original.execution
         spec = execution_pb2.ExecutionSpec.FromString(state.spec)

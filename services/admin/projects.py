@@ -14,7 +14,7 @@ from libs.store.query import Query
 from libs.store.records import Page, ProjectRecord
 from libs.store.registry import Registry
 from libs.workflow.errors import AlreadyExists, InvalidArgument
-from services.admin import fields, identifiers
+from services.admin import identifiers
 
 DEFAULT_PROJECT = "flytesnacks"
 """Where flytekit puts what names no project; it exists from the start, as in every Flyte."""
@@ -44,7 +44,6 @@ class Projects:
 
     async def register(self, request: project_pb2.ProjectRegisterRequest) -> None:
         """Records a project with a name and a description. `AlreadyExists` when it is there."""
-        fields.refuse_unsupported(request)
         project = request.project
         identifiers.fit_project(project.id, "project.id")
         created = await self._record(project.id, project.name or project.id, project.description)

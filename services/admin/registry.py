@@ -25,7 +25,7 @@ from libs.store.registry import Kind, Registry
 from libs.workflow import compiler, launch, structure, supported
 from libs.workflow.errors import AlreadyExists, InvalidArgument, NotFound
 from libs.workflow.identity import EntityId
-from services.admin import encode, fields, identifiers, paging
+from services.admin import encode, identifiers, paging
 from services.admin.projects import Projects
 
 _KINDS = {
@@ -50,7 +50,6 @@ class Registration:
 
     async def create_task(self, request: task_pb2.TaskCreateRequest) -> None:
         """Registers a task. `AlreadyExists` if it is the same as one that exists, `InvalidArgument` if it differs."""
-        fields.refuse_unsupported(request)
         id = identifiers.new_entity(request.id, identifier_pb2.TASK)
         spec = task_pb2.TaskSpec()
         spec.CopyFrom(request.spec)
@@ -84,7 +83,6 @@ class Registration:
     async def create_workflow(self, request: workflow_pb2.WorkflowCreateRequest) -> None:
         """Registers a workflow with its sub-workflows. Raises as `create_task`, and `InvalidArgument` with everything
         that is wrong with it, `Unimplemented` for what can't be run yet."""
-        fields.refuse_unsupported(request)
         id = identifiers.new_entity(request.id, identifier_pb2.WORKFLOW)
         if id.name.startswith(launch.GENERATED_PREFIX):
             raise InvalidArgument(
@@ -93,7 +91,6 @@ class Registration:
         spec = workflow_pb2.WorkflowSpec()
         spec.CopyFrom(request.spec)
         _name_template(spec, request.id)
-        supported.refuse_unbuilt(spec.template, spec.sub_workflows)
         closure = await self._compile(spec)
         await self._projects.use(id.project, id.domain, "id")
         record = self._workflow_record(id, spec, closure)
@@ -151,10 +148,8 @@ class Registration:
 
     async def create_launch_plan(self, request: launch_plan_pb2.LaunchPlanCreateRequest) -> None:
         """Registers a launch plan, inactive. Raises as `create_task`, and `NotFound` when its workflow is unknown."""
-        fields.refuse_unsupported(request)
         id = identifiers.new_entity(request.id, identifier_pb2.LAUNCH_PLAN)
         spec = request.spec
-        supported.refuse_unbuilt_launch_plan(spec)
         workflow_id = identifiers.entity(spec.workflow_id, identifier_pb2.WORKFLOW, "spec.workflow_id")
         if spec.max_parallelism < 0:
             raise InvalidArgument(f"spec.max_parallelism: {spec.max_parallelism} is negative")
@@ -193,7 +188,6 @@ class Registration:
         self, request: launch_plan_pb2.ActiveLaunchPlanListRequest
     ) -> Page[LaunchPlanRecord]:
         """The active launch plans of a project and domain."""
-        fields.refuse_unsupported(request)
         return await self._store.list_launch_plans(_query_of_domain(request), active_only=True)
 
     async def set_state(self, id: EntityId, state: int) -> None:
@@ -214,7 +208,6 @@ class Registration:
 
     async def list_ids(self, kind: int, request: common_pb2.NamedEntityIdentifierListRequest) -> Page[NamedId]:
         """Names of what is registered in a project and domain. `kind` is a number of `core.ResourceType`."""
-        identifiers.no_org(request.org, "request")
         return await self._store.list_ids(_KINDS[kind], _query_of_domain(request))
 
 

@@ -20,7 +20,6 @@ from libs.blob import BlobStore, layout
 from libs.blob.store import relative
 from libs.runtime.clock import Clock
 from libs.workflow.errors import AlreadyExists, InvalidArgument
-from services.admin import fields
 from services.admin.projects import Projects
 from services.admin.signing import Grant, Signer, Verb
 
@@ -62,7 +61,6 @@ class Uploads:
     async def locate(self, request: dataproxy_pb2.CreateUploadLocationRequest) -> Location:
         """Signs an upload. `InvalidArgument` for a request that names neither MD5 nor `filename_root`, or a name that
         is not one part of a path; `AlreadyExists` where other content lies already."""
-        fields.refuse_unsupported(request)
         seconds = expiry_seconds(request.expires_in.seconds, self._address_seconds)
         folder, filename = self._folder(request), self._filename(request)
         await self._projects.use(request.project, request.domain)

@@ -30,7 +30,7 @@ from flytekit.core.context_manager import FlyteContextManager
 from flytekit.tools.translator import get_serializable
 from flytekit.types.error import FlyteError
 
-from libs.workflow import compiler, launch, supported
+from libs.workflow import compiler, fields, launch, supported
 from libs.workflow.compiler.requirements import entity_id
 from libs.workflow.errors import Unimplemented
 
@@ -239,15 +239,16 @@ def test_what_flytekit_serializes_compiles(entity: Any) -> None:
 @pytest.mark.parametrize("entity", LATER, ids=lambda entity: entity.name)
 def test_what_the_engine_does_not_run_yet_is_refused(entity: Any) -> None:
     spec, _ = specification(entity)
-    with pytest.raises(Unimplemented, match=r"workflow\.(nodes\.n\d|failure_node)"):
-        supported.refuse_unbuilt(spec.template, spec.sub_workflows)
+    with pytest.raises(Unimplemented, match=r"template\.(nodes\.n\d|failure_node)"):
+        fields.refuse(spec)
 
 
 @pytest.mark.parametrize("entity", RUNNABLE, ids=lambda entity: entity.name)
 def test_what_the_engine_runs_is_accepted(entity: Any) -> None:
     spec, tasks = specification(entity)
-    supported.refuse_unbuilt(spec.template, spec.sub_workflows)
+    fields.refuse(spec)
     for one in tasks:
+        fields.refuse(one.template)
         supported.refuse_unbuilt_task(one.template)
 
 
@@ -268,7 +269,7 @@ def test_launch_plans_of_flytekit_are_launched_with_their_defaults_and_fixed_val
     kinds = {}
     for plan in serialized(default, child_plan, fixed_plan):
         if plan.DESCRIPTOR.name == "LaunchPlan":
-            supported.refuse_unbuilt_launch_plan(plan.spec)
+            fields.refuse(plan.spec)
             expected = launch.expected_inputs(inputs, plan.spec).parameters
             kinds[plan.id.name] = {name: one.WhichOneof("behavior") for name, one in sorted(expected.items())}
     assert kinds == {

@@ -20,7 +20,8 @@ from flyteidl.service import admin_pb2_grpc
 
 from libs.rpc import server
 from libs.store.executions import Executions
-from services.admin import encode, fields, identifiers, paging, version
+from services.admin import encode, identifiers, paging, version
+from services.admin.api.checked import checked
 from services.admin.data import Literals, outputs_of
 from services.admin.launch import Launcher
 from services.admin.projects import Projects
@@ -32,6 +33,7 @@ _LAUNCH_PLAN = identifier_pb2.LAUNCH_PLAN
 
 
 @server.unimplemented
+@checked
 class AdminApi(admin_pb2_grpc.AdminServiceServicer):
     """Flyte's main service."""
 
@@ -241,7 +243,6 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         return project_pb2.ProjectRegisterResponse()
 
     async def ListProjects(self, request: project_pb2.ProjectListRequest, context: Any) -> project_pb2.Projects:
-        fields.refuse_unsupported(request)
         page = await self._projects.list(paging.query(request))
         projects = (encode.project(record, self._projects.domains) for record in page.items)
         return project_pb2.Projects(projects=projects, token=page.token)

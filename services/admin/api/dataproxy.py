@@ -8,13 +8,15 @@ from flyteidl.service import dataproxy_pb2, dataproxy_pb2_grpc
 
 from libs.rpc import server
 from libs.workflow.errors import InvalidArgument
-from services.admin import encode, fields, flyte_urls, identifiers
+from services.admin import encode, flyte_urls, identifiers
+from services.admin.api.checked import checked
 from services.admin.artifacts import Artifacts
 from services.admin.flyte_urls import FlyteUrl, Kind
 from services.admin.uploads import Uploads, expiry_seconds
 
 
 @server.unimplemented
+@checked
 class DataProxyApi(dataproxy_pb2_grpc.DataProxyServiceServicer):
     """Files in and out."""
 
@@ -36,7 +38,6 @@ class DataProxyApi(dataproxy_pb2_grpc.DataProxyServiceServicer):
     async def CreateDownloadLink(
         self, request: dataproxy_pb2.CreateDownloadLinkRequest, context: Any
     ) -> dataproxy_pb2.CreateDownloadLinkResponse:
-        fields.refuse_unsupported(request)
         if request.artifact_type != dataproxy_pb2.ARTIFACT_TYPE_DECK:
             raise InvalidArgument("artifact_type: only ARTIFACT_TYPE_DECK can be downloaded")
         execution, node_id = identifiers.node(request.node_execution_id, "node_execution_id")

@@ -10,9 +10,11 @@ from flyteidl.service import signal_pb2_grpc
 from libs.rpc import server
 from libs.workflow.errors import NotFound
 from services.admin import identifiers
+from services.admin.api.checked import checked
 
 
 @server.unimplemented
+@checked
 class SignalApi(signal_pb2_grpc.SignalServiceServicer):
     """Signals of gate nodes. Clients retry `SetSignal` until the gate has created its signal."""
 

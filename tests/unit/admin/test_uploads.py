@@ -96,7 +96,6 @@ async def test_an_address_expires_when_asked(store: BlobStore, signer: Signer) -
         ({"filename_root": "a/b"}, InvalidArgument, "filename_root: "),
         ({"filename_root": "f", "expires_in": duration_pb2.Duration(seconds=-1)}, InvalidArgument, "expires_in: "),
         ({"filename_root": "f", "expires_in": duration_pb2.Duration(seconds=3601)}, InvalidArgument, "expires_in: "),
-        ({"filename_root": "f", "org": "o"}, InvalidArgument, "org: "),
     ],
 )
 async def test_a_request_that_cannot_be_is_refused_by_name(

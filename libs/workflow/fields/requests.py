@@ -1,0 +1,191 @@
+"""What clients ask of the front door, and how they name things."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flyteidl.admin import (
+    common_pb2,
+    execution_pb2,
+    launch_plan_pb2,
+    node_execution_pb2,
+    project_pb2,
+    signal_pb2,
+    task_execution_pb2,
+    task_pb2,
+    version_pb2,
+    workflow_pb2,
+)
+from flyteidl.core import identifier_pb2
+from flyteidl.service import dataproxy_pb2, identity_pb2
+
+from libs.workflow.fields.rules import (
+    ENFORCED,
+    FOR_PEOPLE,
+    IDENTITY,
+    NO_CLASSES,
+    NO_ENVIRONMENTS,
+    NO_ORG,
+    NOBODY_NOTIFIED,
+    ON_PREEMPTIBLE,
+    ONE_CLUSTER,
+    ONLY_WITH_CACHE,
+    Table,
+    all_enforced,
+    recorded,
+    unbuilt,
+    wrong,
+)
+
+_PAGE: Final = all_enforced("limit", "token", "sort_by")
+_FILTERED: Final = all_enforced("limit", "token", "sort_by", "filters")
+_NO_SIGNALS: Final = recorded("there are no signals yet: every list is empty")
+
+REGISTRATION: Final[Table] = {
+    task_pb2.TaskCreateRequest.DESCRIPTOR.full_name: all_enforced("id", "spec"),
+    task_pb2.TaskSpec.DESCRIPTOR.full_name: {"template": ENFORCED, "description": FOR_PEOPLE},
+    workflow_pb2.WorkflowCreateRequest.DESCRIPTOR.full_name: all_enforced("id", "spec"),
+    workflow_pb2.WorkflowSpec.DESCRIPTOR.full_name: {
+        **all_enforced("template", "sub_workflows"),
+        "description": FOR_PEOPLE,
+    },
+    launch_plan_pb2.LaunchPlanCreateRequest.DESCRIPTOR.full_name: all_enforced("id", "spec"),
+    launch_plan_pb2.LaunchPlanSpec.DESCRIPTOR.full_name: {
+        **all_enforced("workflow_id", "entity_metadata", "default_inputs", "fixed_inputs", "security_context"),
+        **all_enforced("raw_output_data_config", "max_parallelism", "envs"),
+        "role": IDENTITY,
+        "labels": recorded("executions inherit them"),
+        "annotations": recorded("executions inherit them"),
+        "auth": IDENTITY,
+        "auth_role": IDENTITY,
+        "quality_of_service": NO_CLASSES,
+        "interruptible": ON_PREEMPTIBLE,
+        "overwrite_cache": ONLY_WITH_CACHE,
+        "execution_env_assignments": NO_ENVIRONMENTS,
+        "cluster_assignment": ONE_CLUSTER,
+        "concurrency_policy": unbuilt("limits on the executions of a launch plan are not built yet"),
+    },
+    launch_plan_pb2.LaunchPlanMetadata.DESCRIPTOR.full_name: {
+        "schedule": recorded("refused when the launch plan is activated: schedules are not built yet"),
+        "notifications": NOBODY_NOTIFIED,
+        "launch_conditions": unbuilt("launch conditions (triggers) are not built yet"),
+    },
+    launch_plan_pb2.LaunchPlanUpdateRequest.DESCRIPTOR.full_name: all_enforced("id", "state"),
+    project_pb2.ProjectRegisterRequest.DESCRIPTOR.full_name: all_enforced("project"),
+    project_pb2.Project.DESCRIPTOR.full_name: {
+        "id": ENFORCED,
+        "name": FOR_PEOPLE,
+        "domains": wrong("domains belong to the installation, leave it empty"),
+        "description": FOR_PEOPLE,
+        "labels": unbuilt("labels of projects are not supported"),
+        "state": unbuilt("archived projects are not supported, leave it ACTIVE"),
+        "org": NO_ORG,
+    },
+}
+
+EXECUTIONS: Final[Table] = {
+    execution_pb2.ExecutionCreateRequest.DESCRIPTOR.full_name: {
+        **all_enforced("project", "domain", "name", "spec", "inputs"),
+        "org": NO_ORG,
+    },
+    execution_pb2.ExecutionSpec.DESCRIPTOR.full_name: {
+        **all_enforced("launch_plan", "inputs", "metadata", "security_context", "max_parallelism"),
+        **all_enforced("raw_output_data_config", "envs"),
+        "notifications": NOBODY_NOTIFIED,
+        "disable_all": NOBODY_NOTIFIED,
+        "labels": recorded("executions are found by them"),
+        "annotations": FOR_PEOPLE,
+        "auth_role": IDENTITY,
+        "quality_of_service": NO_CLASSES,
+        "cluster_assignment": ONE_CLUSTER,
+        "interruptible": ON_PREEMPTIBLE,
+        "overwrite_cache": ONLY_WITH_CACHE,
+        "tags": recorded("executions are found by them"),
+        "execution_cluster_label": ONE_CLUSTER,
+        "execution_env_assignments": NO_ENVIRONMENTS,
+    },
+    execution_pb2.ExecutionMetadata.DESCRIPTOR.full_name: {
+        "mode": recorded("how it was launched"),
+        "principal": recorded("who launched it"),
+        "nesting": FOR_PEOPLE,
+        "scheduled_at": FOR_PEOPLE,
+        "parent_node_execution": ENFORCED,
+        "reference_execution": recorded("what it was relaunched from"),
+        "system_metadata": FOR_PEOPLE,
+        "artifact_ids": FOR_PEOPLE,
+    },
+    common_pb2.Envs.DESCRIPTOR.full_name: all_enforced("values"),
+    common_pb2.RawOutputDataConfig.DESCRIPTOR.full_name: all_enforced("output_location_prefix"),
+    execution_pb2.ExecutionRelaunchRequest.DESCRIPTOR.full_name: {
+        **all_enforced("id", "name"),
+        "overwrite_cache": ONLY_WITH_CACHE,
+    },
+    execution_pb2.ExecutionTerminateRequest.DESCRIPTOR.full_name: all_enforced("id", "cause"),
+    signal_pb2.SignalSetRequest.DESCRIPTOR.full_name: all_enforced("id", "value"),
+}
+
+READING: Final[Table] = {
+    common_pb2.ObjectGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    common_pb2.ResourceListRequest.DESCRIPTOR.full_name: {"id": ENFORCED, **_FILTERED},
+    common_pb2.NamedEntityIdentifierListRequest.DESCRIPTOR.full_name: {
+        **all_enforced("project", "domain"),
+        **_FILTERED,
+        "org": NO_ORG,
+    },
+    common_pb2.Sort.DESCRIPTOR.full_name: all_enforced("key", "direction"),
+    launch_plan_pb2.ActiveLaunchPlanRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    launch_plan_pb2.ActiveLaunchPlanListRequest.DESCRIPTOR.full_name: {
+        **all_enforced("project", "domain"),
+        **_PAGE,
+        "org": NO_ORG,
+    },
+    execution_pb2.WorkflowExecutionGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    execution_pb2.WorkflowExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    node_execution_pb2.NodeExecutionGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    node_execution_pb2.NodeExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    node_execution_pb2.NodeExecutionListRequest.DESCRIPTOR.full_name: {
+        **all_enforced("workflow_execution_id", "unique_parent_id"),
+        **_FILTERED,
+    },
+    task_execution_pb2.TaskExecutionGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    task_execution_pb2.TaskExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    task_execution_pb2.TaskExecutionListRequest.DESCRIPTOR.full_name: {"node_execution_id": ENFORCED, **_FILTERED},
+    signal_pb2.SignalListRequest.DESCRIPTOR.full_name: {
+        "workflow_execution_id": ENFORCED,
+        **dict.fromkeys(_FILTERED, _NO_SIGNALS),
+    },
+    project_pb2.ProjectListRequest.DESCRIPTOR.full_name: {**_FILTERED, "org": NO_ORG},
+    project_pb2.GetDomainRequest.DESCRIPTOR.full_name: {},
+    version_pb2.GetVersionRequest.DESCRIPTOR.full_name: {},
+    identity_pb2.UserInfoRequest.DESCRIPTOR.full_name: {},
+}
+
+FILES: Final[Table] = {
+    dataproxy_pb2.CreateUploadLocationRequest.DESCRIPTOR.full_name: {
+        **all_enforced("project", "domain", "filename", "expires_in", "content_md5", "filename_root"),
+        # The address carries the MD5 itself: no header has to.
+        "add_content_md5_metadata": ENFORCED,
+        "org": NO_ORG,
+    },
+    dataproxy_pb2.CreateDownloadLinkRequest.DESCRIPTOR.full_name: all_enforced(
+        "artifact_type", "expires_in", "node_execution_id"
+    ),
+    dataproxy_pb2.GetDataRequest.DESCRIPTOR.full_name: all_enforced("flyte_url"),
+}
+
+NAMES: Final[Table] = {
+    identifier_pb2.Identifier.DESCRIPTOR.full_name: {
+        **all_enforced("resource_type", "project", "domain", "name", "version"),
+        "org": NO_ORG,
+    },
+    common_pb2.NamedEntityIdentifier.DESCRIPTOR.full_name: {**all_enforced("project", "domain", "name"), "org": NO_ORG},
+    identifier_pb2.WorkflowExecutionIdentifier.DESCRIPTOR.full_name: {
+        **all_enforced("project", "domain", "name"),
+        "org": NO_ORG,
+    },
+    identifier_pb2.NodeExecutionIdentifier.DESCRIPTOR.full_name: all_enforced("node_id", "execution_id"),
+    identifier_pb2.TaskExecutionIdentifier.DESCRIPTOR.full_name: all_enforced(
+        "task_id", "node_execution_id", "retry_attempt"
+    ),
+    identifier_pb2.SignalIdentifier.DESCRIPTOR.full_name: all_enforced("signal_id", "execution_id"),
+}

@@ -1,0 +1,70 @@
+"""The words of the tables: what may become of a field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from libs.workflow.errors import AirscrewError, InvalidArgument, Unimplemented
+
+
+class Fate(StrEnum):
+    """What becomes of a field that is set."""
+
+    ENFORCED = "enforced"
+    RECORDED = "recorded only"
+    REFUSED = "refused"
+
+
+class Rule(NamedTuple):
+    """The fate of one field, and why: for a refusal the text that the user reads after the field's path."""
+
+    fate: Fate
+    reason: str = ""
+    error: type[AirscrewError] | None = None
+
+
+Table = Mapping[str, Mapping[str, Rule]]
+"""Full name of a message to its fields to their rules."""
+
+ENFORCED: Final = Rule(Fate.ENFORCED)
+
+
+def enforced(reason: str) -> Rule:
+    """Has the effect that Flyte's documentation gives it, as far as the reason says."""
+    return Rule(Fate.ENFORCED, reason)
+
+
+def recorded(reason: str) -> Rule:
+    """Stored and echoed, without effect."""
+    return Rule(Fate.RECORDED, reason)
+
+
+def wrong(reason: str) -> Rule:
+    """Refused, because no installation of ours will ever take it."""
+    return Rule(Fate.REFUSED, reason, InvalidArgument)
+
+
+def unbuilt(reason: str) -> Rule:
+    """Refused, because we have not got that far."""
+    return Rule(Fate.REFUSED, reason, Unimplemented)
+
+
+def all_enforced(*fields: str) -> Mapping[str, Rule]:
+    return dict.fromkeys(fields, ENFORCED)
+
+
+NO_CACHE: Final = unbuilt("caching of results is not built yet: register the task without cache")
+ONLY_WITH_CACHE: Final = recorded("has a meaning only with caching, which is refused")
+NO_POD: Final = unbuilt("pods are not built yet: use a task without pod template")
+ON_PREEMPTIBLE: Final = recorded("all executors are alike: none is preemptible")
+IDENTITY: Final = recorded("task processes run as the executor's user")
+ONE_CLUSTER: Final = recorded("there is one cluster")
+NOBODY_NOTIFIED: Final = recorded("no notifications are sent")
+NO_CLASSES: Final = recorded("all work has the same priority")
+NO_ENVIRONMENTS: Final = unbuilt("execution environments that outlive a task are not built yet")
+NO_ARTIFACTS: Final = recorded("there is no artifact service")
+NO_PLUGINS: Final = recorded("for plugins, of which there are none")
+FOR_PEOPLE: Final = recorded("for people")
+NO_ORG: Final = wrong("this installation has no organisations, leave it empty")

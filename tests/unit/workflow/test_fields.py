@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
+from flyteidl.core import identifier_pb2, security_pb2, tasks_pb2
+from flyteidl.core import workflow_pb2 as core_workflow_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from libs.workflow import fields
+from libs.workflow.errors import AirscrewError, InvalidArgument, Unimplemented
+from tests.support.flytetypes import INTEGER
+from tests.support.templates import node, plan_node, sub_node, task_template, workflow
+
+SECRET = security_pb2.SecurityContext(secrets=[security_pb2.Secret(key="k")])
+SPEC = execution_pb2.ExecutionSpec
+PLAN = launch_plan_pb2.LaunchPlanSpec
+
+
+def descriptor(message: str) -> Descriptor:
+    found: Descriptor = descriptor_pool.Default().FindMessageTypeByName(message)
+    return found
+
+
+@pytest.mark.parametrize("message", sorted(fields.FIELDS))
+def test_the_table_has_every_field_of_every_message_it_names(message: str) -> None:
+    assert set(fields.FIELDS[message]) == set(descriptor(message).fields_by_name)
+
+
+def test_whatever_an_enforced_field_can_carry_is_in_the_table_or_understood_as_a_whole() -> None:
+    assert sorted(undecided()) == []
+
+
+def undecided() -> Iterator[str]:
+    for message, rules in fields.FIELDS.items():
+        for field in descriptor(message).fields:
+            kind = field.message_type
+            if kind is not None and kind.GetOptions().map_entry:
+                kind = kind.fields_by_name["value"].message_type
+            if kind is None or rules[field.name].fate is not fields.Fate.ENFORCED:
+                continue
+            if kind.full_name not in fields.FIELDS and kind.full_name not in fields.AS_A_WHOLE:
+                yield f"{message}.{field.name}: {kind.full_name}"
+
+
+def test_no_message_is_in_two_chapters() -> None:
+    assert len(fields.FIELDS) == sum(map(len, fields.CHAPTERS.values()))
+
+
+def test_whatever_is_not_enforced_has_a_reason_and_only_what_is_refused_an_error() -> None:
+    for message, rules in fields.FIELDS.items():
+        for field, rule in rules.items():
+            assert rule.fate is fields.Fate.ENFORCED or rule.reason, f"{message}.{field}"
+            assert (rule.fate is fields.Fate.REFUSED) == (rule.error is not None), f"{message}.{field}"
+
+
+REFUSED = [
+    (message, field)
+    for message, rules in sorted(fields.FIELDS.items())
+    for field, rule in rules.items()
+    if rule.fate is fields.Fate.REFUSED
+]
+
+
+@pytest.mark.parametrize(("message", "field"), REFUSED)
+def test_a_refused_field_is_refused_by_its_path_once_it_says_something(message: str, field: str) -> None:
+    request = saying_something(message, field)
+    with pytest.raises(AirscrewError) as caught:
+        fields.refuse(request, "spec")
+    assert caught.value.message.startswith(f"spec.{field}: ")
+
+
+def saying_something(message: str, field: str) -> Message:
+    found = descriptor(message)
+    module = importlib.import_module(found.file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    request: Any = getattr(module, found.name)()
+    described = found.fields_by_name[field]
+    if described.message_type and described.is_repeated:
+        getattr(request, field).add()
+    elif described.message_type:
+        # Any bytes of an unknown field: what matters is that the message is not empty.
+        getattr(request, field).MergeFromString(b"\xfa\x7f\x01a")
+    else:
+        setattr(request, field, "x" if described.type == described.TYPE_STRING else 1)
+    return request  # type: ignore[no-any-return]
+
+
+def container(**changed: Any) -> task_pb2.TaskCreateRequest:
+    template = task_template("t", {"a": INTEGER})
+    template.container.MergeFrom(tasks_pb2.Container(**changed))
+    return task_pb2.TaskCreateRequest(spec=task_pb2.TaskSpec(template=template))
+
+
+def registered(*nodes: core_workflow_pb2.Node) -> workflow_pb2.WorkflowCreateRequest:
+    return workflow_pb2.WorkflowCreateRequest(spec=workflow_pb2.WorkflowSpec(template=workflow(*nodes)))
+
+
+CACHED = core_workflow_pb2.Node(id="n0", metadata={"cacheable": True})
+PATHS: list[tuple[Message, type[AirscrewError], str]] = [
+    (execution_pb2.ExecutionCreateRequest(org="o"), InvalidArgument, "org: "),
+    (
+        execution_pb2.ExecutionCreateRequest(spec=SPEC(launch_plan={"org": "o"})),
+        InvalidArgument,
+        "spec.launch_plan.org: ",
+    ),
+    (
+        execution_pb2.ExecutionCreateRequest(spec=SPEC(security_context=SECRET)),
+        Unimplemented,
+        "spec.security_context.secrets: ",
+    ),
+    (container(data_config={"enabled": True}), Unimplemented, "spec.template.container.data_config: "),
+    (registered(plan_node("n0", "p")), Unimplemented, "spec.template.nodes.n0.workflow_node.launchplan_ref: "),
+    (registered(node("n1", "t"), CACHED), Unimplemented, "spec.template.nodes.n0.metadata.cacheable: "),
+    (
+        workflow_pb2.WorkflowCreateRequest(
+            spec=workflow_pb2.WorkflowSpec(sub_workflows=[workflow(CACHED, name="inner")])
+        ),
+        Unimplemented,
+        "spec.sub_workflows.inner.nodes.n0.metadata.cacheable: ",
+    ),
+    (
+        launch_plan_pb2.LaunchPlanCreateRequest(
+            spec=PLAN(default_inputs={"parameters": {"x": {"artifact_id": {"version": "1"}}}})
+        ),
+        Unimplemented,
+        "spec.default_inputs.parameters.x.artifact_id: ",
+    ),
+    (
+        project_pb2.ProjectRegisterRequest(project={"id": "p", "state": project_pb2.Project.ARCHIVED}),
+        Unimplemented,
+        "project.state: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "error", "start"), PATHS)
+def test_a_refusal_names_the_field_however_deep_it_lies(
+    request_: Message, error: type[AirscrewError], start: str
+) -> None:
+    with pytest.raises(error) as caught:
+        fields.refuse(request_)
+    assert caught.value.message.startswith(start)
+
+
+def test_what_is_enforced_or_recorded_passes() -> None:
+    spec = SPEC(
+        launch_plan=identifier_pb2.Identifier(name="lp"),
+        tags=["t"],
+        max_parallelism=3,
+        overwrite_cache=True,
+        disable_all=True,
+        envs={"values": [{"key": "a"}]},
+        security_context={"run_as": {"iam_role": "r"}},
+    )
+    fields.refuse(execution_pb2.ExecutionCreateRequest(project="p", domain="d", name="n", spec=spec))
+    fields.refuse(PLAN(max_parallelism=3, entity_metadata={"schedule": {"cron_expression": "* * * * *"}}))
+
+
+def test_what_sdks_write_where_nobody_chose_passes() -> None:
+    one = node("n0", "t")
+    one.metadata.cacheable = False
+    one.metadata.interruptible = False
+    one.task_node.overrides.resources.SetInParent()
+    one.task_node.overrides.pod_template.SetInParent()
+    fields.refuse(registered(one, sub_node("n1", "wf")))
