@@ -18,14 +18,57 @@ Each file is one idea, and each wraps the one before it::
     limiters  how long a key that keeps coming back must wait
     limited   … and both together
 
+What goes around a queue where somebody wants it, in any order::
+
+    layer     what every queue can do, and how one is put around another
+    pausing   nothing is handed out for a while
+    bounded   no more than so many keys
+    composite a second queue before the first, which is emptied in batches
+    buckets   how long all keys together must wait
+    kinds     the limiters by FlytePropeller's names and with its defaults
+    observer  who is told what happens
+    metrics   … and counts it, under client-go's names
+
 Nothing here sleeps, blocks or reads a clock, so one caller at a time is assumed: the owner of the queue is one event
 loop or one thread. All times are microseconds on a clock of the caller's choice that does not run backwards.
 """
 
+from libs.workqueue.bounded import BoundedQueue
+from libs.workqueue.buckets import DedupeBucket, TokenBucket
+from libs.workqueue.composite import BatchingQueue, CompositeQueue, SimpleQueue, composite
 from libs.workqueue.delaying import DelayingQueue
 from libs.workqueue.items import Handed, Item
+from libs.workqueue.kinds import limiter
+from libs.workqueue.layer import Layer, Queue
 from libs.workqueue.limited import RateLimitingQueue
-from libs.workqueue.limiters import ItemExponential, Limiter
+from libs.workqueue.limiters import ItemExponential, Limiter, MaxOf, Undelayed
+from libs.workqueue.metrics import Metrics, QueueMetrics
+from libs.workqueue.observer import Observer
+from libs.workqueue.pausing import PausableQueue
 from libs.workqueue.queue import WorkQueue
 
-__all__ = ["DelayingQueue", "Handed", "Item", "ItemExponential", "Limiter", "RateLimitingQueue", "WorkQueue"]
+__all__ = [
+    "WorkQueue",
+    "DelayingQueue",
+    "RateLimitingQueue",
+    "PausableQueue",
+    "BoundedQueue",
+    "CompositeQueue",
+    "SimpleQueue",
+    "BatchingQueue",
+    "composite",
+    "Queue",
+    "Layer",
+    "Item",
+    "Handed",
+    "Limiter",
+    "ItemExponential",
+    "Undelayed",
+    "TokenBucket",
+    "DedupeBucket",
+    "MaxOf",
+    "limiter",
+    "Observer",
+    "QueueMetrics",
+    "Metrics",
+]

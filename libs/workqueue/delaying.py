@@ -33,6 +33,10 @@ class DelayingQueue(Generic[K]):
         return len(self._queue)
 
     @property
+    def dirty(self) -> int:
+        return self._queue.dirty
+
+    @property
     def processing(self) -> int:
         return self._queue.processing
 
@@ -53,6 +57,16 @@ class DelayingQueue(Generic[K]):
     def drained(self) -> bool:
         return self._queue.drained
 
+    def is_dirty(self, key: K) -> bool:
+        return self._queue.is_dirty(key)
+
+    def is_processing(self, key: K) -> bool:
+        return self._queue.is_processing(key)
+
+    def is_delayed(self, key: K) -> bool:
+        """Whether `key` is not due yet, so that a delayed add of it would collapse."""
+        return key in self._delayed
+
     def add(self, item: Item[K], now_us: int) -> bool:
         return self._queue.add(item, now_us)
 
@@ -61,10 +75,12 @@ class DelayingQueue(Generic[K]):
 
         If its key is delayed already the earlier time holds for both. Ignored when shutting down.
         """
-        if delay_us <= 0:
-            return self.add(item, now_us)
         if self._queue.shutting_down:
             return False
+        if self._queue.observer is not None:
+            self._queue.observer.retried(item.key, now_us)
+        if delay_us <= 0:
+            return self.add(item, now_us)
         due_us = now_us + delay_us
         known = self._delayed.get(item.key)
         if known is None:
@@ -80,8 +96,8 @@ class DelayingQueue(Generic[K]):
         self.advance(now_us)
         return self._queue.get(now_us)
 
-    def done(self, key: K) -> None:
-        self._queue.done(key)
+    def done(self, key: K, now_us: int | None = None) -> None:
+        self._queue.done(key, now_us)
 
     def advance(self, now_us: int) -> None:
         """Lets what is due wait like everything else. Its wait counts from when it was due."""

@@ -52,3 +52,37 @@ class ItemExponential(Generic[K]):
 
     def retries(self, key: K) -> int:
         return self._returns.get(key, 0)
+
+
+class Undelayed(Generic[K]):
+    """Never delays, and counts returns all the same: what a base delay of nothing makes of doubling."""
+
+    def __init__(self) -> None:
+        self._returns: dict[K, int] = {}
+
+    def when_us(self, key: K, now_us: int) -> int:
+        self._returns[key] = self._returns.get(key, 0) + 1
+        return 0
+
+    def forget(self, key: K, now_us: int) -> None:
+        self._returns.pop(key, None)
+
+    def retries(self, key: K) -> int:
+        return self._returns.get(key, 0)
+
+
+class MaxOf(Generic[K]):
+    """The longest wait of several limiters. Each of them is asked every time, and told to forget."""
+
+    def __init__(self, first: Limiter[K], *others: Limiter[K]) -> None:
+        self._limiters = (first, *others)
+
+    def when_us(self, key: K, now_us: int) -> int:
+        return max([limiter.when_us(key, now_us) for limiter in self._limiters])
+
+    def forget(self, key: K, now_us: int) -> None:
+        for limiter in self._limiters:
+            limiter.forget(key, now_us)
+
+    def retries(self, key: K) -> int:
+        return max(limiter.retries(key) for limiter in self._limiters)

@@ -18,12 +18,18 @@ from typing import Generic
 
 from libs.workqueue.items import Handed, Item, K
 from libs.workqueue.lanes import Lanes
+from libs.workqueue.observer import Observer
 
 
 class WorkQueue(Generic[K]):
-    """Keys to be processed. See the module's docstring for the states of a key."""
+    """Keys to be processed. See the module's docstring for the states of a key.
 
-    def __init__(self) -> None:
+    Args:
+        observer: is told what happens here.
+    """
+
+    def __init__(self, observer: Observer[K] | None = None) -> None:
+        self.observer = observer
         self._dirty: dict[K, tuple[Item[K], int]] = {}
         """Every key that needs processing, with the time since when; oldest first."""
         self._processing: set[K] = set()
@@ -36,6 +42,11 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         """How many keys could be handed out now."""
         return len(self._order)
+
+    @property
+    def dirty(self) -> int:
+        """How many keys need processing: those that wait, and those added again while they are processed."""
+        return len(self._dirty)
 
     @property
     def processing(self) -> int:
@@ -57,6 +68,14 @@ class WorkQueue(Generic[K]):
         """After `shut_down_with_drain`: whether all that was handed out is done. After `shut_down`: true at once."""
         return self._shutting_down and not (self._draining and self._processing)
 
+    def is_dirty(self, key: K) -> bool:
+        """Whether `key` needs processing, so that an add of it would collapse."""
+        return key in self._dirty
+
+    def is_processing(self, key: K) -> bool:
+        """Whether `key` is handed out and not done."""
+        return key in self._processing
+
     def add(self, item: Item[K], now_us: int) -> bool:
         """Marks the item's key as needing processing. Returns whether it did not before.
 
@@ -72,6 +91,8 @@ class WorkQueue(Generic[K]):
         self._dirty[item.key] = (item, now_us)
         if item.key not in self._processing:
             self._order.push(item.key, item.lane, item.priority)
+        if self.observer is not None:
+            self.observer.added(item.key, now_us)
         return True
 
     def get(self, now_us: int) -> Handed[K] | None:
@@ -81,16 +102,28 @@ class WorkQueue(Generic[K]):
         key = self._order.pop()
         item, since_us = self._dirty.pop(key)
         self._processing.add(key)
+        if self.observer is not None:
+            self.observer.handed(key, now_us - since_us, now_us)
         return Handed(item, now_us - since_us)
 
-    def done(self, key: K) -> None:
-        """Ends the processing of `key`; if it was added meanwhile it can be handed out again. Else ignored."""
+    def done(self, key: K, now_us: int | None = None) -> None:
+        """Ends the processing of `key`; if it was added meanwhile it can be handed out again.
+
+        Ignored when nobody has `key`. The time is for the observer.
+
+        Raises:
+            ValueError: there is an observer and no time. Nothing has changed.
+        """
         if key not in self._processing:
             return
+        if self.observer is not None and now_us is None:
+            raise ValueError("now_us: a queue that is observed must be told when a key was done")
         self._processing.remove(key)
         if key in self._dirty:
             item, _ = self._dirty[key]
             self._order.push(key, item.lane, item.priority)
+        if self.observer is not None and now_us is not None:
+            self.observer.done(key, now_us)
 
     def shut_down(self) -> None:
         """Ignores adds from now on, waits for nobody; what waits can still be handed out. Ends a drain."""
