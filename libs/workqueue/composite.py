@@ -138,6 +138,7 @@ class BatchingQueue(RateLimitingQueue[K]):
         if self._tick_us <= now_us:
             self._tick_us = self._tick_after(now_us)
             self._move_batch(now_us)
+        self._sub.advance(now_us)
         super().advance(now_us)
 
     def next_due_us(self) -> int | None:
@@ -167,8 +168,10 @@ class BatchingQueue(RateLimitingQueue[K]):
     def _move_batch(self, now_us: int) -> None:
         if self._sub.shutting_down:
             return
-        self._sub.advance(now_us)
-        size = len(self._sub) if self._batch_size == WHAT_IS_QUEUED else self._batch_size
+        # Up to the tick, which may have been a while ago: what has become due since then is for the next batch.
+        self._sub.advance(self._tick_us - self._interval_us)
+        waiting = len(self._sub)
+        size = waiting if self._batch_size == WHAT_IS_QUEUED else min(self._batch_size, waiting)
         for _ in range(size):
             handed = self._sub.get(now_us)
             if handed is None:

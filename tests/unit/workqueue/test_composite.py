@@ -81,6 +81,14 @@ def test_a_late_batch_is_not_made_up_for() -> None:
     assert queue.next_due_us() == 300
 
 
+def test_what_becomes_due_after_a_tick_is_not_in_its_batch_however_late_that_is() -> None:
+    queue = batching()
+    queue.add_to_sub_after(Item("a"), 99, 1)
+    queue.add_to_sub_after(Item("b"), 119, 1)
+    assert taken(queue, 150) == ["a"]
+    assert queue.next_due_us() == 200 and taken(queue, 200) == ["b"]
+
+
 def test_a_batch_is_no_larger_than_its_size() -> None:
     queue = batching(batch_size=2)
     for key in "abc":
