@@ -30,7 +30,7 @@ LENGTH = 5
 
 pytestmark = pytest.mark.timeout(180)
 
-_EPOCH = "SELECT epoch FROM leadership WHERE shard = 0"
+_LEASE = "SELECT create_revision FROM leadership WHERE shard = 0"
 _SQLITE_TRIGGER = """
 CREATE TRIGGER refuse_poisoned BEFORE INSERT ON attempts
 WHEN NEW.execution_key IN (SELECT key FROM executions WHERE name = 'poisoned')
@@ -57,8 +57,8 @@ class Setting:
     """Inside, the database takes no write."""
     refuse: Callable[[], None]
     """From now on, the database refuses every attempt of the execution `poisoned`."""
-    epoch: Callable[[], int]
-    """Of the shard's leader: rises when leadership is lost and claimed again."""
+    lease: Callable[[], int]
+    """Revision at which the shard's leader was elected: rises when leadership is lost and won again."""
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def sqlite_setting(fragile_system: System, fragile: Registrar) -> Iterator[Setti
         with closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as connection:
             connection.execute(script)
 
-    def epoch() -> int:
+    def lease() -> int:
         with closing(sqlite3.connect(file, timeout=5)) as connection:
-            return int(connection.execute(_EPOCH).fetchone()[0])
+            return int(connection.execute(_LEASE).fetchone()[0])
 
-    yield Setting(fragile, locked, lambda: run(_SQLITE_TRIGGER), epoch)
+    yield Setting(fragile, locked, lambda: run(_SQLITE_TRIGGER), lease)
     with contextlib.suppress(sqlite3.OperationalError):
         run("DROP TRIGGER refuse_poisoned")
 
@@ -101,9 +101,9 @@ def postgres_setting(postgres_server: PostgresServer, tmp_path_factory: pytest.T
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_POSTGRES_TRIGGER)
 
-    def epoch() -> int:
+    def lease() -> int:
         with psycopg.connect(url) as connection:
-            row = connection.execute(_EPOCH).fetchone()
+            row = connection.execute(_LEASE).fetchone()
             assert row is not None
             return int(row[0])
 
@@ -111,7 +111,7 @@ def postgres_setting(postgres_server: PostgresServer, tmp_path_factory: pytest.T
     with System.start(tmp_path_factory.mktemp("on-postgres"), database=url, environment=environment) as system:
         client = flyte.Client(system.endpoint, tmp_path_factory.mktemp("home"))
         with client.stubs() as stubs:
-            yield Setting(Registrar(stubs), stopped, refuse, epoch)
+            yield Setting(Registrar(stubs), stopped, refuse, lease)
 
 
 @pytest.fixture(params=["sqlite_setting", "postgres_setting"])
@@ -129,7 +129,7 @@ def test_an_outage_of_the_database_delays_work_and_neither_loses_nor_repeats_any
     names = [f"patient-{time.time_ns()}-{number}" for number in range(2)]
     running = registrar.launch(plan, names[0])
     fragile_markers.wait(lambda: len(fragile_markers.starts(running.name)) >= LANES)
-    epoch = setting.epoch()
+    lease = setting.lease()
     with setting.away():
         went = time.monotonic()
         refusals = _submit_until(registrar, plan, names[1], went + AWAY_SECONDS)
@@ -146,7 +146,7 @@ def test_an_outage_of_the_database_delays_work_and_neither_loses_nor_repeats_any
         assert fragile_markers.started_twice(launched.name) == []
         assert len(starts) == LANES * LENGTH
         assert {start.attempt for start in starts} == {0}
-    assert setting.epoch() == epoch, "the lease is kept"
+    assert setting.lease() == lease, "the lease is kept"
 
 
 def test_a_row_that_the_database_refuses_quarantines_its_execution_and_no_other(
