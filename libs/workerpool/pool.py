@@ -1,20 +1,4 @@
-"""A pool of asyncio workers: it bounds how many jobs run at once, not how many wait.
-
-`submit` therefore never blocks and never refuses; whoever submits has to know a bound for what may be waiting (a
-queue's credits, say). Jobs start in the order in which they were submitted.
-
-Guarantees: at most `size` jobs run at a time; a worker exists only while it has work or has had some within the last
-`idle_seconds`, so that an idle pool retires to nothing; a job's failure goes to the handler and harms nobody else.
-`stop` drops what waits and lets what runs finish; `stop_wait` lets all of it finish. Either may be cancelled, by a
-grace period for instance, and followed by `cancel`. Leaving the `async with` block is `stop_wait`; leaving it by an
-exception is `cancel`.
-
-Not guaranteed: fairness towards the event loop by a job that computes, and context variables: a job runs in its
-worker's context, not in its submitter's.
-
-The workers are persistent tasks fed from a deque, because a task per job costs six to ten times as much. A worker with
-a backlog goes from job to job without passing through the event loop, so it gives way after a few.
-"""
+"""The pool: submitting, running, pausing and stopping jobs. See the package for what is guaranteed."""
 
 from __future__ import annotations
 
@@ -22,40 +6,24 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar, TypeVarTuple
+
+from libs.workerpool.contexts import run_in_context
+from libs.workerpool.crew import Crew
+from libs.workerpool.futures import JobFuture, PoolStopped
+from libs.workerpool.line import Job, Line, Work
+from libs.workerpool.lobby import Lobby
+from libs.workerpool.pause import Pause
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
-Job = Callable[..., Awaitable[Any]]
 ErrorHandler = Callable[[BaseException], None]
-
-# Jobs that never really wait would keep the loop from everything else: after this many a worker lets others in.
-_JOBS_IN_A_ROW = 16
-
-
-class PoolStopped(RuntimeError):
-    """The worker pool has been stopped: the job was not and will not be started."""
-
-    def __init__(self) -> None:
-        super().__init__(str(self.__doc__))
-
-
-class _Work(NamedTuple):
-    """A job in line. `result` is where `submit_wait` waits for it."""
-
-    job: Job
-    args: tuple[Any, ...]
-    result: asyncio.Future[Any] | None
-
-
-class _Idle(NamedTuple):
-    """A worker that sleeps: resolving `woken` with False retires it."""
-
-    since: float
-    woken: asyncio.Future[bool]
 
 
 def log_error(error: BaseException) -> None:
@@ -70,56 +38,85 @@ class WorkerPool:
         size: how many jobs may run at once. Choose useful parallelism, not the number of jobs admitted.
         name: prefix of the workers' task names.
         on_error: told of every exception of a job that nobody waits for. Must not raise.
-        idle_seconds: how long a worker without work is kept.
+        idle_seconds: how long a worker without work is kept; None is for ever.
     """
 
     def __init__(
-        self, size: int, *, name: str = "pool", on_error: ErrorHandler = log_error, idle_seconds: float = 2.0
+        self,
+        size: int,
+        *,
+        name: str = "pool",
+        on_error: ErrorHandler = log_error,
+        idle_seconds: float | None = 2.0,
     ) -> None:
-        if size < 1:
-            raise ValueError(f"a pool needs at least one worker, not {size}")
-        self._size = size
+        _require_a_worker(size)
         self._name = name
         self._on_error = on_error
-        self._idle_seconds = idle_seconds
-        self._waiting: deque[_Work] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
-        self._idle: deque[_Idle] = deque()
-        """Workers that sleep, the longest asleep first; the last one is woken first, so that the others can retire."""
-        self._retirement: asyncio.TimerHandle | None = None
-        self._started = 0
+        self._line = Line()
+        self._crew = Crew(size, name, idle_seconds, self._line.take, self._perform)
+        self._lobby = Lobby()
+        self._pauses: deque[Pause] = deque()
+        """Those that are not over, in the order of their bars in the line."""
+        self._running = 0
         self._stopped = False
+
+    # ------------------------------------------------------------------------------------------------- how it stands
 
     @property
     def size(self) -> int:
         """How many jobs may run at once."""
-        return self._size
+        return self._crew.size
 
     @property
     def workers(self) -> int:
         """How many workers exist now, busy or not."""
-        return len(self._workers)
+        return len(self._crew)
 
     @property
     def running(self) -> int:
-        """How many workers are busy now."""
-        return len(self._workers) - len(self._idle)
+        """How many jobs have been started and have not ended."""
+        return self._running
 
     @property
     def waiting_queue_size(self) -> int:
         """How many jobs have not been started."""
-        return len(self._waiting)
+        return len(self._line)
+
+    @property
+    def paused(self) -> bool:
+        """Whether jobs that come now wait for a pause to end, even when it has not begun."""
+        return self._line.barred
 
     @property
     def stopped(self) -> bool:
         """Whether jobs are refused: `stop`, `stop_wait` or `cancel` has been called."""
         return self._stopped
 
-    def submit(self, job: Job, *args: Any) -> None:
-        """Puts `job(*args)` at the end of the line. Raises PoolStopped when the pool has been stopped."""
-        self._put(_Work(job, args, None))
+    # ---------------------------------------------------------------------------------------------------- submitting
 
-    async def submit_wait(self, job: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def submit(self, job: Callable[[*Ts], Awaitable[object]], *args: *Ts, context: Context | None = None) -> None:
+        """Puts `job(*args)` at the end of the line. Never waits.
+
+        Args:
+            job: a coroutine function, or whatever returns an awaitable.
+            args: what it is called with.
+            context: what it runs in, `contextvars.copy_context()` for the submitter's; by default its worker's, which
+                is that of whoever made the pool.
+
+        Raises:
+            PoolStopped: the pool has been stopped.
+        """
+        if self._stopped:
+            raise PoolStopped
+        self._put(Work(job, args, context))
+
+    def submit_future(
+        self, job: Callable[[*Ts], Awaitable[T]], *args: *Ts, context: Context | None = None
+    ) -> JobFuture[T]:
+        """Like `submit`, and returns the job's end as a future. Cancelling the future cancels the job."""
+        return self._submit_future(job, args, context, reaches_running=True)
+
+    async def submit_wait(self, job: Callable[[*Ts], Awaitable[T]], *args: *Ts, context: Context | None = None) -> T:
         """Like `submit`, and waits for what the job returns or raises.
 
         A caller that is cancelled takes its job out of the line; a job that runs already is not cancelled with it.
@@ -127,29 +124,116 @@ class WorkerPool:
         Raises:
             PoolStopped: the pool had been stopped, or was before the job could start.
         """
-        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._put(_Work(job, args, result))
-        return await result
+        end: JobFuture[T] = self._submit_future(job, args, context, reaches_running=False)
+        return await end
+
+    def try_submit(
+        self,
+        job: Callable[[*Ts], Awaitable[object]],
+        *args: *Ts,
+        max_waiting: int = 0,
+        context: Context | None = None,
+    ) -> bool:
+        """Like `submit` when there is room, and returns whether there was.
+
+        There is room when no more than `max_waiting` jobs would have to wait for a worker, this one included; with 0,
+        when a worker is free. Nobody in `submit_when_room` is overtaken.
+        """
+        if self._stopped:
+            raise PoolStopped
+        if not self._lobby.is_empty() or not self._has_room(max_waiting):
+            return False
+        self._put(Work(job, args, context))
+        return True
+
+    async def submit_when_room(
+        self,
+        job: Callable[[*Ts], Awaitable[object]],
+        *args: *Ts,
+        max_waiting: int = 0,
+        context: Context | None = None,
+    ) -> None:
+        """Like `submit`, as soon as there is room in the sense of `try_submit`: so a producer keeps the pool's pace.
+
+        Who came first is served first, even when a later one could live with a longer line. A caller that is cancelled
+        has submitted nothing, unless its room came in the same moment.
+
+        Raises:
+            PoolStopped: the pool had been stopped, or was before there was room.
+        """
+        if not self.try_submit(job, *args, max_waiting=max_waiting, context=context):
+            try:
+                await self._lobby.enter(Work(job, args, context), max_waiting)
+            except asyncio.CancelledError:
+                self._notice()  # there may be room for the next one
+                raise
+
+    # ------------------------------------------------------------------------------------------------------ steering
+
+    def resize(self, size: int) -> None:
+        """Changes how many jobs may run at once.
+
+        More workers start at once on what waits. With fewer, running jobs go on, and none is started until less than
+        `size` run.
+        """
+        _require_a_worker(size)
+        self._crew.resize(size)
+        self._call_for_waiting()
+        self._notice()
+
+    async def pause(self, seconds: float | None = None) -> Pause:
+        """Lets what was submitted so far end, and starts nothing else until the pause is over.
+
+        Returns when the pool is quiet. Jobs may be submitted all the while. Another pause begins when those before it
+        are over. Cancelling the wait ends the pause.
+
+        Args:
+            seconds: how long until the pool goes on by itself, counted from now, so that no pause outlives who asked
+                for it; None is until `Pause.resume`.
+
+        Raises:
+            TimeoutError: the seconds had passed before the pool was quiet.
+            PoolStopped: the pool had been stopped, or was before it was quiet.
+            RuntimeError: called by a job of this pool, which would wait for itself.
+        """
+        self._refuse_own_jobs("pause")
+        if self._stopped:
+            raise PoolStopped
+        pause = Pause(self._line.lower(), self._lift, seconds)
+        self._pauses.append(pause)
+        self._notice()
+        try:
+            await pause.quiet
+        except BaseException:
+            pause.resume()
+            raise
+        return pause
+
+    # ------------------------------------------------------------------------------------------------------- the end
 
     async def stop(self) -> None:
         """Takes no more jobs, drops those that wait, and returns when those that run have ended."""
-        self._stopped = True
+        self._refuse_own_jobs("stop")
         self._drop_waiting()
-        await self._until_workers_end()
+        self._take_no_more()
+        await self._crew.ended()
 
     async def stop_wait(self) -> None:
         """Takes no more jobs and returns when all that were submitted have ended."""
-        self._stopped = True
-        await self._until_workers_end()
+        self._refuse_own_jobs("stop")
+        self._take_no_more()
+        await self._crew.ended()
+        while self._line:  # somebody has cancelled the workers
+            self._call_for_waiting()
+            await self._crew.ended()
 
     async def cancel(self) -> None:
         """Takes no more jobs, drops those that wait, cancels those that run, and returns when these have ended."""
-        self._stopped = True
+        self._refuse_own_jobs("stop")
         self._drop_waiting()
-        self._dismiss_sleepers()
-        for worker in self._workers:
-            worker.cancel()
-        await self._until_workers_end()
+        self._take_no_more()
+        self._crew.cancel()
+        await self._crew.ended()
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,60 +250,95 @@ class WorkerPool:
             await self.cancel()
             raise
 
-    def _put(self, work: _Work) -> None:
+    def _take_no_more(self) -> None:
+        self._stopped = True
+        self._lobby.close()
+        while self._pauses:
+            self._pauses[0].fail(PoolStopped())
+        self._crew.close()
+
+    def _drop_waiting(self) -> None:
+        for work in self._line.clear():
+            if work.future is not None:
+                work.future.drop()
+
+    # ------------------------------------------------------------------------------------------------------ the line
+
+    def _submit_future(
+        self, job: Job, args: tuple[Any, ...], context: Context | None, *, reaches_running: bool
+    ) -> JobFuture[Any]:
         if self._stopped:
             raise PoolStopped
-        self._waiting.append(work)
-        if self._idle:
-            self._idle.pop().woken.set_result(True)
-        elif len(self._workers) < self._size:
-            self._hire()
+        work = Work(job, args, context)
+        work.future = JobFuture(partial(self._withdraw, work), reaches_running=reaches_running)
+        self._put(work)
+        return work.future
 
-    def _hire(self) -> None:
-        self._started += 1
-        worker = asyncio.create_task(self._work(), name=f"{self._name}-{self._started}")
-        self._workers.add(worker)
-        worker.add_done_callback(self._workers.discard)
+    def _put(self, work: Work) -> None:
+        self._line.put(work)
+        if not self._pauses:
+            self._crew.call()
 
-    async def _work(self) -> None:
-        """A worker's life."""
-        in_a_row = 0
-        while True:
-            while self._waiting:
-                await self._run(self._waiting.popleft())
-                in_a_row += 1
-                if in_a_row == _JOBS_IN_A_ROW:
-                    in_a_row = 0
-                    await asyncio.sleep(0)
-            if self._stopped or not await self._sleep():
-                return
+    def _withdraw(self, work: Work) -> None:
+        self._line.withdraw(work)
+        self._notice()
 
-    async def _run(self, work: _Work) -> None:
-        if work.result is not None and work.result.done():
-            return  # whoever waited has gone
+    def _has_room(self, max_waiting: int) -> bool:
+        free = 0 if self._line.barred else max(0, self._crew.size - self._running)
+        return len(self._line) < free + max_waiting
+
+    def _lift(self, pause: Pause) -> None:
+        self._line.lift(pause.bar)
+        self._pauses.remove(pause)
+        self._call_for_waiting()
+        self._notice()
+
+    def _call_for_waiting(self) -> None:
+        for _ in range(min(len(self._line), self._crew.size)):
+            self._crew.call()
+
+    def _notice(self) -> None:
+        """Something ended or left, or bounds have changed: this is what those wait for who pause, or want room."""
+        if self._pauses and not self._running and self._line.is_first(self._pauses[0].bar):
+            quiet = self._pauses[0].quiet
+            if not quiet.done():
+                quiet.set_result(None)
+        self._lobby.admit(self._has_room, self._put)
+
+    # ------------------------------------------------------------------------------------------------------ the jobs
+
+    async def _perform(self, work: Work, worker: asyncio.Task[None]) -> None:
+        """What a worker does with a job. Raises only what is meant for the worker or the process."""
+        if work.future is not None:
+            work.future.start(worker)
+        self._running += 1
+        if self._lobby.may_be_occupied:
+            self._notice()  # before a bar, who starts makes room in line
         try:
-            value = await work.job(*work.args)
-        except asyncio.CancelledError as error:
-            self._settle(work, error)
-            if _current_task_is_cancelled():
-                raise
-        except Exception as error:
-            self._settle(work, error)
+            if work.context is None:
+                value = await work.job(*work.args)
+            else:
+                value = await run_in_context(work.context, work.job, work.args)
+        except BaseException as error:
+            self._failed(work, error, worker)
         else:
-            if work.result is not None and not work.result.done():
-                work.result.set_result(value)
+            if work.future is not None:
+                work.future.succeed(value)
+        finally:
+            self._running -= 1
+            if self._pauses or self._lobby.may_be_occupied:
+                self._notice()
 
-    def _settle(self, work: _Work, error: BaseException) -> None:
-        """Tells whoever is concerned that the job failed."""
-        if work.result is None:
-            if not (isinstance(error, asyncio.CancelledError) and _current_task_is_cancelled()):
-                self._report(error)
-        elif work.result.done():
-            pass
-        elif isinstance(error, asyncio.CancelledError):
-            work.result.cancel()
-        else:
-            work.result.set_exception(error)
+    def _failed(self, work: Work, error: BaseException, worker: asyncio.Task[None]) -> None:
+        """Tells whoever is concerned."""
+        is_told = work.future is not None and work.future.fail(error)
+        if isinstance(error, asyncio.CancelledError):
+            if worker.cancelling():
+                raise error  # it is meant for the worker; the job only happened to be there
+        elif not isinstance(error, Exception):
+            raise error
+        if not is_told:
+            self._report(error)
 
     def _report(self, error: BaseException) -> None:
         try:
@@ -227,51 +346,13 @@ class WorkerPool:
         except Exception:
             _log.exception("the error handler of worker pool %s failed", self._name)
 
-    async def _sleep(self) -> bool:
-        """Waits for work. Returns whether to go on; False is retirement."""
-        loop = asyncio.get_running_loop()
-        idle = _Idle(loop.time(), loop.create_future())
-        self._idle.append(idle)
-        if self._retirement is None:
-            self._retirement = loop.call_later(self._idle_seconds, self._retire)
-        try:
-            return await idle.woken
-        except asyncio.CancelledError:
-            if idle in self._idle:
-                self._idle.remove(idle)
-            raise
+    # ------------------------------------------------------------------------------------------------------ refusals
 
-    def _retire(self) -> None:
-        """Ends the workers that have slept long enough, and comes back when the next one will have."""
-        self._retirement = None
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        while self._idle and self._idle[0].since + self._idle_seconds <= now:
-            self._idle.popleft().woken.set_result(False)
-        if self._idle:
-            self._retirement = loop.call_at(self._idle[0].since + self._idle_seconds, self._retire)
-
-    def _drop_waiting(self) -> None:
-        while self._waiting:
-            result = self._waiting.popleft().result
-            if result is not None and not result.done():
-                result.set_exception(PoolStopped())
-
-    def _dismiss_sleepers(self) -> None:
-        if self._retirement is not None:
-            self._retirement.cancel()
-            self._retirement = None
-        while self._idle:
-            self._idle.popleft().woken.set_result(False)
-
-    async def _until_workers_end(self) -> None:
-        """Dismisses the workers that sleep and waits for the others. Cancelling the wait cancels no worker."""
-        self._dismiss_sleepers()
-        while self._workers:
-            await asyncio.wait(self._workers)
+    def _refuse_own_jobs(self, what: str) -> None:
+        if asyncio.current_task() in self._crew:
+            raise RuntimeError(f"a job of worker pool {self._name} cannot {what} it and wait: it would wait for itself")
 
 
-def _current_task_is_cancelled() -> bool:
-    """Whether a CancelledError is meant for the worker, rather than raised by its job."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _require_a_worker(size: int) -> None:
+    if size < 1:
+        raise ValueError(f"a pool needs at least one worker, not {size}")

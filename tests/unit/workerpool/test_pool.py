@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
 
 import pytest
 
-from libs.workerpool.pool import PoolStopped, WorkerPool
-
-
-class Gauge:
-    """A job that waits at a gate and remembers how many of its kind ran at once."""
-
-    def __init__(self) -> None:
-        self.now = 0
-        self.most = 0
-        self.started: list[int] = []
-        self.ended: list[int] = []
-        self.gate = asyncio.Event()
-
-    async def __call__(self, number: int = 0) -> int:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        self.started.append(number)
-        try:
-            await self.gate.wait()
-        finally:
-            self.now -= 1
-        self.ended.append(number)
-        return number
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Lets the loop turn until the condition holds."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
+from libs.workerpool import PoolStopped, WorkerPool
+from tests.support.gauges import Gauge, turns, until
 
 
 async def test_no_more_jobs_run_at_once_than_there_are_workers() -> None:
@@ -261,3 +233,130 @@ async def test_cancelling_dismisses_workers_that_sleep() -> None:
     assert pool.running == 0
     await pool.cancel()
     assert pool.workers == 0
+
+
+async def test_work_that_comes_while_a_worker_retires_is_done() -> None:
+    # Both timers are due when the loop turns again: the only worker is dismissed, then, before its task has run, work
+    # comes. It must not count as a worker that could take it.
+    job = Gauge()
+    job.gate.set()
+    pool = WorkerPool(1, idle_seconds=0.01)
+    await pool.submit_wait(asyncio.sleep, 0)
+    asyncio.get_running_loop().call_later(0.011, pool.submit, job, 1)
+    time.sleep(0.03)
+    await until(lambda: job.ended == [1])
+    await pool.stop()
+
+
+async def test_workers_are_kept_for_ever_when_asked_to() -> None:
+    async with WorkerPool(2, idle_seconds=None) as pool:
+        await asyncio.gather(pool.submit_wait(asyncio.sleep, 0), pool.submit_wait(asyncio.sleep, 0))
+        await asyncio.sleep(0.05)
+        assert pool.workers == 2
+    assert pool.workers == 0
+
+
+async def test_the_error_of_a_job_whose_caller_has_gone_goes_to_the_handler() -> None:
+    errors: list[BaseException] = []
+    gate = asyncio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise ValueError("nobody listens")
+
+    async with WorkerPool(1, on_error=errors.append) as pool:
+        waiter = asyncio.create_task(pool.submit_wait(fail), name="waiter")
+        await until(lambda: pool.running == 1)
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert pool.running == 1, "giving up the wait cancels no job"
+        gate.set()
+    assert [str(error) for error in errors] == ["nobody listens"]
+
+
+async def test_a_job_cannot_wait_for_the_end_of_its_own_pool() -> None:
+    pool = WorkerPool(2)
+    for end in (pool.stop, pool.stop_wait, pool.cancel, pool.pause):
+        with pytest.raises(RuntimeError, match="wait for itself"):
+            await pool.submit_wait(end)
+    assert not pool.stopped and not pool.paused
+    await pool.stop()
+
+
+async def test_a_job_that_submits_to_its_stopping_pool_is_refused() -> None:
+    pool = WorkerPool(1)
+    refused = asyncio.Event()
+
+    async def again() -> None:
+        await turns()
+        try:
+            pool.submit(again)
+        except PoolStopped:
+            refused.set()
+
+    pool.submit(again)
+    await turns(2)
+    await pool.stop_wait()
+    assert refused.is_set()
+
+
+async def test_nobody_hangs_when_the_pool_is_stopped_in_any_way() -> None:
+    for way in ("stop", "stop_wait", "cancel"):
+        job = Gauge()
+        pool = WorkerPool(1)
+        waiters = [asyncio.create_task(pool.submit_wait(job, n), name=f"waiter-{n}") for n in range(3)]
+        await until(lambda job=job: job.now == 1)
+        end = asyncio.create_task(getattr(pool, way)(), name=way)
+        await turns()
+        job.gate.set()
+        async with asyncio.timeout(5):
+            await end
+            ends = await asyncio.gather(*waiters, return_exceptions=True)
+        expected = {"stop": [int, PoolStopped, PoolStopped], "stop_wait": [int] * 3}
+        assert [type(one) for one in ends] == expected.get(way, [asyncio.CancelledError, PoolStopped, PoolStopped])
+
+
+async def test_jobs_that_wait_are_done_although_somebody_has_cancelled_the_worker() -> None:
+    done: list[int] = []
+
+    async def leave() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def work() -> None:
+        done.append(1)
+
+    pool = WorkerPool(1)
+    pool.submit(leave)
+    pool.submit(work)
+    await pool.stop_wait()
+    assert done == [1] and pool.workers == 0
+
+
+async def test_a_generator_error_that_no_future_can_hold_is_told_all_the_same() -> None:
+    def job() -> asyncio.Future[None]:
+        raise StopIteration
+
+    async with WorkerPool(1) as pool:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await pool.submit_wait(job)
+
+
+def test_a_job_that_exits_the_process_exits_it_and_leaves_nobody_waiting() -> None:
+    ends: list[BaseException] = []
+
+    async def leave() -> None:
+        raise SystemExit(7)
+
+    async def main() -> None:
+        pool = WorkerPool(1)
+        try:
+            await pool.submit_future(leave)
+        except BaseException as error:
+            ends.append(error)
+            raise
+
+    with pytest.raises(SystemExit, match="7"):
+        asyncio.run(main())
+    assert len(ends) == 1
