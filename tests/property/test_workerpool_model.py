@@ -181,13 +181,19 @@ class PoolMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.running)
     @rule(data=st.data(), fails=st.booleans())
-    def let_one_end(self, data: st.DataObject, fails: bool) -> None:
-        number = data.draw(st.sampled_from(self.model.running))
-        self.model.end(number, "failed" if fails else "done")
-        if fails and number not in self.futures:
-            self.expected_errors.append(f"job {number}")
-        gate = self.gates[number]
-        self.do(lambda: gate.set_exception(ValueError(f"job {number}")) if fails else gate.set_result("done"))
+    def let_some_end(self, data: st.DataObject, fails: bool) -> None:
+        numbers = data.draw(st.lists(st.sampled_from(self.model.running), min_size=1, unique=True))
+        for number in numbers:
+            self.model.end(number, "failed" if fails else "done")
+            if fails and number not in self.futures:
+                self.expected_errors.append(f"job {number}")
+        self.do(lambda: [self.open_gate(number, fails) for number in numbers])
+
+    def open_gate(self, number: int, fails: bool) -> None:
+        if fails:
+            self.gates[number].set_exception(ValueError(f"job {number}"))
+        else:
+            self.gates[number].set_result("done")
 
     @precondition(lambda self: self.futures)
     @rule(data=st.data())

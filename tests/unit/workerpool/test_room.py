@@ -140,6 +140,19 @@ async def test_a_smaller_pool_interrupts_nobody_and_starts_nothing_until_fewer_r
     assert jobs[4].ended == [0]
 
 
+async def test_only_the_workers_too_many_leave_when_several_jobs_end_at_once() -> None:
+    first, second = Gauge(), Gauge()
+    async with WorkerPool(3) as pool:
+        for job in (first, first, first, second, second):
+            pool.submit(job)
+        await until(lambda: first.now == 3)
+        pool.resize(2)
+        first.gate.set()
+        await turns(20)
+        assert second.now == 2 and pool.workers == 2
+        second.gate.set()
+
+
 async def test_a_smaller_pool_dismisses_sleepers_first() -> None:
     job = Gauge()
     async with WorkerPool(4) as pool:
