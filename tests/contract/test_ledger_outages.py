@@ -34,6 +34,15 @@ def claimed(url: str) -> tuple[Ledger, int]:
     return ledger, ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
 
 
+def backend_of_the_ledger(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+    """The process of the server that serves the ledger."""
+    found = connection.execute(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
+    ).fetchone()
+    assert found is not None
+    return int(str(found[0]))
+
+
 def test_a_locked_sqlite_file_is_unavailable_and_serves_again_after(sqlite_url: str) -> None:
     ledger, epoch = claimed(sqlite_url)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
@@ -79,12 +88,8 @@ def test_a_stopped_postgres_is_unavailable_and_serves_again_after(
 def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: str) -> None:
     ledger, epoch = claimed(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        found = other.execute(
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
-        ).fetchone()
-        assert found is not None
-        with paused(found[0]), unavailable_soon():
+        backend = backend_of_the_ledger(other)
+        with paused(backend), unavailable_soon():
             ledger.commit(0, epoch, [])
     ledger.commit(0, epoch, [])
     ledger.close()
@@ -93,17 +98,13 @@ def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: s
 def test_a_commit_that_a_silent_postgres_still_has_can_not_happen_after_a_renewal(postgres_url: str) -> None:
     ledger, epoch = claimed(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        found = other.execute(
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
-        ).fetchone()
-        assert found is not None
-        with paused(found[0]):
+        backend = backend_of_the_ledger(other)
+        with paused(backend):
             with unavailable_soon():
                 ledger.commit(0, epoch, [Changes(stored.execution(), nodes={"n0": stored.node()})])
             assert ledger.renew(0) == epoch + 1
         # It wakes up with the commit in its hands, and does it.
-        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", found).fetchone():
+        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (backend,)).fetchone():
             time.sleep(0.02)
         assert other.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
     ledger.close()
