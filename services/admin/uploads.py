@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flyteidl.service import dataproxy_pb2
+from google.protobuf import duration_pb2
 
 from libs.blob import BlobStore, layout
 from libs.blob.store import relative
@@ -61,7 +62,7 @@ class Uploads:
     async def locate(self, request: dataproxy_pb2.CreateUploadLocationRequest) -> Location:
         """Signs an upload. `InvalidArgument` for a request that names neither MD5 nor `filename_root`, or a name that
         is not one part of a path; `AlreadyExists` where other content lies already."""
-        seconds = expiry_seconds(request.expires_in.seconds, self._address_seconds)
+        seconds = expiry_seconds(request.expires_in, self._address_seconds)
         folder, filename = self._folder(request), self._filename(request)
         await self._projects.use(request.project, request.domain)
         uri = layout.upload_uri(self._blob.root, request.project, request.domain, folder, filename)
@@ -97,11 +98,12 @@ class Uploads:
             raise AlreadyExists(f"content_md5: {uri} exists already with other content")
 
 
-def expiry_seconds(asked: int, longest: int) -> int:
-    """How long an address will work: what was asked, or the longest when nothing was."""
-    if asked < 0 or asked > longest:
-        raise InvalidArgument(f"expires_in: {asked} s is not between 0 and {longest} s")
-    return asked or longest
+def expiry_seconds(asked: duration_pb2.Duration, longest: int) -> int:
+    """How long an address will work: what was asked, in whole seconds, or the longest when nothing was."""
+    seconds = asked.seconds + (asked.nanos > 0)
+    if asked.seconds < 0 or asked.nanos < 0 or seconds > longest:
+        raise InvalidArgument(f"expires_in: {asked.seconds + asked.nanos / 1e9:g} s is not between 0 and {longest} s")
+    return seconds or longest
 
 
 def check_content(content: bytes, announced_md5: bytes, header_md5: str | None) -> None:

@@ -8,6 +8,7 @@ broken upload is ever stored. Only a few uploads are received at a time; the oth
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -35,6 +36,11 @@ _RECEIVE_SECONDS = 600
 
 _STOP_SECONDS = 5.0
 """How long uploads and downloads that are under way may take when the process is stopped."""
+
+_logger = logging.getLogger(__name__)
+
+_not_http = logging.getLogger(f"{__name__}.not_http")
+_not_http.setLevel(logging.CRITICAL)  # anybody can send bytes that are no HTTP: they are answered, not logged
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,6 +81,9 @@ class Files:
                 length,
                 text=f"Content-Length: {length} bytes, at most {self._upload_bytes} are taken",
             )
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            # Unpacked, it would have neither the length nor the MD5 that were announced.
+            raise web.HTTPUnsupportedMediaType(text="Content-Encoding: files are taken as they are")
         async with self._places:
             async with asyncio.timeout(_RECEIVE_SECONDS):
                 content = await request.read()
@@ -136,6 +145,13 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
         return web.Response(status=status, text=error.message)
     except TimeoutError:
         return web.Response(status=408, text="the upload took too long")
+    except (ConnectionError, web.RequestPayloadError):
+        return web.Response(status=400, text="the upload ended before its end")  # for nobody: the client has gone
+    except web.HTTPException:
+        raise
+    except Exception:
+        _logger.exception("%s %s failed", request.method, request.path)
+        return web.Response(status=500, text="internal error")
 
 
 def bind(listen: str) -> socket.socket:
@@ -156,7 +172,7 @@ def address_of(bound: socket.socket, listen: str) -> str:
 
 async def serve(files: Files, bound: socket.socket) -> web.AppRunner:
     """Starts serving. The runner is to be cleaned up, which waits a little for what is under way."""
-    runner = web.AppRunner(files.application(), access_log=None, shutdown_timeout=_STOP_SECONDS)
+    runner = web.AppRunner(files.application(), access_log=None, logger=_not_http, shutdown_timeout=_STOP_SECONDS)
     await runner.setup()
     await web.SockSite(runner, bound).start()
     return runner

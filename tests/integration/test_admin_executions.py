@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2
+from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import execution_pb2 as core
 from flyteidl.core import identifier_pb2, literals_pb2
 from flytekit.exceptions.user import FlyteInvalidInputException
@@ -218,6 +218,32 @@ def test_the_nodes_below_a_node_are_listed_by_their_parent(
         below = stubs.admin.ListNodeExecutions(request).node_executions
     assert {node.metadata.spec_node_id for node in below} == {"start-node", "n0", "end-node"}
     assert {node.metadata.retry_group for node in below} == {"0"}
+
+
+def test_an_attempt_is_found_under_its_own_task_only(
+    admin: Door, user: flyte.Client, remote: FlyteRemote, leading: Leader
+) -> None:
+    execute(remote, execution_name="tasks")
+    succeed(leading, "tasks", admin)
+    with user.stubs() as stubs:
+        node = identifier_pb2.NodeExecutionIdentifier(
+            node_id="n1",
+            execution_id=identifier_pb2.WorkflowExecutionIdentifier(
+                project=flyte.PROJECT, domain=flyte.DOMAIN, name="tasks"
+            ),
+        )
+        (found,) = stubs.admin.ListTaskExecutions(
+            task_execution_pb2.TaskExecutionListRequest(node_execution_id=node, limit=9)
+        ).task_executions
+        assert stubs.admin.GetTaskExecution(task_execution_pb2.TaskExecutionGetRequest(id=found.id)) == found
+        found.id.task_id.version = "other"
+        for call, request in (
+            (stubs.admin.GetTaskExecution, task_execution_pb2.TaskExecutionGetRequest(id=found.id)),
+            (stubs.admin.GetTaskExecutionData, task_execution_pb2.TaskExecutionGetDataRequest(id=found.id)),
+        ):
+            with pytest.raises(grpc.RpcError, match=r"id\.task_id: node 'n1' .* runs another task") as caught:
+                call(request, timeout=10)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_outputs_files_and_decks_are_found_by_their_short_names(

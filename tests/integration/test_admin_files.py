@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
@@ -34,6 +35,11 @@ class Http:
 
     def url(self, verb: Verb, path: str = "uploads/p/d/f/code.tar.gz", expires: int = LATER, md5: bytes = b"") -> str:
         return self.signer.url(Grant(verb, path, expires, md5))
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url(Verb.READ).split("/")[2].rpartition(":")
+        return host, int(port)
 
     async def put(self, url: str, content: bytes = CONTENT, **headers: str) -> tuple[int, str]:
         async with self.session.put(url, data=content, headers=headers) as reply:
@@ -146,6 +152,47 @@ async def test_an_upload_without_a_length_is_refused(http: Http) -> None:
     async with http.session.put(http.url(Verb.WRITE), data=pieces()) as reply:
         assert reply.status == 411
     assert stored(http) == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_packed_content_is_refused_before_it_is_unpacked(http: Http, encoding: str) -> None:
+    sent = http.session.put(http.url(Verb.WRITE), data=b"no", headers={"Content-Encoding": encoding}, compress=False)
+    async with sent as reply:
+        assert (reply.status, await reply.text()) == (415, "Content-Encoding: files are taken as they are")
+    assert stored(http) == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nContent-Length: -3\r\n\r\nabc",
+        b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Encoding: br\r\n\r\nno",
+        b"\x00\xff\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_answered_and_leaves_no_trace_in_the_log(
+    http: Http, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection(*http.address)
+    writer.write(sent)
+    assert b" 400 " in await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+    assert caplog.records == []
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(http: Http, caplog: pytest.LogCaptureFixture) -> None:
+    path = http.url(Verb.WRITE).partition("//")[2].partition("/")[2]
+    _, writer = await asyncio.open_connection(*http.address)
+    writer.write(f"PUT /{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf".encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    # The next upload finds its place free, although there are only two.
+    for _ in range(3):
+        assert (await http.put(http.url(Verb.WRITE, "uploads/p/d/f/next")))[0] == 200
+    assert [path.name for path in stored(http)] == ["next"]
+    assert caplog.records == []
 
 
 async def test_a_file_that_does_not_exist_is_not_found(http: Http) -> None:

@@ -19,7 +19,9 @@ from flyteidl.core import identifier_pb2
 from flyteidl.service import admin_pb2_grpc
 
 from libs.rpc import server
-from libs.store.executions import Executions
+from libs.store.executions import AttemptRecord, Executions
+from libs.workflow.errors import NotFound
+from libs.workflow.identity import ExecutionId
 from services.admin import encode, identifiers, paging, version
 from services.admin.api.checked import checked
 from services.admin.data import Literals, outputs_of
@@ -204,8 +206,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
     async def GetTaskExecution(
         self, request: task_execution_pb2.TaskExecutionGetRequest, context: Any
     ) -> task_execution_pb2.TaskExecution:
-        owner, node_id, number = identifiers.attempt(request.id)
-        record = await self._executions.get_attempt(owner, node_id, number)
+        owner, record = await self._attempt(request.id)
         return encode.attempt(owner, record, self._log_url)
 
     async def ListTaskExecutions(
@@ -219,8 +220,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
     async def GetTaskExecutionData(
         self, request: task_execution_pb2.TaskExecutionGetDataRequest, context: Any
     ) -> task_execution_pb2.TaskExecutionGetDataResponse:
-        owner, node_id, number = identifiers.attempt(request.id)
-        record = await self._executions.get_attempt(owner, node_id, number)
+        owner, record = await self._attempt(request.id)
         inputs = await self._literals.show(record.node.inputs)
         outputs = await self._literals.show(outputs_of(record))
         return task_execution_pb2.TaskExecutionGetDataResponse(
@@ -228,8 +228,15 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
             full_inputs=inputs.full,
             outputs=outputs.url,
             full_outputs=outputs.full,
-            flyte_urls=encode.flyte_urls(owner, record.node, number),
+            flyte_urls=encode.flyte_urls(owner, record.node, record.attempt.attempt),
         )
+
+    async def _attempt(self, id: identifier_pb2.TaskExecutionIdentifier) -> tuple[ExecutionId, AttemptRecord]:
+        owner, node_id, number = identifiers.attempt(id)
+        record = await self._executions.get_attempt(owner, node_id, number)
+        if id.HasField("task_id") and identifiers.entity(id.task_id, _TASK, "id.task_id") != record.node.task:
+            raise NotFound(f"id.task_id: node {node_id!r} of execution {owner} runs another task")
+        return owner, record
 
     def _log_url(self, uri: str) -> str:
         return self._literals.address(uri).url

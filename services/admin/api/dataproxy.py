@@ -41,7 +41,7 @@ class DataProxyApi(dataproxy_pb2_grpc.DataProxyServiceServicer):
         if request.artifact_type != dataproxy_pb2.ARTIFACT_TYPE_DECK:
             raise InvalidArgument("artifact_type: only ARTIFACT_TYPE_DECK can be downloaded")
         execution, node_id = identifiers.node(request.node_execution_id, "node_execution_id")
-        seconds = expiry_seconds(request.expires_in.seconds, self._address_seconds)
+        seconds = expiry_seconds(request.expires_in, self._address_seconds)
         url, expires_at_us = await self._artifacts.deck(execution, node_id, None, seconds)
         return dataproxy_pb2.CreateDownloadLinkResponse(
             signed_url=[url],  # the older of two fields: clients before 1.10 read this one

@@ -15,7 +15,7 @@ from libs import blob
 from libs.blob import BlobStore
 from libs.workflow.errors import AirscrewError, AlreadyExists, InvalidArgument
 from services.admin.signing import Signer, Verb
-from services.admin.uploads import Location, Uploads, check_content
+from services.admin.uploads import Location, Uploads, check_content, expiry_seconds
 
 CONTENT = b"content"
 MD5 = hashlib.md5(CONTENT).digest()
@@ -124,3 +124,18 @@ def test_content_is_compared_with_what_was_announced_and_with_its_header() -> No
     for announced, said in ((bytes(16), None), (b"", base64.b64encode(bytes(16)).decode()), (MD5, "*")):
         with pytest.raises(InvalidArgument):
             check_content(CONTENT, announced, said)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "expires"), [(0, 0, 3600), (0, 1, 1), (5, 0, 5), (5, 1, 6), (3600, 0, 3600)]
+)
+def test_an_address_works_for_as_long_as_asked_and_for_the_longest_time_if_nothing_was(
+    seconds: int, nanos: int, expires: int
+) -> None:
+    assert expiry_seconds(duration_pb2.Duration(seconds=seconds, nanos=nanos), 3600) == expires
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(-1, 0), (0, -1), (3600, 1), (3601, 0)])
+def test_an_address_for_another_time_is_refused(seconds: int, nanos: int) -> None:
+    with pytest.raises(InvalidArgument, match="expires_in"):
+        expiry_seconds(duration_pb2.Duration(seconds=seconds, nanos=nanos), 3600)
