@@ -50,7 +50,7 @@ class CompositeQueue(Queue[K], Protocol[K]):
 
     @property
     def in_sub(self) -> int:
-        """How many keys wait in the sub-queue or are delayed there."""
+        """How many keys wait in the sub-queue or are delayed there; none once it is shut down."""
 
     def add_to_sub(self, item: Item[K], now_us: int) -> bool:
         """Adds to the sub-queue, not limited."""
@@ -115,7 +115,7 @@ class BatchingQueue(RateLimitingQueue[K]):
 
     @property
     def in_sub(self) -> int:
-        return len(self._sub) + self._sub.delayed
+        return 0 if self._sub.shutting_down else len(self._sub) + self._sub.delayed
 
     def add_to_sub(self, item: Item[K], now_us: int) -> bool:
         self.advance(now_us)

@@ -51,13 +51,11 @@ class PausableQueue(Layer[K]):
             self.resume()
 
     def next_due_us(self) -> int | None:
-        """When to look again: in a pause not before its end, and then only if something waits or will."""
+        """When to look again: when a delay ends, also in a pause; and when the pause ends, if something waits."""
         due_us = super().next_due_us()
-        if self._paused_until_us is None:
+        if self._paused_until_us is None or not len(self):
             return due_us
-        if len(self):
-            return self._paused_until_us
-        return None if due_us is None else max(due_us, self._paused_until_us)
+        return self._paused_until_us if due_us is None else min(due_us, self._paused_until_us)
 
     def shut_down(self) -> None:
         super().shut_down()

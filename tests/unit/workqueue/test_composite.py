@@ -147,7 +147,7 @@ def test_shutting_down_shuts_both_and_drops_what_is_in_the_sub_queue() -> None:
     queue.add_to_sub(Item("b"), 1)
     queue.shut_down()
     assert not queue.add_to_sub(Item("c"), 2) and not queue.add(Item("d"), 2)
-    assert queue.next_due_us() is None
+    assert queue.next_due_us() is None and queue.in_sub == 0
     assert taken(queue, 100) == ["a"]
     assert queue.ended and queue.drained
 

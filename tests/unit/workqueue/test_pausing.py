@@ -62,11 +62,12 @@ def test_what_was_handed_out_before_a_pause_can_be_finished_in_it() -> None:
     assert queue.processing == 0 and len(queue) == 1 and queue.get(2) is None
 
 
-def test_a_delay_that_ends_in_a_pause_is_looked_at_after_it() -> None:
+def test_a_delay_that_ends_in_a_pause_ends_then_and_its_key_waits_for_the_end_of_the_pause() -> None:
     queue: PausableQueue[str] = PausableQueue(DelayingQueue())
     queue.add_after(Item("a"), 30, 0)
     queue.pause(100, 0)
-    assert queue.next_due_us() == 100 and queue.get(50) is None
+    assert queue.next_due_us() == 30 and queue.get(30) is None and len(queue) == 1
+    assert queue.next_due_us() == 100
     handed = queue.get(100)
     assert handed is not None and handed.waited_us == 70
 
