@@ -34,6 +34,7 @@ RESTART_CAP_SECONDS = 2.0
 """Longest pause before one that keeps dying is tried again. A start costs half a second of processor time, so more
 often would be felt; less often, and whoever has repaired the cause waits for nothing."""
 LOG_TAIL_LINES = 15
+LOG_TAIL_COLUMNS = 300
 """How much of its log is shown when a program cannot start."""
 
 _LIFELINE = Path(__file__).with_name("lifeline.py")
@@ -224,5 +225,7 @@ def _ending(code: int | None) -> str:
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-    return "\n".join(f"    {line}" for line in lines) or f"    (nothing in {log})"
+    """The end of a log, where it tells what went wrong: etcd says that first and then prints the stacks of a panic."""
+    said, _, _ = log.read_text(errors="replace").partition("\n\ngoroutine ")
+    lines = said.splitlines()[-LOG_TAIL_LINES:]
+    return "\n".join(f"    {line[:LOG_TAIL_COLUMNS]}" for line in lines) or f"    (nothing in {log})"

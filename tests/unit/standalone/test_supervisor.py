@@ -23,6 +23,8 @@ ready, manner = pathlib.Path(sys.argv[1]), sys.argv[2]
 print("starting", flush=True)
 if manner == "broken":
     sys.exit("a setting is wrong")
+if manner == "panic":
+    sys.exit("panic: no space left on device\\n\\ngoroutine 1 [running]:" + "\\nmain.main()" * 20)
 if manner == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:
@@ -107,6 +109,11 @@ async def test_a_program_that_dies_is_started_again_with_a_word_about_it(bench: 
 async def test_a_program_that_ends_before_it_was_ready_fails_the_start_with_its_last_words(bench: Bench) -> None:
     with pytest.raises(CannotStart, match=r"one ended with exit code 1:\n.*\n.*a setting is wrong"):
         await bench.supervisor.start(bench.program("one", "broken"))
+
+
+async def test_the_last_words_of_a_panic_are_its_reason_and_not_its_stacks(bench: Bench) -> None:
+    with pytest.raises(CannotStart, match=r"panic: no space left on device$"):
+        await bench.supervisor.start(bench.program("one", "panic"))
 
 
 async def test_a_program_that_never_answers_fails_the_start(bench: Bench) -> None:
