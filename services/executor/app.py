@@ -16,13 +16,13 @@ import importlib.metadata
 import logging
 import os
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from libs import blob as blobs
 from libs.blob.store import BlobStore
 from libs.rpc import server as servers
 from libs.runtime.process import Life
+from libs.runtime.together import within
 from libs.wire import codec
 from libs.wire.session import Hello, Report
 from services.executor import api, environments, machine, results, runner, variables
@@ -96,24 +96,14 @@ async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, sess
     await life.stopping.wait()
     server.not_serving()
     attempts.drain()
-    if not await _within(settings.shutdown_grace_seconds, attempts.idle()):
+    if not await within(settings.shutdown_grace_seconds, attempts.idle()):
         attempts.stop_all()
         await attempts.idle()
-    if not await _within(settings.flush_seconds, attempts.flushed()):
+    if not await within(settings.flush_seconds, attempts.flushed()):
         logger.warning("some reports are not acknowledged: they are sent after the next start")
     dialling.cancel()
     await asyncio.gather(dialling, return_exceptions=True)
     await server.stop(_STOP_SERVER_SECONDS)
-
-
-async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
-    """Whether `work` was done in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _slots(settings: ExecutorSettings) -> SlotPool:

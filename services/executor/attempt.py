@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.message import DecodeError
 
+from libs.runtime import together
 from libs.runtime.clock import Clock
 from libs.telemetry import traces
 from libs.wire.session import Assignment, Report, ReportPhase
@@ -38,8 +38,6 @@ from services.executor.tasklog import TaskLog
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
@@ -54,10 +52,6 @@ class Workbench:
     platform: variables.Platform
     directory: datadir.DataDir
     journal: Journal
-
-
-class _Stopped(Exception):
-    """The attempt is to end before it has a process."""
 
 
 class Attempt:
@@ -108,8 +102,8 @@ class Attempt:
         self._say(self.latest)
         try:
             with self._span("prepare"):
-                launch = await self._unless_wished(self._prepare())
-        except _Stopped:
+                launch = await together.unless(self._wished, "prepare attempt", self._prepare())
+        except together.Interrupted:
             return self._wish or outcome.aborted("")
         except errors.InvalidArgument as error:
             return outcome.failed(ErrorKind.USER, "FailedToBuildResource", error.message, recoverable=False)
@@ -147,20 +141,6 @@ class Attempt:
         await asyncio.to_thread(datadir.remove, self._scratch)
 
     # ------------------------------------------------------------------------------------------------------- prepare
-
-    async def _unless_wished(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """The result of `work`; raises _Stopped, with `work` cancelled, as soon as the attempt is to end."""
-        working = asyncio.create_task(work, name="prepare attempt")
-        wished = asyncio.create_task(self._wished.wait(), name="await a wish to end it")
-        try:
-            await asyncio.wait({working, wished}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise _Stopped
-            return working.result()
-        finally:
-            working.cancel()
-            wished.cancel()
-            await asyncio.gather(working, wished, return_exceptions=True)
 
     async def _prepare(self) -> runner.Launch:
         settings, assignment = self._bench.settings, self._assignment

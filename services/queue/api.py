@@ -13,11 +13,11 @@ from typing import Any
 import grpc.aio
 
 from libs.clients.pace import Pace
+from libs.runtime import together
 from libs.runtime.clock import Clock
 from libs.workflow import errors
 from libs.workqueue.items import Item
 from protos import queue_pb2, queue_pb2_grpc
-from services.queue import together
 from services.queue.hints import Hint, Relay
 from services.queue.shards import Lease, Shard, Shards, Wanted, WorkStream
 from services.queue.waits import Waits

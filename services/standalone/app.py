@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
+from libs.runtime import together
 from libs.workflow.errors import AirscrewError
 from services.standalone import announce, etcd, plan, ports, stores
 from services.standalone.datadir import DataDir, opened, write_at_once
@@ -93,18 +94,11 @@ class System:
 
     async def _started(self) -> bool:
         """Starts everything; False when a signal came before all was up."""
-        starting = asyncio.create_task(self._start(), name="start")
-        stopping = asyncio.create_task(self._stopping.wait(), name="stop before ready")
         try:
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                await starting  # raises what went wrong
-                return True
+            await together.unless(self._stopping, "start", self._start())
+        except together.Interrupted:
             return False
-        finally:
-            for task in (starting, stopping):
-                task.cancel()
-            await asyncio.gather(starting, stopping, return_exceptions=True)
+        return True
 
     async def _start(self) -> None:
         try:
