@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc.aio
 
-from libs.clients.pace import Pace
+from libs.rpc.pace import Pace
 from libs.runtime import together
 from libs.runtime.clock import Clock
 from libs.workflow import errors

@@ -8,11 +8,11 @@ from collections import deque
 
 import grpc.aio
 
-from libs.clients.pace import Pace
 from libs.clients.queue import keys
 from libs.clients.queue.client import Client
 from libs.clients.queue.keys import Key
 from libs.clients.streams import converse, opened
+from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
 from protos import queue_pb2
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import grpc.aio
 
-from libs.clients.pace import Pace
 from libs.clients.queue.client import Client
 from libs.clients.queue.subscriber import Hint
 from libs.clients.streams import converse, opened
+from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
 from protos import queue_pb2
 

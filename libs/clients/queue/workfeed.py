@@ -7,11 +7,11 @@ from typing import NamedTuple, Self
 
 import grpc.aio
 
-from libs.clients.pace import Pace
 from libs.clients.queue import keys
 from libs.clients.queue.client import Client
 from libs.clients.queue.keys import Key
 from libs.clients.streams import converse, opened
+from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher
 from libs.workflow import errors
 from protos import queue_pb2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.clients.pace import LONGEST_SECONDS, WANTED_ITEMS, Pace
+from libs.rpc.pace import LONGEST_SECONDS, WANTED_ITEMS, Pace
 
 
 def messages_for(items_per_second: float, seconds: float = 10.0) -> tuple[int, int]:
