@@ -15,10 +15,11 @@ import grpc.aio
 from libs.rpc.pace import Pace
 from libs.runtime import together
 from libs.runtime.clock import Clock
+from libs.wire import hints as wire
 from libs.workflow import errors
 from libs.workqueue.items import Item
 from protos import queue_pb2, queue_pb2_grpc
-from services.queue.hints import Hint, Relay
+from services.queue.hints import Relay
 from services.queue.shards import Lease, Shard, Shards, Wanted, WorkStream
 from services.queue.waits import Waits
 
@@ -137,7 +138,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
 
     async def _pass_on(self, requests: AsyncIterator[queue_pb2.PublishRequest]) -> None:
         async for request in requests:
-            self._relay.publish([Hint(hint.id, hint.phase) for hint in request.hints])
+            self._relay.publish(wire.of_messages(request.hints))
 
     async def _tell(self, context: Context) -> None:
         with self._relay.watcher() as watcher:
@@ -145,9 +146,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
             await context.send_initial_metadata(())
             pace = Pace()
             async for hints, lagged in watcher.news():
-                reply = queue_pb2.SubscribeReply(lagged=lagged)
-                reply.hints.extend(queue_pb2.Hint(id=hint.id, phase=hint.phase) for hint in hints)
-                await context.write(reply)
+                await context.write(queue_pb2.SubscribeReply(hints=wire.to_messages(hints), lagged=lagged))
                 await pace.rest(len(hints))
 
     # -----------------------------------------------------------------------------------------------------------------

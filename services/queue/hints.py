@@ -8,24 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from libs.rpc.stream import Batcher, WhenFull
-
-
-class Hint(NamedTuple):
-    """An execution has changed; its phase is now `phase`."""
-
-    id: int
-    phase: int
-
-
-class News(NamedTuple):
-    """What a watcher is told at once."""
-
-    hints: list[Hint]
-    lagged: bool
-    """Whether hints before these were dropped."""
+from libs.wire.hints import Hint, News
 
 
 class Watcher:

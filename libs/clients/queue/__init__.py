@@ -14,7 +14,8 @@ Sending is batched (`Batcher`, `Pace`); `counters` of each client say in how man
 from libs.clients.queue.enqueuer import Enqueuer
 from libs.clients.queue.keys import Key, Reason
 from libs.clients.queue.publisher import Publisher
-from libs.clients.queue.subscriber import Hint, News, Subscriber
+from libs.clients.queue.subscriber import Subscriber
 from libs.clients.queue.workfeed import Leased, WorkFeed
+from libs.wire.hints import Hint, News
 
 __all__ = ["Enqueuer", "Hint", "Key", "Leased", "News", "Publisher", "Reason", "Subscriber", "WorkFeed"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import grpc.aio
 
 from libs.clients.queue.client import Client
-from libs.clients.queue.subscriber import Hint
 from libs.clients.streams import converse, opened
 from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
+from libs.wire.hints import Hint, to_messages
 from protos import queue_pb2
 
 Call = grpc.aio.StreamUnaryCall[queue_pb2.PublishRequest, queue_pb2.PublishReply]
@@ -38,9 +38,7 @@ class Publisher(Client):
         if await opened(call):
             self._connection.works()
         async for hints in self._waiting:
-            await call.write(
-                queue_pb2.PublishRequest(hints=[queue_pb2.Hint(id=hint.id, phase=hint.phase) for hint in hints])
-            )
+            await call.write(queue_pb2.PublishRequest(hints=to_messages(hints)))
             self.counters.messages_sent += 1
             self.counters.items_sent += len(hints)
             await pace.rest(len(hints))

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import grpc.aio
 
 from libs.clients.streams import ENDED, Connection, Counters, opened
 from libs.rpc import channel
 from libs.rpc.errors import from_rpc
+from libs.wire.hints import News, of_messages
 from protos import queue_pb2, queue_pb2_grpc
 
 Call = grpc.aio.UnaryStreamCall[queue_pb2.SubscribeRequest, queue_pb2.SubscribeReply]
-
-
-class Hint(NamedTuple):
-    """An execution has changed."""
-
-    id: int
-    phase: int
-    """Its phase after the commit (`ExecutionPhase`)."""
-
-
-class News(NamedTuple):
-    """What a subscriber hears at once."""
-
-    hints: list[Hint]
-    lagged: bool
-    """Whether others may have been missed before these: look at everything that matters again."""
 
 
 class Subscriber:
@@ -81,4 +66,4 @@ class Subscriber:
             return None
         self.counters.messages_received += 1
         self.counters.items_received += len(reply.hints)
-        return News([Hint(hint.id, hint.phase) for hint in reply.hints], reply.lagged)
+        return News(of_messages(reply.hints), reply.lagged)

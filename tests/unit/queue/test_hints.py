@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from services.queue.hints import Hint, News, Relay
+from libs.wire.hints import Hint, News
+from services.queue.hints import Relay
 
 
 async def test_every_watcher_hears_what_is_published_while_it_watches() -> None:
