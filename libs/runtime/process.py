@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from libs import settings
 from libs.runtime.clock import Clock, SystemClock
-from libs.telemetry import logs, traces
+from libs.telemetry import logs, otel, traces
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def run(service: str, main: Callable[[Life], Awaitable[None]]) -> int:
     try:
         log_settings = settings.load(LogSettings, service)
         logs.configure(service, log_settings.log_level, log_settings.log_format)
-        tracing = traces.configure(service)
+        tracing = otel.configure(service)
         try:
             return asyncio.run(_live(service, main, tracing))
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.telemetry import traces
+from libs.telemetry import otel, traces
 from tests.support import otlp
 
 
@@ -13,7 +13,7 @@ def test_spans_arrive_with_the_ids_and_times_they_were_given(monkeypatch: pytest
     node = root.child("node", "n0")
     with otlp.Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-        tracing = traces.configure("propeller")
+        tracing = otel.configure("propeller")
         tracing.emit("node", node, root.span_id, 1_000_000, 2_000_000, {"flyte.node.id": "n0"}, error="boom")
         tracing.emit("execution", root, None, 1_000_000, 3_000_000)
         tracing.shutdown()
@@ -32,7 +32,7 @@ def test_the_environment_may_name_the_service(monkeypatch: pytest.MonkeyPatch) -
     with otlp.Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
-        tracing = traces.configure("propeller")
+        tracing = otel.configure("propeller")
         tracing.emit("execution", root, None, 1, 2)
         tracing.shutdown()
         trace = receiver.trace(f"{root.trace_id:032x}", until=lambda trace: len(trace.spans) == 1)

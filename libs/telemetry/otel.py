@@ -1,0 +1,61 @@
+"""What OpenTelemetry's standard variables ask for: whether there is tracing, of which traces, and where they go."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+
+from libs.telemetry.traces import Tracing
+
+logger = logging.getLogger(__name__)
+
+
+def configure(service: str, environ: Mapping[str, str] | None = None) -> Tracing:
+    """Tracing as OpenTelemetry's standard variables ask for it.
+
+    It is on when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is set, unless
+    `OTEL_SDK_DISABLED=true` or `OTEL_TRACES_EXPORTER=none`. `OTEL_TRACES_SAMPLER` and its `_ARG` decide about traces
+    that start here. Endpoint, headers, certificates, batch sizes and resource attributes are read by the SDK itself.
+    """
+    source = os.environ if environ is None else environ
+    if not _wanted(source):
+        return Tracing()
+    # Importing the SDK and its exporter takes longer than starting a service: only those who trace pay.
+    from libs.telemetry import otlp
+
+    return Tracing(otlp.OtlpExporter(service), _ratio(source))
+
+
+def _wanted(environ: Mapping[str, str]) -> bool:
+    endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not endpoint or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
+    if exporter not in ("otlp", "none"):
+        logger.warning("OTEL_TRACES_EXPORTER=%s is not supported, only otlp is: tracing is off", exporter)
+    return exporter == "otlp"
+
+
+def _ratio(environ: Mapping[str, str]) -> float:
+    """The share of new traces to record. A trace that arrives with a context keeps the sender's decision."""
+    sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip() or "parentbased_always_on"
+    kind = sampler.removeprefix("parentbased_")
+    if kind == "always_off":
+        return 0.0
+    if kind == "traceidratio":
+        return _ratio_argument(environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip())
+    if kind != "always_on":
+        logger.warning("OTEL_TRACES_SAMPLER=%s is not known: every trace is recorded", sampler)
+    return 1.0
+
+
+def _ratio_argument(text: str) -> float:
+    try:
+        ratio = float(text or "1")
+    except ValueError:
+        ratio = -1.0
+    if 0.0 <= ratio <= 1.0:
+        return ratio
+    logger.warning("OTEL_TRACES_SAMPLER_ARG=%s is not a number from 0 to 1: every trace is recorded", text)
+    return 1.0
