@@ -34,8 +34,8 @@ from services.admin.projects import Projects
 from services.admin.registry import Registration
 from services.admin.settings import AdminSettings
 from services.admin.signing import Signer
+from services.admin.spans import Spans
 from services.admin.targets import Targets
-from services.admin.tracing import Traces
 from services.admin.uploads import Uploads
 from services.admin.watch import Watch
 
@@ -132,7 +132,7 @@ class _Door:
             projects,
             self._store,
             enqueuer,
-            Traces(tracing, clock, os.urandom),
+            Spans(tracing, clock, os.urandom),
             clock,
             os.urandom,
             Limits(settings.shards, settings.inline_bytes, settings.inputs_bytes),

@@ -30,8 +30,8 @@ from libs.workflow.phases import Desired, ExecutionPhase
 from libs.workflow.state import Data, ExecutionState, Intent
 from services.admin import identifiers, tags
 from services.admin.projects import Projects
+from services.admin.spans import Spans
 from services.admin.targets import Target, Targets
-from services.admin.tracing import Traces
 
 _logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Launcher:
         projects: Projects,
         blob: BlobStore,
         queue: Queue,
-        traces: Traces,
+        spans: Spans,
         clock: Clock,
         entropy: Callable[[int], bytes],
         limits: Limits,
@@ -94,7 +94,7 @@ class Launcher:
         self._projects = projects
         self._blob = blob
         self._queue = queue
-        self._traces = traces
+        self._spans = spans
         self._clock = clock
         self._entropy = entropy
         self._limits = limits
@@ -177,7 +177,7 @@ class Launcher:
         for minting in range(1, _MINTINGS + 1):
             now_us = self._clock.now_us()
             key = identity.execution_key(now_us, self._entropy(4))
-            root = self._traces.root(submission.traceparent, key)
+            root = self._spans.root(submission.traceparent, key)
             record = await self._record(submission, key, root, now_us)
             try:
                 await self._executions.create(record, searchable)
@@ -252,6 +252,6 @@ class Launcher:
                 traceparent=state.traceparent,
             )
         )
-        self._traces.submitted(state.id, root, submission.traceparent, submission.started_us)
+        self._spans.submitted(state.id, root, submission.traceparent, submission.started_us)
         with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
             _logger.info("submitted %s as key %d", submission.target.id, state.key)

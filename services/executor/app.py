@@ -25,7 +25,7 @@ from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
 from libs.wire.session import Hello, Report
-from services.executor import api, environments, machine, results, runner, variables
+from services.executor import api, environments, hardware, results, runner, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
 from services.executor.datadir import DataDir
@@ -108,9 +108,9 @@ async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, sess
 
 async def _slots(settings: ExecutorSettings) -> SlotPool:
     return SlotPool(
-        machine.cpu_millis() if settings.cpu_millis is None else settings.cpu_millis,
-        machine.memory_bytes() if settings.memory_bytes is None else settings.memory_bytes,
-        await machine.gpus(os.environ) if settings.gpus is None else settings.gpus,
+        hardware.cpu_millis() if settings.cpu_millis is None else settings.cpu_millis,
+        hardware.memory_bytes() if settings.memory_bytes is None else settings.memory_bytes,
+        await hardware.gpus(os.environ) if settings.gpus is None else settings.gpus,
     )
 
 

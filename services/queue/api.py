@@ -21,7 +21,7 @@ from libs.workqueue.items import Item
 from protos import queue_pb2, queue_pb2_grpc
 from services.queue.hints import Relay
 from services.queue.shards import Lease, Shard, Shards, Wanted, WorkStream
-from services.queue.waits import Waits
+from services.queue.spans import Spans
 
 SERVICE = queue_pb2.DESCRIPTOR.services_by_name["Queue"].full_name
 
@@ -36,13 +36,12 @@ class Queue(queue_pb2_grpc.QueueServicer):
 
     Its streaming methods are coroutines that write, which grpc.aio takes as well as generators: a generator could not
     be ended while it is suspended at a yield.
-
     """
 
-    def __init__(self, shards: Shards, relay: Relay, waits: Waits, clock: Clock) -> None:
+    def __init__(self, shards: Shards, relay: Relay, spans: Spans, clock: Clock) -> None:
         self._shards = shards
         self._relay = relay
-        self._waits = waits
+        self._spans = spans
         self._clock = clock
         self._stopping = asyncio.Event()
 
@@ -130,7 +129,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
                 await stream.wait(self._now_us())
                 await asyncio.sleep(0)  # whoever is about to add more may do so first
                 continue
-            self._waits.emit(shard.number, leases)
+            self._spans.emit(shard.number, leases)
             await context.write(queue_pb2.WorkReply(leases=[_lease(shard.number, lease) for lease in leases]))
             await pace.rest(len(leases))
 

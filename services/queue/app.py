@@ -8,7 +8,7 @@ from services.queue.api import SERVICE, Queue
 from services.queue.hints import Relay
 from services.queue.settings import QueueSettings
 from services.queue.shards import Shards
-from services.queue.waits import Waits
+from services.queue.spans import Spans
 
 
 async def serve(settings: QueueSettings, life: Life) -> None:
@@ -16,7 +16,7 @@ async def serve(settings: QueueSettings, life: Life) -> None:
     # Lease numbers count from the time in microseconds: higher than all that an earlier process can have given out.
     shards = Shards(settings.depth_keys, first_lease=life.clock.now_us())
     relay = Relay(settings.watcher_buffer_hints)
-    queue = Queue(shards, relay, Waits(life.tracing, life.clock), life.clock)
+    queue = Queue(shards, relay, Spans(life.tracing, life.clock), life.clock)
     server = rpc.build(settings.listen, services={SERVICE: queue.register})
     await server.start()
     server.ready()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from services.standalone import health, machine, ports
+from services.standalone import hardware, health, ports
 from services.standalone.datadir import DataDir
 from services.standalone.settings import Options
 from services.standalone.stores import Stores
@@ -110,7 +110,7 @@ def make(options: Options, data: DataDir, stores: Stores, inherited: Mapping[str
         executors=tuple(
             program(
                 name,
-                IMPATIENT | machine.share(options.executors),
+                IMPATIENT | hardware.share(options.executors),
                 grace_seconds=15.0,
                 AIRSCREW_EXECUTOR_ID=name,
                 AIRSCREW_EXECUTOR_ADMIN_ADDRESS=f"localhost:{port}",
@@ -119,7 +119,7 @@ def make(options: Options, data: DataDir, stores: Stores, inherited: Mapping[str
                 AIRSCREW_BLOB=stores.blob,
                 AIRSCREW_PROPELLERS=",".join(address[propeller] for propeller in propellers),
                 AIRSCREW_SESSION_TOKEN_FILE=token,
-                **machine.devices(position),
+                **hardware.devices(position),
             )
             for position, name in enumerate(executors)
         ),

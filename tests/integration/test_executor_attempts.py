@@ -20,6 +20,7 @@ from protos import executor_pb2
 from tests.support.executing import executing, shell, template
 from tests.support.leader import Assignments, ExecutorSession, Leader, error_of, outputs_of
 from tests.support.markers import alive
+from tests.support.spans import Kept
 
 USER = execution_pb2.ExecutionError.USER
 SYSTEM = execution_pb2.ExecutionError.SYSTEM
@@ -381,31 +382,20 @@ async def test_the_command_may_not_write_through_a_link_in_place_of_its_log(
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-class Recorded:
-    """An exporter that keeps spans."""
-
-    def __init__(self) -> None:
-        self.spans: dict[str, traces.Span] = {}
-
-    def export(self, span: traces.Span) -> None:
-        self.spans[span.name] = span
-
-    def close(self) -> None: ...
-
-
 async def test_the_phases_are_spans_below_the_attempt_and_the_task_continues_the_trace(
     leader: Leader, executor_settings: dict[str, Any], work: Assignments
 ) -> None:
-    recorded = Recorded()
+    kept = Kept()
     attempt = traces.TraceContext(0xAB, 0xCD, sampled=True)
-    async with executing(executor_settings, tracing=traces.Tracing(recorded)):
+    async with executing(executor_settings, tracing=traces.Tracing(kept)):
         session = await leader.session()
         assigned = work.of(shell('echo "$TRACEPARENT"'), traceparent=attempt.traceparent())
         await run(session, assigned)
-    assert set(recorded.spans) == {"prepare", "process", "finish"}
-    assert {span.parent_span_id for span in recorded.spans.values()} == {attempt.span_id}
-    assert {span.context.trace_id for span in recorded.spans.values()} == {attempt.trace_id}
-    process = recorded.spans["process"]
+    spans = kept.by_name()
+    assert set(spans) == {"prepare", "process", "finish"}
+    assert {span.parent_span_id for span in spans.values()} == {attempt.span_id}
+    assert {span.context.trace_id for span in spans.values()} == {attempt.trace_id}
+    process = spans["process"]
     assert Path(assigned[0].log_uri).read_text().strip() == process.context.traceparent()
-    assert process.start_us < process.end_us <= recorded.spans["finish"].start_us
+    assert process.start_us < process.end_us <= spans["finish"].start_us
     assert process.attributes["flyte.execution.id"] == "flytesnacks:development:ex1"

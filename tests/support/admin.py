@@ -30,7 +30,8 @@ from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState
 from services.admin import app
 from services.admin.settings import AdminSettings
 from tests.support import flyte
-from tests.support.queue_server import QueueServer, Spans
+from tests.support.queue_server import QueueServer
+from tests.support.spans import Kept
 
 T = TypeVar("T")
 
@@ -129,7 +130,7 @@ class Door:
         self.database_url = database_url
         self.blob: BlobStore = blob.open(str(directory / "blobs"))
         self.queue = QueueServer()
-        self.spans = Spans()
+        self.spans = Kept()
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="admin", daemon=True)

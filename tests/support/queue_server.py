@@ -8,24 +8,12 @@ import pytest_asyncio
 
 from libs.rpc import server as rpc
 from libs.runtime.clock import SystemClock
-from libs.telemetry.traces import Span, Tracing
+from libs.telemetry.traces import Tracing
 from services.queue.api import SERVICE, Queue
 from services.queue.hints import Relay
 from services.queue.shards import Shards
-from services.queue.waits import Waits
-
-
-class Spans:
-    """Keeps the spans that were emitted."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    def export(self, span: Span) -> None:
-        self.spans.append(span)
-
-    def close(self) -> None:
-        pass
+from services.queue.spans import Spans
+from tests.support.spans import Kept
 
 
 class QueueServer:
@@ -35,14 +23,14 @@ class QueueServer:
         self._depth = depth
         self._watcher_buffer = watcher_buffer
         self.address = "127.0.0.1:0"
-        self.traced = Spans()
+        self.traced = Kept()
         self.running = False
 
     async def start(self) -> None:
         clock = SystemClock()
         self.shards = Shards(self._depth, first_lease=clock.now_us())
         relay = Relay(self._watcher_buffer)
-        self.api = Queue(self.shards, relay, Waits(Tracing(self.traced), clock), clock)
+        self.api = Queue(self.shards, relay, Spans(Tracing(self.traced), clock), clock)
         self._server = rpc.build(self.address, services={SERVICE: self.api.register})
         self.address = await self._server.start()
         self._server.ready()

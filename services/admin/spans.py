@@ -9,7 +9,7 @@ from libs.telemetry.traces import TraceContext, Tracing
 from libs.workflow.identity import ExecutionId
 
 
-class Traces:
+class Spans:
     """Makes the contexts of root spans and emits the spans of submissions."""
 
     def __init__(self, tracing: Tracing, clock: Clock, entropy: Callable[[int], bytes]) -> None:

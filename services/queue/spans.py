@@ -9,7 +9,7 @@ from libs.telemetry.traces import Attribute, TraceContext, Tracing
 from services.queue.shards import Lease
 
 
-class Waits:
+class Spans:
     """Emits the span `queue` for every lease whose trace is sampled.
 
     The span's id comes from the execution's root span and the lease's number, which is never used twice.
