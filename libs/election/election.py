@@ -223,7 +223,7 @@ class Election:
         except errors.AirscrewError as error:
             logger.warning("%s is free only when its lease expires: %s", self.key, error)
 
-    # In the keeper's thread ------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------- in the keeper's thread
 
     def _claim(self, etcd: Etcd, loop: asyncio.AbstractEventLoop) -> _Won | None:
         """One attempt: a lease only when the key is free, the key under the lease, and a look at whose it is."""

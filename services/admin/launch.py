@@ -33,7 +33,7 @@ from services.admin.projects import Projects
 from services.admin.spans import Spans
 from services.admin.targets import Target, Targets
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _MINTINGS = 3
 """How often a key is minted before the database's refusal is taken to mean something else than a key in use."""
@@ -254,4 +254,4 @@ class Launcher:
         )
         self._spans.submitted(state.id, root, submission.traceparent, submission.started_us)
         with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
-            _logger.info("submitted %s as key %d", submission.target.id, state.key)
+            logger.info("submitted %s as key %d", submission.target.id, state.key)

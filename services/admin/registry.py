@@ -46,7 +46,7 @@ class Registration:
         self._projects = projects
         self._clock = clock
 
-    # ---- tasks ------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------------ tasks
 
     async def create_task(self, request: task_pb2.TaskCreateRequest) -> None:
         """Registers a task. `AlreadyExists` if it is the same as one that exists, `InvalidArgument` if it differs."""
@@ -78,7 +78,7 @@ class Registration:
         """Versions of tasks."""
         return await self._store.list_tasks(_query(request))
 
-    # ---- workflows --------------------------------------------------------------------------------------------------
+    # -------------------------------------------------------------------------------------------------------- workflows
 
     async def create_workflow(self, request: workflow_pb2.WorkflowCreateRequest) -> None:
         """Registers a workflow with its sub-workflows. Raises as `create_task`, and `InvalidArgument` with everything
@@ -144,7 +144,7 @@ class Registration:
             created_at_us=self._clock.now_us(),
         )
 
-    # ---- launch plans -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------------- launch plans
 
     async def create_launch_plan(self, request: launch_plan_pb2.LaunchPlanCreateRequest) -> None:
         """Registers a launch plan, inactive. Raises as `create_task`, and `NotFound` when its workflow is unknown."""
@@ -204,7 +204,7 @@ class Registration:
         supported.refuse_unbuilt_activation(launch_plan_pb2.LaunchPlanSpec.FromString(record.spec))
         await self._store.activate_launch_plan(id, self._clock.now_us())
 
-    # ---- names ------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------------ names
 
     async def list_ids(self, kind: int, request: common_pb2.NamedEntityIdentifierListRequest) -> Page[NamedId]:
         """Names of what is registered in a project and domain. `kind` is a number of `core.ResourceType`."""

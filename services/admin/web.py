@@ -37,7 +37,7 @@ _RECEIVE_SECONDS = 600
 _STOP_SECONDS = 5.0
 """How long uploads and downloads that are under way may take when the process is stopped."""
 
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _not_http = logging.getLogger(f"{__name__}.not_http")
 _not_http.setLevel(logging.CRITICAL)  # anybody can send bytes that are no HTTP: they are answered, not logged
@@ -150,7 +150,7 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
     except web.HTTPException:
         raise
     except Exception:
-        _logger.exception("%s %s failed", request.method, request.path)
+        logger.exception("%s %s failed", request.method, request.path)
         return web.Response(status=500, text="internal error")
 
 

@@ -79,7 +79,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
         now_us = self._now_us()
         return queue_pb2.StatsReply(shards=[_stats(shard, now_us) for shard in self._shards])
 
-    # Enqueue ---------------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------------------------------------------------- Enqueue
 
     async def _take_in(self, requests: AsyncIterator[queue_pb2.EnqueueRequest], acknowledged: _Acknowledged) -> None:
         async for request in requests:
@@ -87,7 +87,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
             acknowledged.up_to(request.seq)
         acknowledged.close()
 
-    # Work ------------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------------- Work
 
     async def _work(self, requests: AsyncIterator[queue_pb2.WorkRequest], context: Context) -> None:
         first = await anext(requests, None)
@@ -133,7 +133,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
             await context.write(queue_pb2.WorkReply(leases=[_lease(shard.number, lease) for lease in leases]))
             await pace.rest(len(leases))
 
-    # Publish and Subscribe -------------------------------------------------------------------------------------------
+    # -------------------------------------------------------------------------------------------- Publish and Subscribe
 
     async def _pass_on(self, requests: AsyncIterator[queue_pb2.PublishRequest]) -> None:
         async for request in requests:
@@ -148,7 +148,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
                 await context.write(queue_pb2.SubscribeReply(hints=wire.to_messages(hints), lagged=lagged))
                 await pace.rest(len(hints))
 
-    # -----------------------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------------------
 
     def _now_us(self) -> int:
         """Everything here is about spans of time, so nothing may jump when the machine's clock is set."""

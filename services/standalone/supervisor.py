@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 
 from libs.runtime.backoff import Backoff
+from libs.runtime.together import first_to_end, within
 from services.standalone.settings import CannotStart
 
 PROBE_INTERVAL_SECONDS = 0.05
@@ -108,13 +109,7 @@ class Supervisor:
         child = Child(program, await _spawn(program))
         self.children[program.name] = child
         self._tasks.create_task(self._keep(child), name=f"keep {program.name}")
-        ready = asyncio.create_task(child.was_ready.wait(), name=f"ready {program.name}")
-        gone = asyncio.create_task(child.gone.wait(), name=f"gone {program.name}")
-        try:
-            await asyncio.wait((ready, gone), timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-            gone.cancel()
+        await within(deadline_seconds, first_to_end(ready=child.was_ready.wait(), gone=child.gone.wait()))
         if child.gone.is_set() and not child.stopping.is_set():
             raise CannotStart(f"{program.name} {_ending(child.process.returncode)}:\n{_tail(program.log)}")
         if not child.was_ready.is_set() and not child.stopping.is_set():
@@ -135,10 +130,7 @@ class Supervisor:
             _signal(child, signal.SIGKILL)
 
     async def _wait_or_kill(self, child: Child) -> None:
-        try:
-            async with asyncio.timeout(child.program.grace_seconds):
-                await child.gone.wait()
-        except TimeoutError:
+        if not await within(child.program.grace_seconds, child.gone.wait()):
             self._say(f"{child.program.name} did not stop within {child.program.grace_seconds:.0f} s and is killed")
             _signal(child, signal.SIGKILL)
             await child.gone.wait()
@@ -158,7 +150,7 @@ class Supervisor:
                 else:
                     pause = backoff.next()
                 self._say(f"{child.program.name} {_ending(code)}; starting it again (log: {child.program.log})")
-                if await _happens_within(child.stopping, pause):
+                if await within(pause, child.stopping.wait()):
                     return
                 child.process = await _spawn(child.program)
                 child.restarts += 1
@@ -200,15 +192,6 @@ async def _spawn(program: Program) -> asyncio.subprocess.Process:
             stderr=log,
             start_new_session=True,
         )
-
-
-async def _happens_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _signal(child: Child, number: signal.Signals) -> None:

@@ -53,7 +53,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         self._projects = projects
         self._literals = literals
 
-    # ---- what is registered -----------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------- what is registered
 
     async def CreateTask(self, request: task_pb2.TaskCreateRequest, context: Any) -> task_pb2.TaskCreateResponse:
         await self._registration.create_task(request)
@@ -132,7 +132,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         page = await self._registration.list_ids(kind, request)
         return common_pb2.NamedEntityIdentifierList(entities=map(encode.named_id, page.items), token=page.token)
 
-    # ---- executions -------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------------- executions
 
     async def CreateExecution(
         self, request: execution_pb2.ExecutionCreateRequest, context: Any
@@ -173,7 +173,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
             inputs=inputs.url, full_inputs=inputs.full, outputs=outputs.url, full_outputs=outputs.full
         )
 
-    # ---- nodes and attempts -----------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------- nodes and attempts
 
     async def GetNodeExecution(
         self, request: node_execution_pb2.NodeExecutionGetRequest, context: Any
@@ -241,7 +241,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
     def _log_url(self, uri: str) -> str:
         return self._literals.address(uri).url
 
-    # ---- the installation -------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------- the installation
 
     async def RegisterProject(
         self, request: project_pb2.ProjectRegisterRequest, context: Any
