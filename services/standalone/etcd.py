@@ -17,7 +17,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from libs.workflow import errors
-from services.standalone import etcd_fetch
+from services.standalone import etcd_fetch, ports
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ class EtcdServer:
         """`port` 0 takes a free one and keeps it over restarts."""
         self._etcd = etcd
         self._data_dir = data_dir
-        self._port = port or _free_port()
+        self._port = port or ports.free(set())
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -174,7 +173,7 @@ class EtcdServer:
 
     def start(self) -> None:
         """Returns when the server answers. Raises Unavailable with the end of its log when it does not."""
-        if not _free(self._port):  # or somebody else's server would pass for ours
+        if not ports.available(self._port):  # or somebody else's server would pass for ours
             raise errors.Unavailable(f"etcd cannot listen on {self.endpoint}: address already in use")
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.log_file.open("ab") as log:
@@ -217,23 +216,6 @@ class EtcdServer:
             return self.log_file.read_text(errors="replace")[-500:].strip() or "it logged nothing"
         except OSError as error:
             return str(error)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a stopped server left may still be waiting
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _healthy(port: int) -> bool:

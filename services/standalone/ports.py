@@ -17,7 +17,7 @@ def claim(port: int) -> int:
     """`port` if nobody listens on it, any free one for 0. Raises `CannotStart` when it is taken."""
     if port == 0:
         return free(set())
-    if not _available(port):
+    if not available(port):
         raise CannotStart(
             f"port {port} is in use (another airscrew, or Flyte's sandbox?): stop what listens there, or give --port"
         )
@@ -26,7 +26,7 @@ def claim(port: int) -> int:
 
 def beside(port: int, taken: set[int]) -> int:
     """The port after `port` if it is free, so that it is easy to remember; any free one otherwise."""
-    if port + 1 not in taken and port < 65_535 and _available(port + 1):
+    if port + 1 not in taken and port < 65_535 and available(port + 1):
         taken.add(port + 1)
         return port + 1
     return free(taken)
@@ -35,13 +35,14 @@ def beside(port: int, taken: set[int]) -> int:
 def free(taken: set[int]) -> int:
     """A free port that is not in `taken`, to which it is added."""
     for port in random.sample(range(_LOWEST, _HIGHEST + 1), 200):
-        if port not in taken and _available(port):
+        if port not in taken and available(port):
             taken.add(port)
             return port
     raise CannotStart(f"no free TCP port between {_LOWEST} and {_HIGHEST}")
 
 
-def _available(port: int) -> bool:
+def available(port: int) -> bool:
+    """Whether nobody listens on it now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free to listen on
         try:

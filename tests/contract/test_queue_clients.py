@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 import pytest
 
 from libs.clients.queue import Enqueuer, Key, Leased, Publisher, Reason, Subscriber, WorkFeed
 from libs.workflow import errors
 from tests.support.queue_server import QueueServer
+from tests.support.waiting import until
 
 MOST_MESSAGES_PER_ITEM = 0.1
 
@@ -30,12 +30,6 @@ async def take(feed: WorkFeed, count: int) -> list[Leased]:
         leases += await next_of(feed)
     assert len(leases) == count
     return leases
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def waiting(server: QueueServer) -> int:

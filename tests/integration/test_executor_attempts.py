@@ -21,6 +21,7 @@ from tests.support.executing import executing, shell, template
 from tests.support.leader import Assignments, ExecutorSession, Leader, error_of, outputs_of
 from tests.support.markers import alive
 from tests.support.spans import Kept
+from tests.support.waiting import until
 
 USER = execution_pb2.ExecutionError.USER
 SYSTEM = execution_pb2.ExecutionError.SYSTEM
@@ -268,12 +269,6 @@ async def test_a_stopped_attempt_ends_with_its_grandchildren_even_those_that_lef
     assert report.phase == executor_pb2.Report.PHASE_ABORTED
     assert report.reason == "the user wants it"
     assert not [pid for pid in pids.read_text().split() if pid.isdigit() and alive(int(pid))]
-
-
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_what_a_task_leaves_running_ends_with_it(

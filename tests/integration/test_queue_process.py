@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,21 +18,16 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from libs.clients.queue import Enqueuer, Key, Leased, WorkFeed
 from libs.rpc import channel
+from services.standalone import ports
 
 SERVICE = "airscrew.queue.v1.Queue"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class QueueProcess:
     """`python -m services.queue` on a port of its own."""
 
     def __init__(self, log: Path) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"{ports.LOOPBACK}:{ports.free(set())}"
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ import pytest
 from psycopg import sql
 
 from libs.store import migrate, schema
+from services.standalone import ports
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -52,7 +52,7 @@ class PostgresServer:
         self._user = _unprivileged_user()
         self._data = directory / "data"
         self._log = directory / "log"
-        self.port = _free_port()
+        self.port = ports.free(set())
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
         self._free: list[str] = []
@@ -172,10 +172,3 @@ def _unprivileged_user() -> str | None:
         return None
     known = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in known else "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -7,7 +7,6 @@ Only the task processes are not real: `Instant` ends every command at once, or w
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ from services.propeller import app as propeller_app
 from services.propeller.settings import PropellerSettings
 from services.queue import app as queue_app
 from services.queue.settings import QueueSettings
+from services.standalone import ports
 from tests.support.graphs import Plan, closure_of, state_of
 
 TOKEN = "a-token-of-the-tests"
@@ -39,9 +39,7 @@ TOKEN = "a-token-of-the-tests"
 
 def free_address() -> str:
     """An address on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"{ports.LOOPBACK}:{ports.free(set())}"
 
 
 class InstantProcess:

@@ -33,8 +33,7 @@ from services.propeller.store import LeaderStore
 from services.propeller.term import Term
 from tests.support.graphs import Plan, closure_of, state_of
 from tests.support.memory_ledger import MemoryLedger, MemoryStore
-
-PATIENCE_SECONDS = 5.0
+from tests.support.waiting import until
 
 
 class Interceptor(MemoryLedger):
@@ -159,16 +158,6 @@ async def leading(tmp_path: Path, **settings: Any) -> AsyncIterator[Leading]:
         yield Leading(term, store, writer, reader, lost, stopping, task, group)
         stopping.set()
     await leader_store.close()
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Waits until a condition holds; AssertionError when that takes too long."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not condition():
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not in time: {what}") from None
 
 
 def report_of(id: AttemptId, phase: ReportPhase, seq: int = 1) -> Report:

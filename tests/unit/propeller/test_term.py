@@ -15,7 +15,8 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from services.propeller import sessions
 from tests.support.graphs import Plan, Step
-from tests.support.terms import leading, report_of, until
+from tests.support.terms import leading, report_of
+from tests.support.waiting import until
 
 ONE = Plan((Step("n0"),))
 TWO = Plan((Step("n0"), Step("n1")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from services.standalone.settings import CannotStart
 from services.standalone.supervisor import Program, State, Supervisor
+from tests.support.waiting import until
 
 # Says that it is ready by making a file; ends at SIGTERM with 0, or not at all if it is stubborn.
 CHILD = """
@@ -78,13 +78,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-async def until(condition: object, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.02)
 
 
 async def test_a_program_is_started_once_its_probe_answers(bench: Bench) -> None:
