@@ -6,6 +6,9 @@
     logs/<project>-<domain>-<execution>/<node>/<attempt>.log
     uploads/<project>/<domain>/<folder>/<file>                 what clients upload
 
+Where project or domain have a hyphen of their own, an execution's parts are joined by dots, which none of them can
+have: `a`, `b`, `b-c` and `a-b`, `b`, `c` are two executions and must not share their files.
+
 Each attempt has its own place, so a late attempt never overwrites another's results. `root` is a uri without a slash at
 the end.
 """
@@ -54,7 +57,8 @@ def upload_uri(root: str, project: str, domain: str, folder: str, filename: str)
 
 
 def _execution(id: ExecutionId) -> str:
-    return _segment("execution", f"{id.project}-{id.domain}-{id.name}")
+    joint = "." if "-" in id.project + id.domain else "-"
+    return _segment("execution", joint.join(id))
 
 
 def _segment(field: str, value: str) -> str:

@@ -22,7 +22,7 @@ from libs.workflow.identity import (
 MAX_NAME_LENGTH = 255
 """Of an entity's name or version: what Flyte's own database allows."""
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """A DNS label, as Flyte asks of projects: it becomes part of paths and, on Kubernetes, of names."""
 _VERSION = re.compile(r"[A-Za-z0-9._~-]+")
 """What needs no escaping in an address, as Flyte asks of versions."""
@@ -116,7 +116,7 @@ def attempt(message: identifier_pb2.TaskExecutionIdentifier, field: str = "id") 
 
 def fit_project(project: str, field: str = "project") -> str:
     """A project id that may be recorded: a DNS label."""
-    if _LABEL.fullmatch(required(project, field)) is None:
+    if LABEL.fullmatch(required(project, field)) is None:
         raise InvalidArgument(
             f"{field}: {project!r} must be at most 63 lower-case letters, digits and -, and not begin or end with -"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.admin.identifiers import LABEL
 from services.admin.signing import MIN_KEY_BYTES
 
 
@@ -69,5 +70,8 @@ class AdminSettings:
             raise ValueError(f"SIGNING_KEY: needs at least {MIN_KEY_BYTES} characters")
         if not self.domains:
             raise ValueError("DOMAINS: needs at least one")
+        for domain in self.domains:
+            if LABEL.fullmatch(domain) is None:
+                raise ValueError(f"DOMAINS: {domain!r} must consist of lower-case letters, digits and -")
         if self.inline_bytes > self.inputs_bytes:
             raise ValueError("INLINE_BYTES: is larger than INPUTS_BYTES")

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from libs.workflow.fields.requests import EXECUTIONS, FILES, NAMES, READING, REGISTRATION
 from libs.workflow.fields.rules import Fate, Rule, Table
 from libs.workflow.fields.templates import INTERFACES, TASKS, WORKFLOWS
+from libs.workflow.fields.values import check_field, check_message
 
 __all__ = ["AS_A_WHOLE", "CHAPTERS", "FIELDS", "Fate", "Rule", "refuse"]
 
@@ -52,26 +53,23 @@ AS_A_WHOLE: Final = frozenset(
 
 
 def refuse(message: Message, path: str = "") -> None:
-    """Raise the refusal of the first field that is set and not supported, naming it by its path.
+    """Raise the refusal of the first field that is set and not supported, or that has a value which it cannot have
+    (`values`), naming it by its path.
 
     Messages inside the message are looked into as far as they are enforced.
     """
-    for place, rule in _set_fields(message, path):
-        if rule.error is not None:
-            raise rule.error(f"{place}: {rule.reason}")
-
-
-def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Rule]]:
-    """Every field that says something, with its rule, outer ones first."""
     rules = FIELDS[message.DESCRIPTOR.full_name]
+    check_message(message, path)
     for field, value in message.ListFields():
         rule, place = rules[field.name], f"{path}.{field.name}" if path else field.name
         if _says_nothing(field, value):
             continue
-        yield place, rule
+        if rule.error is not None:
+            raise rule.error(f"{place}: {rule.reason}")
+        check_field(field, value, place)
         if rule.fate is Fate.ENFORCED:
             for name, inside in _inside(field, value):
-                yield from _set_fields(inside, f"{place}.{name}" if name else place)
+                refuse(inside, f"{place}.{name}" if name else place)
 
 
 def _says_nothing(field: FieldDescriptor, value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from libs.blob import layout
@@ -16,6 +18,12 @@ def test_every_attempt_has_its_own_place() -> None:
     assert layout.node_inputs("/b", ID, "n0") == "/b/metadata/propeller/flytesnacks-development-abc/n0/data/inputs.pb"
     assert layout.attempt_prefix("/b", ID, "n0", 2) == "/b/metadata/propeller/flytesnacks-development-abc/n0/data/2"
     assert layout.log_uri("/b", ID, "n0", 2) == "/b/logs/flytesnacks-development-abc/n0/2.log"
+
+
+def test_no_two_executions_share_a_place_however_they_are_hyphenated() -> None:
+    parts = ["a", "b", "a-b", "b-b", "a-b-a", "b-a"]
+    ids = [ExecutionId(*id) for id in itertools.product(parts, repeat=3)]
+    assert len({layout.execution_prefix("/b", id) for id in ids}) == len(ids)
 
 
 def test_raw_data_may_go_to_a_place_of_the_submitters() -> None:

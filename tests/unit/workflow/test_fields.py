@@ -147,6 +147,43 @@ def test_a_refusal_names_the_field_however_deep_it_lies(
     assert caught.value.message.startswith(start)
 
 
+def launched(**spec: Any) -> execution_pb2.ExecutionCreateRequest:
+    return execution_pb2.ExecutionCreateRequest(spec=SPEC(**spec))
+
+
+VALUES: list[tuple[Message, str]] = [
+    (launched(metadata={"mode": 99}), "spec.metadata.mode: 99 is none of MANUAL, "),
+    (
+        workflow_pb2.WorkflowCreateRequest(spec={"template": {"metadata": {"on_failure": -1}}}),
+        "spec.template.metadata.on_failure: -1 is none of FAIL_IMMEDIATELY, ",
+    ),
+    (container(args=["a\0b"]), "spec.template.container.args: contains a NUL"),
+    (container(env=[{"key": "A=B"}]), "spec.template.container.env.key: 'A=B' cannot be the name"),
+    (container(env=[{"key": "A", "value": "\0"}]), "spec.template.container.env.value: contains a NUL"),
+    (launched(envs={"values": [{"value": "x"}]}), "spec.envs.values.key: '' cannot be the name"),
+    (launched(tags=["\0"]), "spec.tags: contains a NUL"),
+    *(
+        (
+            launched(raw_output_data_config={"output_location_prefix": prefix}),
+            f"spec.raw_output_data_config.output_location_prefix: {prefix!r} is neither",
+        )
+        for prefix in ("relative", "../../a", " ", "/a\n", "://a")
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "start"), VALUES)
+def test_a_value_that_no_such_field_can_have_is_refused(request_: Message, start: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        fields.refuse(request_)
+    assert caught.value.message.startswith(start)
+
+
+@pytest.mark.parametrize("prefix", ["", "/var/data", "s3://bucket/ä b", "gs://bucket", "file:///tmp/x"])
+def test_raw_outputs_go_to_an_absolute_path_or_an_address(prefix: str) -> None:
+    fields.refuse(launched(raw_output_data_config={"output_location_prefix": prefix}))
+
+
 def test_what_is_enforced_or_recorded_passes() -> None:
     spec = SPEC(
         launch_plan=identifier_pb2.Identifier(name="lp"),
