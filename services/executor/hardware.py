@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 logger = logging.getLogger(__name__)
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -38,7 +36,7 @@ def _cpu_quota(cgroups: Path) -> int | None:
 
 def memory_bytes(cgroups: Path = _CGROUPS) -> int:
     """The machine's memory, or the cgroup's limit if that is less."""
-    total = int(psutil.virtual_memory().total)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _words(cgroups / "memory.max") or _words(cgroups / "memory/memory.limit_in_bytes"):
         if limit.isdigit() and int(limit) < min(total, _NO_LIMIT):
             return int(limit)
