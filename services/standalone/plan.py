@@ -66,66 +66,87 @@ def make(options: Options, data: DataDir, stores: Stores, inherited: Mapping[str
     propellers = _names("propeller", options.propellers)
     executors = _names("executor", options.executors)
     address = {name: f"{ports.LOOPBACK}:{ports.free(taken)}" for name in ("queue", *propellers, *executors)}
-    token = str(data.secret("session-token"))
+    draft = _Draft(options, data, stores, inherited, port, http_port, address)
+    return Plan(
+        queue=draft.program("queue"),
+        admin=draft.admin(),
+        propellers=tuple(map(draft.propeller, propellers)),
+        executors=tuple(draft.executor(name, position, propellers) for position, name in enumerate(executors)),
+        endpoint=f"localhost:{port}",
+        http_url=f"http://localhost:{http_port}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What the processes share, and from it each role."""
+
+    options: Options
+    data: DataDir
+    stores: Stores
+    inherited: Mapping[str, str]
+    port: int
+    http_port: int
+    address: Mapping[str, str]
+    """Of the processes that listen for each other, by name."""
+
+    def admin(self) -> Program:
+        return self.program(
+            "admin",
+            AIRSCREW_LISTEN=f"{ports.LOOPBACK}:{self.port}",
+            AIRSCREW_ADMIN_HTTP_LISTEN=f"{ports.LOOPBACK}:{self.http_port}",
+            AIRSCREW_ADMIN_HTTP_URL=f"http://localhost:{self.http_port}",
+            AIRSCREW_ADMIN_SIGNING_KEY_FILE=str(self.data.secret("signing-key")),
+            AIRSCREW_DATABASE=self.stores.database,
+            AIRSCREW_BLOB=self.stores.blob,
+            AIRSCREW_QUEUE=self.address["queue"],
+        )
+
+    def propeller(self, name: str) -> Program:
+        return self.program(
+            name,
+            AIRSCREW_PROPELLER_ADDRESS=self.address[name],
+            AIRSCREW_DATABASE=self.stores.database,
+            AIRSCREW_BLOB=self.stores.blob,
+            AIRSCREW_ETCD=",".join(self.stores.etcd),
+            AIRSCREW_QUEUE=self.address["queue"],
+            AIRSCREW_SESSION_TOKEN_FILE=self._token_file(),
+        )
+
+    def executor(self, name: str, position: int, propellers: tuple[str, ...]) -> Program:
+        return self.program(
+            name,
+            IMPATIENT | hardware.share(self.options.executors),
+            grace_seconds=15.0,
+            AIRSCREW_EXECUTOR_ID=name,
+            AIRSCREW_EXECUTOR_ADMIN_ADDRESS=f"localhost:{self.port}",
+            AIRSCREW_EXECUTOR_DATA_DIR=str(self.data.executor(name)),
+            AIRSCREW_EXECUTOR_TASK_PYTHON=str(self.options.task_python),
+            AIRSCREW_BLOB=self.stores.blob,
+            AIRSCREW_PROPELLERS=",".join(self.address[propeller] for propeller in propellers),
+            AIRSCREW_SESSION_TOKEN_FILE=self._token_file(),
+            **hardware.devices(position),
+        )
 
     def program(
-        name: str, defaults: Mapping[str, str] = NOTHING, grace_seconds: float = 10.0, **settings: str
+        self, name: str, defaults: Mapping[str, str] = NOTHING, grace_seconds: float = 10.0, **settings: str
     ) -> Program:
+        """The process `name` of the service that the name begins with. `settings` are decided here, `defaults` give way
+        to the user's environment."""
         service = name.partition("-")[0]
-        listen = settings.setdefault("AIRSCREW_LISTEN", address.get(name, ""))
+        listen = settings.setdefault("AIRSCREW_LISTEN", self.address.get(name, ""))
         return Program(
             name=name,
             argv=(sys.executable, "-P", "-m", f"services.{service}"),  # -P: a user's folder `services` is not ours
-            environ={**FOR_PEOPLE, **defaults, **_without(inherited, service, settings), **settings},
-            log=data.rotate_log(name),
+            environ={**FOR_PEOPLE, **defaults, **_without(self.inherited, service, settings), **settings},
+            log=self.data.rotate_log(name),
             probe=health.serving(listen),
             address=listen,
             grace_seconds=grace_seconds,
         )
 
-    return Plan(
-        queue=program("queue"),
-        admin=program(
-            "admin",
-            AIRSCREW_LISTEN=f"{ports.LOOPBACK}:{port}",
-            AIRSCREW_ADMIN_HTTP_LISTEN=f"{ports.LOOPBACK}:{http_port}",
-            AIRSCREW_ADMIN_HTTP_URL=f"http://localhost:{http_port}",
-            AIRSCREW_ADMIN_SIGNING_KEY_FILE=str(data.secret("signing-key")),
-            AIRSCREW_DATABASE=stores.database,
-            AIRSCREW_BLOB=stores.blob,
-            AIRSCREW_QUEUE=address["queue"],
-        ),
-        propellers=tuple(
-            program(
-                name,
-                AIRSCREW_PROPELLER_ADDRESS=address[name],
-                AIRSCREW_DATABASE=stores.database,
-                AIRSCREW_BLOB=stores.blob,
-                AIRSCREW_ETCD=",".join(stores.etcd),
-                AIRSCREW_QUEUE=address["queue"],
-                AIRSCREW_SESSION_TOKEN_FILE=token,
-            )
-            for name in propellers
-        ),
-        executors=tuple(
-            program(
-                name,
-                IMPATIENT | hardware.share(options.executors),
-                grace_seconds=15.0,
-                AIRSCREW_EXECUTOR_ID=name,
-                AIRSCREW_EXECUTOR_ADMIN_ADDRESS=f"localhost:{port}",
-                AIRSCREW_EXECUTOR_DATA_DIR=str(data.executor(name)),
-                AIRSCREW_EXECUTOR_TASK_PYTHON=str(options.task_python),
-                AIRSCREW_BLOB=stores.blob,
-                AIRSCREW_PROPELLERS=",".join(address[propeller] for propeller in propellers),
-                AIRSCREW_SESSION_TOKEN_FILE=token,
-                **hardware.devices(position),
-            )
-            for position, name in enumerate(executors)
-        ),
-        endpoint=f"localhost:{port}",
-        http_url=f"http://localhost:{http_port}",
-    )
+    def _token_file(self) -> str:
+        return str(self.data.secret("session-token"))
 
 
 def _names(role: str, count: int) -> tuple[str, ...]:

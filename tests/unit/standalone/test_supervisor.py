@@ -14,6 +14,7 @@ import pytest
 
 from services.standalone.settings import CannotStart
 from services.standalone.supervisor import Program, State, Supervisor
+from tests.support.markers import alive
 from tests.support.waiting import until
 
 # Says that it is ready by making a file; ends at SIGTERM with 0, or not at all if it is stubborn.
@@ -70,14 +71,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path)
     async with bench.supervisor:
         yield bench
-
-
-def alive(pid: int) -> bool:
-    """Runs, and is not just waiting to be reaped."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def test_a_program_is_started_once_its_probe_answers(bench: Bench) -> None:
