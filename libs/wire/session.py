@@ -80,7 +80,10 @@ class ReportPhase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What happened in an attempt. The fields are those of `airscrew.executor.v1.Report`."""
+    """What happened in an attempt. The fields are those of `airscrew.executor.v1.Report`.
+
+    `reports.event` makes of it the event that the machine folds in.
+    """
 
     id: AttemptId
     seq: int

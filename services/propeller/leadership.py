@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 from libs.election import Election, LeaderInfo
 from libs.election import Leadership as Lease
+from libs.runtime import together
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
@@ -21,8 +21,6 @@ from services.propeller.store import LeaderStore
 from services.propeller.term import Term
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 REFUSED_SECONDS = 5.0
 """How long a replica stays out of the election after its claim was refused: an operator has to act."""
@@ -55,8 +53,9 @@ class Leadership:
     async def run(self, stopping: asyncio.Event) -> None:
         """Leads whenever it is this replica's turn, until `stopping` is set. Leaves nothing held behind."""
         while not stopping.is_set():
-            lease = await _unless(stopping, self._election.campaign())
-            if lease is None:
+            try:
+                lease = await together.unless(stopping, "campaign", self._election.campaign())
+            except together.Interrupted:
                 return
             try:
                 epoch = await self._claim(lease, stopping)
@@ -87,7 +86,7 @@ class Leadership:
             except FailedPrecondition as error:
                 logger.error("shard %d cannot be claimed: %s", self._settings.shard, error.message)
                 await lease.resign()
-                await _unless(stopping, asyncio.sleep(REFUSED_SECONDS))
+                await together.within(REFUSED_SECONDS, stopping.wait())
                 return None
         return None
 
@@ -101,17 +100,3 @@ class Leadership:
 
     def _holds(self, lease: Lease) -> bool:
         return self._clock.monotonic() < lease.deadline()
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What `work` returns, or None when `stopping` is set first: then `work` is cancelled."""
-    working = asyncio.create_task(work, name="unless-stopping")
-    stop = asyncio.create_task(stopping.wait(), name="stopping")
-    try:
-        await asyncio.wait([working, stop], return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        stop.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.wait([working])

@@ -1,7 +1,13 @@
 """A term: everything that a leader has while it leads one shard. It is thrown away as a whole when leadership ends.
 
 What flows in: keys from the queue service, reports from executors, timers, and what the sweep finds. Each becomes a key
-in the reconciler's local queue, and from there on there is one way only: turn, commit, and what follows from it.
+in the reconciler's local queue, and from there on there is one way only:
+
+    feed, sweep, timers ──key──┐                          ┌─▶ sessions: dispatch, stop, acknowledge ──▶ executors
+                               ▼                          │
+    sessions ──report──▶ reconciler: turn ──▶ committer: commit ─▶ publisher: hints ──▶ watchers
+                          │        ▲                      │
+                 placement: slots  library: executions    └─▶ placement: free slots go to who waits
 
 A new term begins by asking for everything that is live, what is due first. It reads nothing before its claim (promise
 P2).
@@ -18,6 +24,7 @@ from typing import Any
 from libs.blob import BlobStore
 from libs.clients.queue import Leased, Publisher, WorkFeed
 from libs.clients.streams import Counters
+from libs.runtime import together
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
@@ -134,7 +141,7 @@ class Term:
                 ):
                     group.create_task(work, name=f"{name}-{self.shard}")
                 try:
-                    await _either(lost, stopping)
+                    await together.first_to_end(lost=lost.wait(), stopping=stopping.wait())
                     if not lost.is_set():
                         await self._finish()
                 finally:
@@ -275,13 +282,3 @@ class Term:
             work.close()
         else:
             self._group.create_task(work, name=name)
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    """Returns when one of the events is set."""
-    waits = [asyncio.create_task(event.wait(), name="either") for event in (first, second)]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
