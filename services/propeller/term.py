@@ -75,9 +75,9 @@ class Term:
         spans: Spans,
         leading: Callable[[], bool],
     ) -> None:
-        """`feed` opens the stream of keys of a shard in an epoch, or gives None when there is no queue service: then
-        the
-        sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock."""
+        """`feed` opens the stream of keys of a shard in an epoch, or gives None when there is no queue service: then the
+        sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock.
+        """
         self.epoch = epoch
         self.shard = settings.shard
         self._settings = settings
