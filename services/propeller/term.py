@@ -75,7 +75,7 @@ class Term:
         spans: Spans,
         leading: Callable[[], bool],
     ) -> None:
-        """`feed` opens the stream of keys of a shard in an epoch, or gives None when there is no queue service: then the
+        """`feed` opens the stream of keys of a shard in an epoch, or gives None where there is no queue service and the
         sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock.
         """
         self.epoch = epoch
