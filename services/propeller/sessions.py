@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 OUTBOX_CAPACITY = 100_000
 """Messages that may wait for a slow executor; beyond that its session is ended."""
 WATCH_SECONDS = 1.0
+ACKNOWLEDGE_SECONDS = 0.05
+"""How long acknowledgements gather before they are sent."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class Session:
     """Digests of the specs that were sent in this session."""
     known: set[AttemptId] = field(default_factory=set)
     """Attempts that the executor has told of or was sent, and whose end is not acknowledged."""
+    acks: list[Ack] = field(default_factory=list)
+    """Not sent yet, for nobody waits for them: they gather, so that they are not messages of their own."""
     draining: bool = False
     trouble: str = ""
     messages_received: int = 0
@@ -222,7 +226,14 @@ class Sessions:
         session = self._sessions.get(executor)
         if session is not None:
             session.known.discard(identity)
-            self._send(session, Ack(identity, seq))
+            if not session.acks:
+                asyncio.get_running_loop().call_later(ACKNOWLEDGE_SECONDS, self._send_acks, session)
+            session.acks.append(Ack(identity, seq))
+
+    def _send_acks(self, session: Session) -> None:
+        acks, session.acks = session.acks, []
+        for ack in acks:
+            self._send(session, ack)
 
     def _send(self, session: Session, item: FromLeader) -> None:
         try:
