@@ -41,6 +41,10 @@ class NodeKind(IntEnum):
     END = 2
     TASK = 3
     SUBWORKFLOW = 4
+    BRANCH = 5
+    LAUNCH_PLAN = 6
+    GATE = 7
+    ARRAY = 8
 
 
 class NodePhase(IntEnum):
@@ -98,6 +102,29 @@ class Desired(IntEnum):
 
     RUN = 1
     ABORT = 2
+
+
+class CacheStatus(IntEnum):
+    """How a task node met the cache. Numbers of `flyteidl.core.CatalogCacheStatus`."""
+
+    DISABLED = 0
+    MISS = 1
+    HIT = 2
+    POPULATED = 3
+    LOOKUP_FAILURE = 4
+    PUT_FAILURE = 5
+    SKIPPED = 6
+    EVICTED = 7
+
+
+class ReservationStatus(IntEnum):
+    """Whether a node is the one that computes a value others wait for. Numbers of `CatalogReservation.Status`."""
+
+    DISABLED = 0
+    ACQUIRED = 1
+    EXISTS = 2
+    RELEASED = 3
+    FAILURE = 4
 
 
 class ErrorKind(IntEnum):

@@ -12,7 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
-from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodeKind, NodePhase
+from libs.workflow.phases import (
+    AttemptPhase,
+    CacheStatus,
+    Desired,
+    ExecutionPhase,
+    NodeKind,
+    NodePhase,
+    ReservationStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +48,18 @@ EMPTY = Data.of(b"")
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is wanted of an execution: written by `admin` only, read in bulk by a hinted turn."""
+    """What is wanted of an execution: written by `admin` only, read in bulk by a hinted turn.
+
+    (One exception: the abort of an execution is passed on to everything below it, in the commit that decides it; see
+    `AbortBelow`.)
+    """
 
     generation: int
     desired: Desired
     abort_cause: str = ""
     abort_principal: str = ""
+    signals: tuple[tuple[str, bytes], ...] = ()
+    """The signals that have been given: id and serialized `flyteidl.core.Literal`."""
 
 
 @dataclass(slots=True)
@@ -82,6 +96,14 @@ class ExecutionState:
     traceparent: str
     """W3C trace context of the execution's root span, minted or taken over at submission."""
     intent: Intent
+    principal: str = ""
+    """Who submitted it."""
+    parent_key: int | None = None
+    """The execution whose node or task launched this one."""
+    parent_node_id: str = ""
+    """The launch plan node whose child this is; empty where a task launched it, or nobody."""
+    recovers_key: int | None = None
+    """The execution whose results are taken over where they exist (RecoverExecution)."""
 
 
 @dataclass(slots=True)
@@ -112,6 +134,20 @@ class NodeState:
     outputs: Data | None = None
     error: bytes | None = None
     deck_uri: str | None = None
+    choice: int | None = None
+    """Of a branch that has decided: the index of the chosen case's node."""
+    child_key: int | None = None
+    """Of a launch plan node: the execution that it has launched."""
+    futures_uri: str | None = None
+    """Of a task that asked for more nodes: its `flyteidl.core.DynamicJobSpec`."""
+    closure_uri: str | None = None
+    """The compiled closure of those nodes; set as soon as they may start."""
+    items: int | None = None
+    """Of an array node: how many items it has."""
+    cache_status: CacheStatus = CacheStatus.DISABLED
+    cache_key: bytes | None = None
+    """What the outputs are stored under, and looked up by: see `caching`."""
+    reservation: ReservationStatus = ReservationStatus.DISABLED
 
 
 @dataclass(slots=True)
@@ -151,6 +187,49 @@ class RecordedEvent:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SignalState:
+    """A signal that a gate waits for: it can be given from now on. Its value is written by `admin`."""
+
+    id: str
+    node_id: str
+    type: bytes
+    """Serialized `flyteidl.core.LiteralType` that the value must have."""
+    created_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbortBelow:
+    """Abort what an execution has launched, down to the last descendant: part of the commit that decides it."""
+
+    cause: str
+    principal: str
+    child_key: int | None = None
+    """This child and all below it; None for everything below the execution whose change this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """Outputs of a task that later nodes with the same key take over."""
+
+    key: bytes
+    """32 bytes: see `caching`."""
+    task: EntityId
+    outputs: Data
+    node_id: str
+    attempt: int
+    created_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The right of one node to compute a value that others wait for."""
+
+    key: bytes
+    execution_key: int
+    node_id: str
+
+
 @dataclass(slots=True)
 class Changes:
     """What one turn changed in one execution: committed as a whole or not at all."""
@@ -160,13 +239,42 @@ class Changes:
     nodes: dict[str, NodeState] = field(default_factory=dict)
     attempts: dict[tuple[str, int], AttemptState] = field(default_factory=dict)
     events: list[RecordedEvent] = field(default_factory=list)
+    children: list[ExecutionState] = field(default_factory=list)
+    """New executions of launch plan nodes, in the shard of their parent."""
+    aborts: list[AbortBelow] = field(default_factory=list)
+    signals: list[SignalState] = field(default_factory=list)
+    cached: list[CacheEntry] = field(default_factory=list)
+    released: list[Reservation] = field(default_factory=list)
+    """Reservations that end: whoever waits for them looks again."""
 
     def __bool__(self) -> bool:
-        return self.execution_changed or bool(self.nodes) or bool(self.attempts) or bool(self.events)
+        return self.rows > 0
 
     @property
     def rows(self) -> int:
-        return self.execution_changed + len(self.nodes) + len(self.attempts) + len(self.events)
+        return (
+            self.execution_changed
+            + len(self.nodes)
+            + len(self.attempts)
+            + len(self.events)
+            + len(self.children)
+            + len(self.aborts)
+            + len(self.signals)
+            + len(self.cached)
+            + len(self.released)
+        )
+
+    def absorb(self, later: Changes) -> None:
+        """Adds what a later step of the same execution changed."""
+        self.execution_changed |= later.execution_changed
+        self.nodes.update(later.nodes)
+        self.attempts.update(later.attempts)
+        self.events.extend(later.events)
+        self.children.extend(later.children)
+        self.aborts.extend(later.aborts)
+        self.signals.extend(later.signals)
+        self.cached.extend(later.cached)
+        self.released.extend(later.released)
 
 
 @dataclass(slots=True)
@@ -177,12 +285,16 @@ class Snapshot:
     nodes: list[NodeState]
     attempts: list[AttemptState]
     """Only the attempts that are not final; finished ones are history."""
+    recoverable: list[NodeState] = field(default_factory=list)
+    """Of an execution that recovers another: the other's nodes that have succeeded, and those around them."""
 
 
 __all__ = [
     "EMPTY",
+    "AbortBelow",
     "AttemptId",
     "AttemptState",
+    "CacheEntry",
     "Changes",
     "Data",
     "EntityId",
@@ -191,5 +303,7 @@ __all__ = [
     "Intent",
     "NodeState",
     "RecordedEvent",
+    "Reservation",
+    "SignalState",
     "Snapshot",
 ]

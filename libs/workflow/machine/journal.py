@@ -29,10 +29,7 @@ class Turn:
 
     def absorb(self, later: Turn) -> None:
         """Adds the outcome of a later step of the same execution, so that both are one commit."""
-        self.changes.execution_changed |= later.changes.execution_changed
-        self.changes.nodes.update(later.changes.nodes)
-        self.changes.attempts.update(later.changes.attempts)
-        self.changes.events.extend(later.changes.events)
+        self.changes.absorb(later.changes)
         self.commands.extend(later.commands)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from libs.workflow.graph import Graph
 from libs.workflow.phases import ErrorKind, ExecutionPhase
 from libs.workflow.state import Data, Intent
 
@@ -67,6 +68,8 @@ class Succeeded:
     started_us: int | None
     outputs: Data
     deck_uri: str | None = None
+    futures: Data | None = None
+    """Where a task that asks for more nodes has left its `DynamicJobSpec`; it has no outputs then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,48 @@ class BlobWritten:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphBuilt:
+    """The nodes that a task asked for, compiled; or why there can be none, and then `graph` is None."""
+
+    node_id: str
+    attempt: int
+    graph: Graph | None
+    closure_uri: str = ""
+    """Where the compiled closure lies."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """The execution that a launch plan node has launched is final."""
+
+    node_id: str
+    child_key: int
+    phase: ExecutionPhase
+    outputs: Data | None
+    error: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAnswered:
+    """What the cache knows of a key: outputs, or nothing; and whether the node may compute them now."""
+
+    node_id: str
+    outputs: Data | None
+    reserved: bool = True
+    """False: another node is computing them; `CacheFreed` tells when it has ended."""
+    error: str = ""
+    """Why the cache could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFreed:
+    """Whoever was computing the value of this key has ended: whoever waits for it asks again."""
+
+    key: bytes
+
+
 class BlobRole(StrEnum):
     """Which of a node's literal maps is meant."""
 
@@ -148,7 +193,21 @@ class BlobRole(StrEnum):
 
 
 Event = (
-    IntentRead | Placed | Accepted | Started | Succeeded | Failed | Stopped | Rejected | Lost | BlobRead | BlobWritten
+    IntentRead
+    | Placed
+    | Accepted
+    | Started
+    | Succeeded
+    | Failed
+    | Stopped
+    | Rejected
+    | Lost
+    | BlobRead
+    | BlobWritten
+    | GraphBuilt
+    | ChildEnded
+    | CacheAnswered
+    | CacheFreed
 )
 Report = Accepted | Started | Succeeded | Failed | Stopped | Rejected
 
@@ -223,10 +282,66 @@ class WriteBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildGraph:
+    """Compile the nodes that a task asked for, store the closure, answer with `GraphBuilt`. Needs no commit before."""
+
+    node_id: str
+    attempt: int
+    futures_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttendChild:
+    """An execution was launched: give it its first turn."""
+
+    child_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpChild:
+    """Tell with `ChildEnded` if this execution is final; if it is not, its end will tell."""
+
+    node_id: str
+    child_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttendBelow:
+    """Descendants are to be aborted, as the commit says: give them turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUpCache:
+    """Ask the cache, and with `reserve` for the right to compute the value; answer with `CacheAnswered`.
+
+    Needs no commit before.
+    """
+
+    node_id: str
+    key: bytes
+    reserve: bool
+
+
+@dataclass(frozen=True, slots=True)
 class End:
-    """The execution is final: forget it."""
+    """The execution is final: forget it, and tell its parent."""
 
     phase: ExecutionPhase
 
 
-Command = Seek | Dispatch | Unseek | Stop | Disown | AttemptEnded | ReadBlob | WriteBlob | End
+Command = (
+    Seek
+    | Dispatch
+    | Unseek
+    | Stop
+    | Disown
+    | AttemptEnded
+    | ReadBlob
+    | WriteBlob
+    | BuildGraph
+    | AttendChild
+    | LookUpChild
+    | AttendBelow
+    | LookUpCache
+    | End
+)
