@@ -172,6 +172,9 @@ class Assign(_message.Message):
     PREVIOUS_CHECKPOINT_FIELD_NUMBER: _builtins.int
     LOG_URI_FIELD_NUMBER: _builtins.int
     INLINE_LIMIT_FIELD_NUMBER: _builtins.int
+    ARRAY_INDEX_FIELD_NUMBER: _builtins.int
+    INTERRUPTIBLE_FIELD_NUMBER: _builtins.int
+    SECURITY_CONTEXT_FIELD_NUMBER: _builtins.int
     spec_digest: _builtins.bytes
     time_allowed_us: _builtins.int
     """from its start; 0 is unlimited"""
@@ -198,6 +201,12 @@ class Assign(_message.Message):
     log_uri: _builtins.str
     inline_limit: _builtins.int
     """outputs up to this size are reported inline"""
+    array_index: _builtins.int
+    """which item of its inputs this attempt works on; absent: it is no item of a list"""
+    interruptible: _builtins.bool
+    """it was wanted on a preemptible machine"""
+    security_context: _builtins.bytes
+    """of the execution: serialized flyteidl.core.SecurityContext; adds to the task's secrets"""
     @_builtins.property
     def id(self) -> Global___AttemptId: ...
     @_builtins.property
@@ -232,12 +241,17 @@ class Assign(_message.Message):
         previous_checkpoint: _builtins.str = ...,
         log_uri: _builtins.str = ...,
         inline_limit: _builtins.int = ...,
+        array_index: _builtins.int | None = ...,
+        interruptible: _builtins.bool = ...,
+        security_context: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "inputs", b"inputs", "resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "id", b"id", "inputs", b"inputs", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "inputs_uri", b"inputs_uri", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "inputs_uri", b"inputs_uri", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__array_index: _TypeAlias = _typing.Literal["array_index"]  # noqa: Y015
+    _WhichOneofArgType__array_index: _TypeAlias = _typing.Literal["_array_index", b"_array_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__array_index) -> _WhichOneofReturnType__array_index | None: ...
 
 Global___Assign: _TypeAlias = Assign  # noqa: Y015
 
@@ -330,14 +344,14 @@ class Report(_message.Message):
     deck_uri: _builtins.str
     """when the task wrote a deck"""
     dynamic: _builtins.bool
-    """with SUCCEEDED: the task wrote futures.pb (at output_prefix), not outputs"""
+    """with SUCCEEDED: `outputs` is a flyteidl.core.DynamicJobSpec (futures.pb)"""
     started_us: _builtins.int
     """start of the task process, when there was one"""
     @_builtins.property
     def id(self) -> Global___AttemptId: ...
     @_builtins.property
     def outputs(self) -> Global___Data:
-        """with SUCCEEDED"""
+        """with SUCCEEDED; of a dynamic task where futures.pb lies and its size"""
 
     def __init__(
         self,

@@ -105,6 +105,8 @@ def _report(message: executor_pb2.Report) -> session.Report:
         phase = session.ReportPhase(message.phase)
     except ValueError:
         raise InvalidArgument(f"report.phase: {message.phase} is not a phase of a report") from None
+    if message.dynamic and message.outputs.WhichOneof("value") != "uri":
+        raise InvalidArgument("report.outputs: a dynamic task's report must say where its plan lies")
     return session.Report(
         id=_attempt(message.id),
         seq=message.seq,
@@ -195,6 +197,9 @@ def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
         container_image=item.container_image,
         previous_checkpoint=item.previous_checkpoint,
         envs=item.envs,
+        array_index=None if item.array_index == session.NO_INDEX else item.array_index,
+        interruptible=item.interruptible,
+        security_context=item.security_context,
     )
 
 
@@ -219,6 +224,9 @@ def _assignment(message: executor_pb2.Assign) -> session.Assignment:
         container_image=message.container_image,
         previous_checkpoint=message.previous_checkpoint,
         envs=dict(message.envs),
+        array_index=message.array_index if message.HasField("array_index") else session.NO_INDEX,
+        interruptible=message.interruptible,
+        security_context=message.security_context,
     )
 
 

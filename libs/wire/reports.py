@@ -26,9 +26,6 @@ def _started(report: Report, executor: str) -> m.Report:
 
 
 def _succeeded(report: Report, executor: str) -> m.Report:
-    if report.dynamic:
-        message = "the task produced a dynamic workflow (futures.pb), which this engine cannot run yet"
-        return _failure(report, executor, "Unimplemented", message, ErrorKind.USER, recoverable=False)
     return m.Succeeded(
         node_id=report.id.node,
         attempt=report.id.attempt,
@@ -36,18 +33,14 @@ def _succeeded(report: Report, executor: str) -> m.Report:
         seq=report.seq,
         at_us=report.at_us,
         started_us=report.started_us or None,
-        outputs=report.outputs or EMPTY,
+        outputs=EMPTY if report.dynamic else report.outputs or EMPTY,
         deck_uri=report.deck_uri or None,
+        futures=report.outputs if report.dynamic else None,
     )
 
 
 def _failed(report: Report, executor: str) -> m.Report:
     error = execution_pb2.ExecutionError.FromString(report.error)
-    code = error.code or "UnknownError"
-    return _failure(report, executor, code, error.message, ErrorKind(error.kind), recoverable=report.recoverable)
-
-
-def _failure(report: Report, executor: str, code: str, message: str, kind: ErrorKind, *, recoverable: bool) -> m.Report:
     return m.Failed(
         node_id=report.id.node,
         attempt=report.id.attempt,
@@ -55,10 +48,10 @@ def _failure(report: Report, executor: str, code: str, message: str, kind: Error
         seq=report.seq,
         at_us=report.at_us,
         started_us=report.started_us or None,
-        code=code,
-        message=message,
-        kind=kind,
-        recoverable=recoverable,
+        code=error.code or "UnknownError",
+        message=error.message,
+        kind=ErrorKind(error.kind),
+        recoverable=report.recoverable,
         deck_uri=report.deck_uri or None,
     )
 

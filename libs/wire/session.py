@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Data
+
+NO_INDEX: Final = -1
+"""The index of an attempt that is no item of a list."""
+
+INTERRUPTIBLE: Final = "interruptible"
+"""The label (`true`) by which an executor says that its machine may be taken away at any moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,9 @@ class Assignment:
     container_image: str = ""
     previous_checkpoint: str = ""
     envs: Mapping[str, str] = field(default_factory=dict)
+    array_index: int = NO_INDEX
+    interruptible: bool = False
+    security_context: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ class ReportPhase(IntEnum):
 class Report:
     """What happened in an attempt. The fields are those of `airscrew.executor.v1.Report`.
 
-    `reports.event` makes of it the event that the machine folds in.
+    `reports.event` makes of it the event that the machine folds in. Where a task left a plan (`dynamic`), `outputs`
+    says where that plan, `futures.pb`, lies.
     """
 
     id: AttemptId

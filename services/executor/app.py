@@ -24,7 +24,7 @@ from libs.rpc import server as servers
 from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
-from libs.wire.session import Hello, Report
+from libs.wire.session import INTERRUPTIBLE, Hello, Report
 from services.executor import api, environments, hardware, results, runner, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
@@ -130,8 +130,9 @@ def _introduction(
     name = settings.id or directory.executor_id()
     incarnation = secrets.token_hex(8)
     version = importlib.metadata.version("airscrew")
+    labels = {**settings.labels, **({INTERRUPTIBLE: "true"} if settings.interruptible else {})}
 
     def hello(snapshot: tuple[Report, ...], highest_epoch: int) -> Hello:
-        return Hello(name, incarnation, slots.capacity, snapshot, highest_epoch, settings.labels, version)
+        return Hello(name, incarnation, slots.capacity, snapshot, highest_epoch, labels, version)
 
     return hello

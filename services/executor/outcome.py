@@ -43,6 +43,7 @@ class Outcome:
     reason: str = ""
     deck_uri: str = ""
     dynamic: bool = False
+    """`outputs` says where the task's plan lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Files:
     prefix: str
     error: bytes | None = None
     error_uri: str = ""
-    has_futures: bool = False
+    futures: Data | None = None
+    """Where futures.pb, the plan of a dynamic task, lies."""
     outputs: Data | None = None
     outputs_too_large: str = ""
     """Why the outputs cannot be taken, if they cannot."""
@@ -104,8 +106,8 @@ def _of_ended_process(ended: Exit, files: Files, outputs_declared: bool, log_tai
     if ended.code != 0:
         message = _witnessed(f"the task process {_how(ended)} and wrote no error", log_tail)
         return failed(ErrorKind.USER, "TaskProcessFailed", message, recoverable=True)
-    if files.has_futures:
-        return Outcome(ReportPhase.SUCCEEDED, dynamic=True)
+    if files.futures is not None:
+        return Outcome(ReportPhase.SUCCEEDED, outputs=files.futures, dynamic=True)
     return _of_outputs(files, outputs_declared, log_tail)
 
 

@@ -80,7 +80,7 @@ async def collect(storage: Storage, prefix: str, inline_limit: int, size_limit: 
         prefix=prefix,
         error=error.result(),
         error_uri=_at(prefix, layout.ERROR),
-        has_futures=futures.result() is not None,
+        futures=None if (size := futures.result()) is None else Data.at(_at(prefix, layout.FUTURES), size),
         outputs=taken,
         outputs_too_large=refused,
         deck_uri=_at(prefix, layout.DECK) if deck.result() is not None else "",

@@ -32,6 +32,9 @@ class ExecutorSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Told to the propeller, for people."""
 
+    interruptible: bool = False
+    """Whether this executor's machine may be taken away at any moment (preemptible, spot)."""
+
     cpu_millis: int | None = None
     """Thousandths of a core to offer. Default: what the machine and the cgroup give."""
 

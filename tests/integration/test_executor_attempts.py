@@ -224,8 +224,10 @@ async def test_the_error_of_a_failed_process_quotes_the_end_of_its_log(
 
 
 async def test_a_plan_of_a_dynamic_task_is_reported_as_dynamic(session: ExecutorSession, work: Assignments) -> None:
-    report = await run(session, work.of(shell("mkdir -p $1; : > $1/futures.pb", outputs={"o0": types_pb2.INTEGER})))
+    assigned = work.of(shell("mkdir -p $1; echo plan > $1/futures.pb", outputs={"o0": types_pb2.INTEGER}))
+    report = await run(session, assigned)
     assert report.phase == executor_pb2.Report.PHASE_SUCCEEDED and report.dynamic
+    assert report.outputs == executor_pb2.Data(uri=f"{assigned[0].output_prefix}/futures.pb", size=5)
 
 
 async def test_outputs_above_the_limit_fail_for_good(

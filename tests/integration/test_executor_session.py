@@ -35,6 +35,7 @@ def count(path: Path) -> int:
 
 async def test_hello_says_who_it_is_and_what_it_has(leader: Leader, executor_settings: dict[str, Any]) -> None:
     executor_settings |= {"cpu_millis": 1500, "memory_bytes": 1 << 30, "gpus": ("0",), "labels": {"zone": "a"}}
+    executor_settings["interruptible"] = True
     for _ in range(2):
         async with executing(executor_settings):
             session = await leader.session()
@@ -42,7 +43,7 @@ async def test_hello_says_who_it_is_and_what_it_has(leader: Leader, executor_set
             assert session.heartbeats[0].disk_free_bytes > 0 and session.heartbeats[0].trouble == ""
     first, again = leader.hellos
     assert first.capacity == executor_pb2.Resources(cpu_millis=1500, memory_bytes=1 << 30, gpus=1)
-    assert first.labels == {"zone": "a"} and first.version and not first.snapshot
+    assert first.labels == {"zone": "a", "interruptible": "true"} and first.version and not first.snapshot
     assert first.executor == again.executor, "the id outlives the process"
     assert first.incarnation != again.incarnation
     assert (first.highest_epoch, again.highest_epoch) == (0, 1)

@@ -12,6 +12,7 @@ from services.executor.outcome import Files
 from services.executor.runner import Exit
 
 OUTPUTS = Data.of(b"")
+FUTURES = Data.at("/p/futures.pb", 7)
 ERROR = errors_pb2.ContainerError
 USER_ERROR = errors_pb2.ErrorDocument(
     error=ERROR(
@@ -29,6 +30,7 @@ def verdict(ended: Exit, declared: bool = True, **files: object) -> tuple[str, s
     """Code (or SUCCEEDED, DYNAMIC), kind, recoverable."""
     end = outcome.of_ended_process(ended, Files("/p", error_uri="/p/error.pb", **files), declared, "tail")  # type: ignore[arg-type]
     if end.phase is ReportPhase.SUCCEEDED:
+        assert (end.outputs == FUTURES) == end.dynamic
         return ("DYNAMIC" if end.dynamic else "SUCCEEDED"), "", False
     error = execution_pb2.ExecutionError.FromString(end.error)
     assert end.reason and len(end.reason) <= outcome.MESSAGE_LIMIT
@@ -39,10 +41,10 @@ def verdict(ended: Exit, declared: bool = True, **files: object) -> tuple[str, s
     ("ended", "files", "expected"),
     [
         (OK, {"outputs": OUTPUTS}, ("SUCCEEDED", "", False)),
-        (OK, {"has_futures": True}, ("DYNAMIC", "", False)),
-        (OK, {"has_futures": True, "outputs": OUTPUTS}, ("DYNAMIC", "", False)),
+        (OK, {"futures": FUTURES}, ("DYNAMIC", "", False)),
+        (OK, {"futures": FUTURES, "outputs": OUTPUTS}, ("DYNAMIC", "", False)),
         (OK, {"error": USER_ERROR, "outputs": OUTPUTS}, ("USER:Bad", "USER", False)),
-        (OK, {"error": USER_ERROR, "has_futures": True}, ("USER:Bad", "USER", False)),
+        (OK, {"error": USER_ERROR, "futures": FUTURES}, ("USER:Bad", "USER", False)),
         (OK, {"error": SYSTEM_ERROR}, ("SYSTEM", "SYSTEM", True)),
         (OK, {"error": b""}, ("ErrorFileBadFormat", "SYSTEM", True)),
         (OK, {"error": b"\xff"}, ("ErrorFileBadFormat", "SYSTEM", True)),
