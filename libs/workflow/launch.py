@@ -4,22 +4,30 @@ Used where executions are created, by request or by a parent's launch plan node.
 whoever launches brings the launch plan and gets the inputs and settings that the execution runs with, or
 InvalidArgument that names every input that is wrong and why.
 
+A child is launched under a name and a key that follow from its parent, its node and the attempt, so that a launch which
+was not committed is repeated as the same launch.
+
 A launch plan's *expected inputs* are settled when it is registered: the workflow's inputs without the fixed ones, each
 with its default or required. An execution by task has the same, from the task's interface, with everything required.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from flyteidl.admin import execution_pb2, launch_plan_pb2
+from flyteidl.core import execution_pb2 as execution_messages
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
-from libs.workflow import types
+from libs.workflow import identity, types
 from libs.workflow.errors import InvalidArgument
+from libs.workflow.identity import EntityId
+from libs.workflow.phases import Desired, ExecutionPhase
+from libs.workflow.state import Data, ExecutionState, Intent
 
 GENERATED_PREFIX: Final = ".flytegen."
 """Name prefix of workflows that exist to run one task. No user's workflow has it: names of modules don't start so."""
@@ -41,6 +49,27 @@ _INHERITED: Final = (
     "envs",
 )
 """Settings of a launch plan that an execution takes over whole, where its own specification has none."""
+
+_PASSED_ON: Final = (
+    "labels",
+    "annotations",
+    "security_context",
+    "auth_role",
+    "quality_of_service",
+    "max_parallelism",
+    "raw_output_data_config",
+    "interruptible",
+    "overwrite_cache",
+    "envs",
+)
+"""Settings of an execution that its children have too, whatever their launch plans say."""
+
+_PRIORITIES: Final[Mapping[int, int]] = {
+    execution_messages.QualityOfService.HIGH: 2,
+    execution_messages.QualityOfService.MEDIUM: 1,
+    execution_messages.QualityOfService.LOW: 0,
+}
+"""Of tiers; an execution without one is as urgent as a LOW one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +100,7 @@ def resolve_launch(
     effective.CopyFrom(spec)
     effective.ClearField("inputs")
     if plan is not None:
-        _inherit(effective, plan)
+        _complete(effective, plan, _INHERITED)
     return Launch(resolve_inputs(given, expected, fixed), effective)
 
 
@@ -141,6 +170,62 @@ def expected_outputs(workflow: interface_pb2.TypedInterface) -> interface_pb2.Va
     return outputs
 
 
+def launch_child(
+    parent: ExecutionState,
+    node_id: str,
+    attempt: int,
+    plan_id: EntityId,
+    plan: launch_plan_pb2.LaunchPlanSpec,
+    workflow: EntityId,
+    expected: interface_pb2.ParameterMap,
+    inputs: literals_pb2.LiteralMap,
+    now_us: int,
+    *,
+    order: int = 0,
+    traceparent: str = "",
+    recovers_key: int | None = None,
+) -> ExecutionState:
+    """The execution that an attempt of a launch plan node starts, as it is submitted.
+
+    Settings come from the parent; where it has none, from the launch plan. The inputs are inline, however large:
+    whoever commits it puts large ones elsewhere before. `order` is how many children the parent has launched at this
+    very time before: it keeps their keys apart. Raises InvalidArgument as `resolve_launch`.
+    """
+    resolved = resolve_launch(_child_spec(parent, node_id, plan_id), inputs, expected, plan)
+    digest = hashlib.blake2b(f"{parent.key}/{node_id}/{attempt}".encode(), digest_size=20).digest()
+    return ExecutionState(
+        # A millisecond of its own for each: those of one time differ in the few bits of the digest only.
+        key=identity.execution_key(now_us + 1000 * order, digest[16:]),
+        phase=ExecutionPhase.QUEUED,
+        observed_generation=0,
+        next_wake_at_us=None,
+        started_at_us=None,
+        ended_at_us=None,
+        updated_at_us=now_us,
+        outputs=None,
+        error=None,
+        id=parent.id._replace(name=identity.execution_name(digest[:16])),
+        shard=parent.shard,
+        root_key=parent.root_key,
+        workflow=workflow,
+        launch_plan=plan_id,
+        spec=resolved.spec.SerializeToString(),
+        inputs=Data.of(resolved.inputs.SerializeToString()),
+        created_at_us=now_us,
+        traceparent=traceparent,
+        intent=Intent(generation=1, desired=Desired.RUN),
+        principal=parent.principal,
+        parent_key=parent.key,
+        parent_node_id=node_id,
+        recovers_key=recovers_key,
+    )
+
+
+def priority(spec: execution_pb2.ExecutionSpec) -> int:
+    """How urgent an execution is among others: higher first, 0 for what asks for nothing."""
+    return _PRIORITIES.get(spec.quality_of_service.tier, 0)
+
+
 def task_workflow(template: tasks_pb2.TaskTemplate) -> workflow_pb2.WorkflowTemplate:
     """The workflow that runs a task on its own: one node, every input and output passed through.
 
@@ -182,15 +267,32 @@ def task_node_id(task_name: str) -> str:
     return _NOT_IN_NODE_IDS.sub("", task_name)[-_MAX_NODE_ID_LENGTH:] or "task"
 
 
-def _inherit(effective: execution_pb2.ExecutionSpec, plan: launch_plan_pb2.LaunchPlanSpec) -> None:
-    """Complete settings whole, never value by value: an execution with envs of its own has none of the plan's."""
-    for field in _INHERITED:
-        own, planned = getattr(effective, field), getattr(plan, field)
-        if not _is_set(effective, field, own) and _is_set(plan, field, planned):
-            if isinstance(planned, bool | int):
-                setattr(effective, field, planned)
+def _child_spec(parent: ExecutionState, node_id: str, plan: EntityId) -> execution_pb2.ExecutionSpec:
+    """What the parent says of its child."""
+    inherited = execution_pb2.ExecutionSpec.FromString(parent.spec)
+    spec = execution_pb2.ExecutionSpec()
+    spec.launch_plan.resource_type = identifier_pb2.LAUNCH_PLAN
+    spec.launch_plan.project, spec.launch_plan.domain, spec.launch_plan.name, spec.launch_plan.version = plan
+    spec.metadata.mode = execution_pb2.ExecutionMetadata.CHILD_WORKFLOW
+    spec.metadata.principal = parent.principal
+    spec.metadata.nesting = inherited.metadata.nesting + 1
+    launching = spec.metadata.parent_node_execution
+    launching.node_id = node_id
+    owner = launching.execution_id
+    owner.project, owner.domain, owner.name = parent.id
+    _complete(spec, inherited, _PASSED_ON)
+    return spec
+
+
+def _complete(effective: execution_pb2.ExecutionSpec, source: Any, fields: Iterable[str]) -> None:
+    """Complete settings whole, never value by value: an execution with envs of its own has none of the source's."""
+    for field in fields:
+        own, offered = getattr(effective, field), getattr(source, field)
+        if not _is_set(effective, field, own) and _is_set(source, field, offered):
+            if isinstance(offered, bool | int):
+                setattr(effective, field, offered)
             else:
-                getattr(effective, field).CopyFrom(planned)
+                getattr(effective, field).CopyFrom(offered)
 
 
 def _is_set(message: Any, field: str, value: Any) -> bool:

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2
+from flyteidl.core import execution_pb2 as execution_messages
 from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 
 from libs.workflow import compiler, launch
 from libs.workflow.errors import InvalidArgument
+from libs.workflow.identity import EntityId, valid_execution_name
+from libs.workflow.state import ExecutionState
+from tests.support import stored
 from tests.support.flytetypes import FLOAT, INTEGER, NONE, STRING, listed, literal_map, mapped, union, value, variables
 from tests.support.templates import task_template
 
@@ -139,3 +145,97 @@ def test_a_single_task_execution_requires_every_input() -> None:
 @pytest.mark.parametrize(("name", "node_id"), [("a" * 100 + ".b", "a" * 62 + "b"), ("...", "task"), ("x_1", "x1")])
 def test_a_task_node_is_called_by_the_letters_and_digits_of_its_task(name: str, node_id: str) -> None:
     assert launch.task_node_id(name) == node_id
+
+
+PLAN_ID = EntityId("p", "d", "plan", "v1")
+
+
+def parent_with(**spec: Any) -> ExecutionState:
+    message = execution_pb2.ExecutionSpec(**spec)
+    return stored.execution(77, "parent", root_key=5, shard=3, spec=message.SerializeToString(), principal="anna")
+
+
+def child_of(parent: ExecutionState, node_id: str = "n1", attempt: int = 0, **changed: Any) -> ExecutionState:
+    given: dict[str, Any] = {"inputs": literal_map(xs=[]), "now_us": 1_700_000_000_000_000, **changed}
+    return launch.launch_child(parent, node_id, attempt, PLAN_ID, given.pop("plan", PLAN), PLAN_ID, EXPECTED, **given)
+
+
+def test_a_child_lives_beside_its_parent_and_says_whose_it_is() -> None:
+    child = child_of(parent_with(metadata={"nesting": 2}))
+    assert (child.root_key, child.shard, child.parent_key, child.parent_node_id) == (5, 3, 77, "n1")
+    assert (child.launch_plan, child.workflow, child.principal) == (PLAN_ID, PLAN_ID, "anna")
+    assert literals_pb2.LiteralMap.FromString(child.inputs.inline or b"") == literal_map(
+        x=1, name="fixed", xs=[], maybe=None
+    )
+    metadata = execution_pb2.ExecutionSpec.FromString(child.spec).metadata
+    assert metadata.mode == execution_pb2.ExecutionMetadata.CHILD_WORKFLOW
+    assert metadata.nesting == 3
+    assert metadata.parent_node_execution.node_id == "n1"
+    assert metadata.parent_node_execution.execution_id.name == "parent"
+
+
+def test_the_same_launch_at_the_same_time_is_the_same_child_and_every_other_is_another() -> None:
+    parent = parent_with()
+    first = child_of(parent)
+    assert child_of(parent) == first
+    assert valid_execution_name(first.id.name)
+    assert first.id.name.isalnum()
+    others = [
+        child_of(parent, "n2"),
+        child_of(parent, attempt=1),
+        child_of(parent_with(), now_us=1_700_000_000_001_000),
+    ]
+    assert len({first.key, *(other.key for other in others)}) == 4
+    assert [other.id.name == first.id.name for other in others] == [False, False, True]
+
+
+def test_thousands_of_children_of_one_moment_have_keys_of_their_own() -> None:
+    keys = {child_of(parent_with(), f"n{item}", order=item).key for item in range(2_000)}
+    assert len(keys) == 2_000
+    assert max(keys) >> 22 == (1_700_000_000_000_000 // 1000) + 1_999
+
+
+def test_a_child_has_the_settings_of_its_parent_before_those_of_its_launch_plan() -> None:
+    planned = launch_plan_pb2.LaunchPlanSpec()
+    planned.CopyFrom(PLAN)
+    planned.max_parallelism = 5
+    planned.annotations.values["from"] = "plan"
+    planned.labels.values["team"] = "plan"
+    parent = parent_with(
+        labels={"values": {"team": "parent"}},
+        envs={"values": [{"key": "K", "value": "parent"}]},
+        interruptible={"value": True},
+        overwrite_cache=True,
+        quality_of_service={"tier": execution_messages.QualityOfService.HIGH},
+        security_context={"secrets": [{"key": "k"}]},
+        raw_output_data_config={"output_location_prefix": "/raw"},
+        tags=["mine"],
+    )
+    spec = execution_pb2.ExecutionSpec.FromString(child_of(parent, plan=planned).spec)
+    assert dict(spec.labels.values) == {"team": "parent"}
+    assert dict(spec.annotations.values) == {"from": "plan"}
+    assert spec.max_parallelism == 5
+    assert [pair.value for pair in spec.envs.values] == ["parent"]
+    assert spec.interruptible.value
+    assert spec.overwrite_cache
+    assert launch.priority(spec) == 2
+    assert spec.security_context.secrets[0].key == "k"
+    assert spec.raw_output_data_config.output_location_prefix == "/raw"
+    assert not spec.tags
+
+
+def test_a_child_with_wrong_inputs_is_not_launched() -> None:
+    with pytest.raises(InvalidArgument, match=r"inputs\.xs: is missing"):
+        child_of(parent_with(), inputs=literal_map())
+
+
+def test_a_child_recovers_the_execution_that_it_is_told() -> None:
+    assert child_of(parent_with()).recovers_key is None
+    assert child_of(parent_with(), recovers_key=9).recovers_key == 9
+
+
+@pytest.mark.parametrize(("tier", "urgency"), [("HIGH", 2), ("MEDIUM", 1), ("LOW", 0), ("UNDEFINED", 0)])
+def test_the_tier_of_an_execution_is_its_priority(tier: str, urgency: int) -> None:
+    spec = execution_pb2.ExecutionSpec()
+    spec.quality_of_service.tier = execution_messages.QualityOfService.Tier.Value(tier)
+    assert launch.priority(spec) == urgency
