@@ -4,6 +4,9 @@ The order is the promise (P1): everything is checked; large inputs are written t
 with all that is wanted of the execution; only then come the reply and the key. Losing the queue costs nothing but time:
 the leader's sweep finds the row. The same name twice is `AlreadyExists`, so that a client may repeat what it is not
 sure of.
+
+An execution that another one's task launches has it as its parent: it is aborted with it, and cannot be launched any
+more when the parent has ended or is about to.
 """
 
 from __future__ import annotations
@@ -24,11 +27,18 @@ from libs.store.records import ExecutionRecord
 from libs.telemetry import logs
 from libs.telemetry.traces import TraceContext
 from libs.workflow import identity, launch
-from libs.workflow.errors import AlreadyExists, InvalidArgument, NotFound, Refused, ResourceExhausted
+from libs.workflow.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Refused,
+    ResourceExhausted,
+)
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase
 from libs.workflow.state import Data, ExecutionState, Intent
-from services.admin import identifiers, tags
+from services.admin import encode, identifiers, tags
 from services.admin.projects import Projects
 from services.admin.spans import Spans
 from services.admin.targets import Target, Targets
@@ -40,6 +50,11 @@ _MINTINGS = 3
 
 _LARGE_BYTES = 1024 * 1024
 """Inputs of this size are checked in a thread: the checks take as long as thousands of other requests."""
+
+PARENT_LABEL = "eager-exec"
+"""Label of executions that a task of flytekit's `@eager` kind launches: the name of the execution that it runs in."""
+
+_ENDING = frozenset({ExecutionPhase.FAILING, ExecutionPhase.ABORTING})
 
 _Mode = execution_pb2.ExecutionMetadata
 
@@ -68,10 +83,12 @@ class _Submission:
     target: Target
     spec: execution_pb2.ExecutionSpec
     inputs: bytes
-    parent_key: int | None
     traceparent: str
     """Of the caller."""
     started_us: int
+    parent: ExecutionId | None = None
+    parent_key: int | None = None
+    recovers_key: int | None = None
 
 
 class Launcher:
@@ -102,8 +119,9 @@ class Launcher:
     async def create(self, request: execution_pb2.ExecutionCreateRequest, traceparent: str) -> ExecutionId:
         """Submits an execution of a launch plan or of a task; durable when this returns.
 
-        Raises `AlreadyExists` when the name is taken, `NotFound` for an unknown launch plan or task, `InvalidArgument`
-        for everything else that is wrong with the request, naming each field.
+        Raises `AlreadyExists` when the name is taken, `NotFound` for an unknown launch plan or task,
+        `FailedPrecondition` when the execution that launches it is ending, `InvalidArgument` for everything else that
+        is wrong with the request, naming each field.
         """
         started_us = self._clock.now_us()
         id = self._id(request.project, request.domain, request.name)
@@ -113,31 +131,44 @@ class Launcher:
             raise InvalidArgument(f"spec.max_parallelism: {request.spec.max_parallelism} is negative")
         target = await self._targets.find(request.spec.launch_plan)
         resolved = await self._resolve(request, target)
-        parent_key = await self._parent(request.spec.metadata)
+        parent = await self._parent(id, request.spec)
         await self._projects.use(id.project, id.domain)
         await self._submit(
             _Submission(
-                id, target, resolved.spec, resolved.inputs.SerializeToString(), parent_key, traceparent, started_us
+                id,
+                target,
+                resolved.spec,
+                resolved.inputs.SerializeToString(),
+                traceparent,
+                started_us,
+                parent=None if parent is None else parent.id,
+                parent_key=None if parent is None else parent.key,
             )
         )
         return id
 
     async def relaunch(self, request: execution_pb2.ExecutionRelaunchRequest, traceparent: str) -> ExecutionId:
         """Submits an execution with what another one was started with, inputs included, under a new name."""
-        started_us = self._clock.now_us()
-        original = await self._executions.get(identifiers.execution(request.id))
-        state = original.execution
-        spec = execution_pb2.ExecutionSpec.FromString(state.spec)
-        spec.metadata.mode = _Mode.RELAUNCH
-        spec.metadata.reference_execution.CopyFrom(request.id)
+        original = (await self._executions.get(identifiers.execution(request.id))).execution
+        spec = execution_pb2.ExecutionSpec.FromString(original.spec)
         spec.overwrite_cache = request.overwrite_cache
-        target = await self._targets.find(spec.launch_plan)
-        id = self._id(state.id.project, state.id.domain, request.name)
-        inputs = state.inputs.inline
-        if inputs is None:
-            inputs = await self._blob.read(str(state.inputs.uri), self._limits.inputs_bytes)
-        await self._submit(_Submission(id, target, spec, inputs, original.parent_key, traceparent, started_us))
-        return id
+        return await self._again(original, spec, request.name, _Mode.RELAUNCH, traceparent)
+
+    async def recover(self, request: execution_pb2.ExecutionRecoverRequest, traceparent: str) -> ExecutionId:
+        """Submits an execution as `relaunch` does, which takes over what the other one has finished.
+
+        Raises `FailedPrecondition` while the other one is not final: what it finishes would be done twice.
+        """
+        original = (await self._executions.get(identifiers.execution(request.id))).execution
+        if not original.phase.terminal:
+            raise FailedPrecondition(
+                f"id: execution {original.id} is {original.phase.name}: only one that has ended can be recovered, so "
+                "wait for its end or abort it"
+            )
+        spec = execution_pb2.ExecutionSpec.FromString(original.spec)
+        if request.HasField("metadata"):
+            spec.metadata.CopyFrom(request.metadata)
+        return await self._again(original, spec, request.name, _Mode.RECOVERED, traceparent, original.key)
 
     async def terminate(self, id: ExecutionId, cause: str) -> None:
         """Asks for the execution to be aborted. A final execution stays as it is. Raises `NotFound`."""
@@ -157,16 +188,48 @@ class Launcher:
             return await asyncio.to_thread(launch.resolve_launch, *asked)
         return launch.resolve_launch(*asked)
 
-    async def _parent(self, metadata: execution_pb2.ExecutionMetadata) -> int | None:
-        """The key of the execution whose task launches this one, if it says so."""
-        if not metadata.HasField("parent_node_execution"):
+    async def _again(
+        self,
+        original: ExecutionState,
+        spec: execution_pb2.ExecutionSpec,
+        name: str,
+        mode: execution_pb2.ExecutionMetadata.ExecutionMode.ValueType,
+        traceparent: str,
+        recovers_key: int | None = None,
+    ) -> ExecutionId:
+        """An execution of its own, whoever launched the original: it is nobody's child."""
+        started_us = self._clock.now_us()
+        spec.metadata.mode = mode
+        spec.metadata.reference_execution.CopyFrom(encode.execution_id(original.id))
+        spec.metadata.nesting = 0
+        spec.metadata.ClearField("parent_node_execution")
+        target = await self._targets.find(spec.launch_plan)
+        id = self._id(original.id.project, original.id.domain, name)
+        inputs = original.inputs.inline
+        if inputs is None:
+            inputs = await self._blob.read(str(original.inputs.uri), self._limits.inputs_bytes)
+        await self._submit(_Submission(id, target, spec, inputs, traceparent, started_us, recovers_key=recovers_key))
+        return id
+
+    async def _parent(self, id: ExecutionId, spec: execution_pb2.ExecutionSpec) -> ExecutionState | None:
+        """The execution whose task launches this one, if it says so. Raises `FailedPrecondition` when it is ending."""
+        if spec.metadata.HasField("parent_node_execution"):
+            field = "spec.metadata.parent_node_execution"
+            parent, _ = identifiers.node(spec.metadata.parent_node_execution, field)
+        elif PARENT_LABEL in spec.labels.values:
+            field = f"spec.labels[{PARENT_LABEL}]"
+            parent = id._replace(name=spec.labels.values[PARENT_LABEL])
+        else:
             return None
-        field = "spec.metadata.parent_node_execution"
-        parent, _ = identifiers.node(metadata.parent_node_execution, field)
         try:
-            return (await self._executions.get(parent)).execution.key
+            found = (await self._executions.get(parent)).execution
         except NotFound as error:
+            if not spec.metadata.HasField("parent_node_execution"):
+                return None  # anybody may call a label so
             raise InvalidArgument(f"{field}: {error.message}") from None
+        if _is_ending(found):
+            raise FailedPrecondition(f"{field}: execution {parent} has ended or is ending: it launches nothing more")
+        return found
 
     async def _submit(self, submission: _Submission) -> None:
         size = len(submission.inputs)
@@ -190,10 +253,20 @@ class Launcher:
                     raise InvalidArgument(f"spec: {error.message}") from error
             else:
                 self._announce(submission, record, root)
+                await self._follow_parent(submission)
                 return
+
+    async def _follow_parent(self, submission: _Submission) -> None:
+        """Aborts what has just been launched if its parent has begun to end meanwhile, and may have missed it."""
+        if submission.parent is None:
+            return
+        parent = (await self._executions.get(submission.parent)).execution
+        if _is_ending(parent) and parent.phase is not ExecutionPhase.SUCCEEDED:
+            await self.terminate(submission.id, f"its parent {parent.id} has ended")
 
     async def _record(self, submission: _Submission, key: int, root: TraceContext, now_us: int) -> ExecutionRecord:
         """The row, after whatever it refers to has been written."""
+        metadata = submission.spec.metadata
         state = ExecutionState(
             key=key,
             phase=ExecutionPhase.QUEUED,
@@ -214,16 +287,10 @@ class Launcher:
             created_at_us=now_us,
             traceparent=root.traceparent(),
             intent=Intent(generation=1, desired=Desired.RUN),
-        )
-        metadata = submission.spec.metadata
-        return ExecutionRecord(
-            execution=state,
-            resource_type=submission.target.kind,
-            mode=metadata.mode,
             principal=metadata.principal,
             parent_key=submission.parent_key,
-            parent_node_id=metadata.parent_node_execution.node_id,
         )
+        return ExecutionRecord(state, resource_type=submission.target.kind, mode=metadata.mode)
 
     async def _keep(self, id: ExecutionId, key: int, inputs: bytes) -> Data:
         """The inputs in the row, or a reference to where they lie now.
@@ -248,6 +315,7 @@ class Launcher:
                 id=state.key,
                 shard=state.shard,
                 lane=state.id.project,
+                priority=launch.priority(submission.spec),
                 reasons=Reason.SUBMITTED,
                 traceparent=state.traceparent,
             )
@@ -255,3 +323,7 @@ class Launcher:
         self._spans.submitted(state.id, root, submission.traceparent, submission.started_us)
         with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
             logger.info("submitted %s as key %d", submission.target.id, state.key)
+
+
+def _is_ending(state: ExecutionState) -> bool:
+    return state.phase.terminal or state.phase in _ENDING or state.intent.desired is Desired.ABORT

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from flyteidl.admin import common_pb2, launch_plan_pb2, task_pb2, workflow_pb2
-from flyteidl.core import compiler_pb2, identifier_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2
 from google.protobuf.message import Message
 
 from libs.runtime.clock import Clock
@@ -35,7 +35,9 @@ _KINDS = {
 }
 
 _QUERIES = 8
-"""How many tasks of a workflow are read at a time: as many as the store has connections."""
+"""How much of what a workflow refers to is read at a time: as many as the store has connections."""
+
+Found = TypeVar("Found")
 
 
 class Registration:
@@ -115,23 +117,22 @@ class Registration:
 
     async def _compile(self, spec: workflow_pb2.WorkflowSpec) -> compiler_pb2.CompiledWorkflowClosure:
         required = compiler.requirements(spec.template, spec.sub_workflows)
-        tasks = await self._compiled_tasks(required.tasks)
+        tasks, plans = await asyncio.gather(
+            _registered(required.tasks, self._compiled_task), _registered(required.launch_plans, self._interface)
+        )
         # In a thread, because thousands of nodes take seconds, in which everybody else would wait.
-        return await asyncio.to_thread(compiler.compile_workflow, spec.template, spec.sub_workflows, tasks)
+        return await asyncio.to_thread(compiler.compile_workflow, spec.template, spec.sub_workflows, tasks, plans)
 
-    async def _compiled_tasks(self, ids: Iterable[EntityId]) -> list[compiler_pb2.CompiledTask]:
-        """Those of the tasks that are registered; the compiler tells which are missing, and where."""
-        places = asyncio.Semaphore(_QUERIES)
+    async def _compiled_task(self, id: EntityId) -> compiler_pb2.CompiledTask:
+        return task_pb2.TaskClosure.FromString((await self._store.get_task(id)).closure).compiled_task
 
-        async def find(id: EntityId) -> list[compiler_pb2.CompiledTask]:
-            async with places:
-                try:
-                    record = await self._store.get_task(id)
-                except NotFound:
-                    return []
-            return [task_pb2.TaskClosure.FromString(record.closure).compiled_task]
-
-        return [task for found in await asyncio.gather(*map(find, ids)) for task in found]
+    async def _interface(self, id: EntityId) -> compiler.LaunchPlanInterface:
+        record = await self._store.get_launch_plan(id)
+        return compiler.LaunchPlanInterface(
+            id=id,
+            inputs=interface_pb2.ParameterMap.FromString(record.expected_inputs),
+            outputs=interface_pb2.VariableMap.FromString(record.expected_outputs),
+        )
 
     def _workflow_record(
         self, id: EntityId, spec: workflow_pb2.WorkflowSpec, closure: compiler_pb2.CompiledWorkflowClosure
@@ -214,6 +215,20 @@ class Registration:
 def workflow_of_task(task: EntityId) -> EntityId:
     """The id of the workflow that runs this task on its own."""
     return task._replace(name=launch.GENERATED_PREFIX + task.name)
+
+
+async def _registered(ids: Iterable[EntityId], get: Callable[[EntityId], Awaitable[Found]]) -> list[Found]:
+    """Those that exist; the compiler tells which are missing, and where."""
+    places = asyncio.Semaphore(_QUERIES)
+
+    async def find(id: EntityId) -> list[Found]:
+        async with places:
+            try:
+                return [await get(id)]
+            except NotFound:
+                return []
+
+    return [one for found in await asyncio.gather(*map(find, ids)) for one in found]
 
 
 def _query(request: common_pb2.ResourceListRequest) -> Query:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from flyteidl.admin import launch_plan_pb2, task_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2
+from flyteidl.core import execution_pb2 as core_execution_pb2
 
 from libs.workflow import launch
 from libs.workflow.errors import InvalidArgument
@@ -38,7 +39,7 @@ class Target:
     """What runs."""
     expected: interface_pb2.ParameterMap
     plan: launch_plan_pb2.LaunchPlanSpec | None
-    """None for a task on its own."""
+    """With its workflow's quality of service, if it says nothing about that itself. None for a task on its own."""
     task: compiler_pb2.CompiledTask | None
     """None for a launch plan."""
 
@@ -96,12 +97,16 @@ class Targets:
 
     async def _launch_plan(self, id: EntityId) -> Target:
         record = await self._registration.launch_plan(id)
+        plan = launch_plan_pb2.LaunchPlanSpec.FromString(record.spec)
+        if not plan.HasField("quality_of_service"):
+            closure = (await self._registration.workflow(record.workflow)).closure
+            plan.quality_of_service.CopyFrom(await asyncio.to_thread(_quality_of_service, closure))
         return Target(
             id=id,
             kind=identifier_pb2.LAUNCH_PLAN,
             workflow=record.workflow,
             expected=interface_pb2.ParameterMap.FromString(record.expected_inputs),
-            plan=launch_plan_pb2.LaunchPlanSpec.FromString(record.spec),
+            plan=plan,
             task=None,
         )
 
@@ -116,6 +121,12 @@ class Targets:
             plan=None,
             task=task,
         )
+
+
+def _quality_of_service(closure: bytes) -> core_execution_pb2.QualityOfService:
+    """What a compiled workflow says of its urgency. Large ones take their time to be read."""
+    template = compiler_pb2.CompiledWorkflowClosure.FromString(closure).primary.template
+    return template.metadata.quality_of_service
 
 
 def _remember(known: OrderedDict[Key, Value], key: Key, value: Value) -> None:

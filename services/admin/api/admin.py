@@ -146,6 +146,12 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         created = await self._launcher.relaunch(request, _traceparent(context))
         return execution_pb2.ExecutionCreateResponse(id=encode.execution_id(created))
 
+    async def RecoverExecution(
+        self, request: execution_pb2.ExecutionRecoverRequest, context: Any
+    ) -> execution_pb2.ExecutionCreateResponse:
+        created = await self._launcher.recover(request, _traceparent(context))
+        return execution_pb2.ExecutionCreateResponse(id=encode.execution_id(created))
+
     async def TerminateExecution(
         self, request: execution_pb2.ExecutionTerminateRequest, context: Any
     ) -> execution_pb2.ExecutionTerminateResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from flyteidl.core import execution_pb2 as core
@@ -17,7 +18,7 @@ from tests.support import stored
 ERROR = core.ExecutionError(code="USER:ValueError", message="no luck").SerializeToString()
 
 
-def record(phase: ExecutionPhase, **changed: object) -> ExecutionRecord:
+def record(phase: ExecutionPhase, **changed: Any) -> ExecutionRecord:
     return stored.record(spec=b"", phase=phase, **changed)
 
 

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from flyteidl.core import identifier_pb2
+from flyteidl.admin import launch_plan_pb2
+from flyteidl.core import compiler_pb2, execution_pb2, identifier_pb2
 
-from libs.store.records import LaunchPlanRecord
+from libs.store.records import LaunchPlanRecord, WorkflowRecord
 from libs.workflow.errors import InvalidArgument, Unavailable
 from libs.workflow.identity import EntityId
 from services.admin.targets import Targets
@@ -23,6 +24,7 @@ class Registration:
 
     def __init__(self) -> None:
         self.reads = 0
+        self.spec = launch_plan_pb2.LaunchPlanSpec()
         self.away = False
         self.released = asyncio.Event()
 
@@ -31,7 +33,24 @@ class Registration:
         await self.released.wait()
         if self.away:
             raise Unavailable("away")
-        return replace(PLAN, spec=b"", expected_inputs=b"", expected_outputs=b"")
+        return replace(PLAN, spec=self.spec.SerializeToString(), expected_inputs=b"", expected_outputs=b"")
+
+    async def workflow(self, id: EntityId) -> WorkflowRecord:
+        closure = compiler_pb2.CompiledWorkflowClosure()
+        closure.primary.template.metadata.quality_of_service.tier = execution_pb2.QualityOfService.HIGH
+        return stored.compiled(id, closure.SerializeToString())
+
+
+async def test_a_launch_plan_is_as_urgent_as_its_workflow_unless_it_says_otherwise() -> None:
+    registration = Registration()
+    registration.released.set()
+    plan = (await Targets(registration).find(REFERENCE)).plan  # type: ignore[arg-type]
+    assert plan is not None
+    assert plan.quality_of_service.tier == execution_pb2.QualityOfService.HIGH
+    registration.spec.quality_of_service.tier = execution_pb2.QualityOfService.LOW
+    plan = (await Targets(registration).find(REFERENCE)).plan  # type: ignore[arg-type]
+    assert plan is not None
+    assert plan.quality_of_service.tier == execution_pb2.QualityOfService.LOW
 
 
 async def test_a_burst_of_launches_reads_its_launch_plan_once() -> None:
