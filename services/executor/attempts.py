@@ -30,12 +30,15 @@ from libs.telemetry import logs
 from libs.wire.session import Ack, Assignment, Draining, FromExecutor, Report, ReportPhase, Spec, Stop
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
+from libs.workflow.supported import ECHO
 from services.executor import outcome, processes
 from services.executor.attempt import Attempt, Workbench
 from services.executor.disk import Disk
+from services.executor.echo import EchoAttempt
 from services.executor.outcome import Outcome
 from services.executor.slots import Grant, SlotPool
 from services.executor.spool import Spool
+from services.executor.taskprocess import ProcessAttempt
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +186,8 @@ class Attempts:
         return "the executor is stopping" if self._draining else self.trouble()
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
-        attempt = Attempt(self._bench, assignment, template, grant, self._send)
+        kind = EchoAttempt if template.type == ECHO else ProcessAttempt
+        attempt = kind(self._bench, assignment, template, grant, self._send)
         self._bench.journal.begin(attempt.id)
         self._running[attempt.id] = attempt
         self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))

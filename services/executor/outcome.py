@@ -21,6 +21,7 @@ from flyteidl.core import errors_pb2, execution_pb2, literals_pb2
 from google.protobuf.message import DecodeError
 
 from libs.wire.session import ReportPhase
+from libs.workflow import errors
 from libs.workflow.phases import ErrorKind
 from libs.workflow.state import EMPTY, Data
 from services.executor.runner import Exit
@@ -75,6 +76,17 @@ def failed(kind: ErrorKind, code: str, message: str, *, recoverable: bool, error
 def system(code: str, message: str) -> Outcome:
     """Not the user's fault, and worth another attempt."""
     return failed(ErrorKind.SYSTEM, code, message, recoverable=True)
+
+
+def of_refusal(error: errors.AirscrewError) -> Outcome:
+    """The attempt could not be made ready: whose fault that is, is the error's kind."""
+    match error:
+        case errors.InvalidArgument():
+            return failed(ErrorKind.USER, "FailedToBuildResource", error.message, recoverable=False)
+        case errors.FailedPrecondition():
+            return system("ExecutorMisconfigured", error.message)
+        case _:
+            return system("PreparationFailed", error.message)
 
 
 def aborted(reason: str) -> Outcome:

@@ -69,6 +69,9 @@ class ExecutorSettings:
     admin_insecure: bool = True
     """Whether tasks speak to it without TLS (`FLYTE_PLATFORM_INSECURE`)."""
 
+    echo_seconds: float = 0.0
+    """How long an echo task takes: Flyte's `sleep-duration` of its echo plugin, for trying things out under load."""
+
     kill_grace_seconds: float = 5.0
     """Between SIGTERM and SIGKILL when an attempt is stopped."""
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from flyteidl.core import identifier_pb2
 
-from libs.wire.session import Assignment
+from libs.wire.session import NO_INDEX, Assignment
 
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,6 +54,7 @@ def of_attempt(
     environment.update(template_env)
     environment.update(assignment.envs)
     environment.update(_identity(assignment, task))
+    environment.update(_item(assignment))
     environment["TMPDIR"] = str(place.temporary)
     environment["TRACEPARENT"] = place.traceparent or assignment.traceparent
     if platform.has_gpus:
@@ -89,4 +90,15 @@ def _identity(assignment: Assignment, task: identifier_pb2.Identifier) -> dict[s
         "FLYTE_INTERNAL_TASK_NAME": task.name,
         "FLYTE_INTERNAL_TASK_VERSION": task.version,
         "FLYTE_ATTEMPT_NUMBER": str(assignment.id.attempt),
+    }
+
+
+def _item(assignment: Assignment) -> dict[str, str]:
+    """Which item of its inputs this is, in the words of `pyflyte-map-execute`."""
+    if assignment.array_index == NO_INDEX:
+        return {}
+    return {
+        "BATCH_JOB_ARRAY_INDEX_VAR_NAME": "FLYTE_K8S_ARRAY_INDEX",
+        "BATCH_JOB_ARRAY_INDEX_OFFSET": "0",  # is added, so that nobody else may say it
+        "FLYTE_K8S_ARRAY_INDEX": str(assignment.array_index),
     }

@@ -37,6 +37,10 @@ def add(a: int, b: int) -> int:
     return a + b
 
 @task
+def squares(x: int, by: int) -> int:
+    return x * x * by
+
+@task
 def big(size: int) -> str:
     return "x" * size
 
@@ -100,6 +104,16 @@ def flytekit_task(code: str, name: str, output: types_pb2.SimpleType = types_pb2
     return template(*words, outputs={"o0": output})
 
 
+def map_task(code: str, name: str, output: types_pb2.SimpleType = types_pb2.INTEGER) -> tasks_pb2.TaskTemplate:
+    """What flytekit makes of a task of MODULE in `map_task(functools.partial(…, by=…))`."""
+    words = """pyflyte-fast-execute --additional-distribution CODE --dest-dir /root -- pyflyte-map-execute
+        --inputs {{.input}} --output-prefix {{.outputPrefix}} --raw-output-data-prefix {{.rawOutputDataPrefix}}
+        --checkpoint-path {{.checkpointOutputPrefix}} --prev-checkpoint {{.prevCheckpointPrefix}}
+        --resolver flytekit.core.array_node_map_task.ArrayNodeMapTaskResolver -- vars by
+        resolver flytekit.core.python_auto_container.default_task_resolver task-module mine task-name"""
+    return template(*words.replace("CODE", code).split(), name, outputs={"o0": output})
+
+
 def number(value: int) -> literals_pb2.Literal:
     return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=value)))
 
@@ -155,6 +169,18 @@ async def test_flytekit_tasks_run_from_their_upload_to_typed_outputs_and_typed_e
 
     assert outputs_of(await session.final(own[0].id))["o0"].scalar.primitive.string_value == "the user"
     await nothing_left(tmp_path)
+
+
+async def test_each_item_of_a_map_task_finds_the_whole_list_and_gives_the_value_of_its_own(
+    session: ExecutorSession, work: Assignments, code: str, tmp_path: Path
+) -> None:
+    numbers = literals_pb2.LiteralCollection(literals=[number(value) for value in (3, 4, 5)])
+    inputs = {"x": literals_pb2.Literal(collection=numbers), "by": number(10)}
+    items = [work.of(map_task(code, "squares"), inputs, array_index=index) for index in (0, 2)]
+    session.assign(*items)
+    outputs = [outputs_of(await session.final(assign.id)) for assign, _ in items]
+    assert [found["o0"].scalar.primitive.integer for found in outputs] == [90, 250]
+    assert not list((tmp_path / "blob").rglob("inputs.pb")), "items on many machines do not write one blob"
 
 
 async def nothing_left(tmp_path: Path) -> None:
@@ -297,9 +323,33 @@ async def test_inputs_can_be_part_of_the_command_line(session: ExecutorSession, 
     words = ("echo", "{{.inputs.who}}", "{{ $InputPrefix }}", "{{.taskTemplatePath}}", "{{.prevCheckpointPrefix}}")
     assigned = work.of(template(*words), {"who": string("{{.input}}")})
     await run(session, assigned)
-    folder = str(Path(assigned[0].inputs_uri).parent)
-    assert Path(assigned[0].log_uri).read_text().split() == ["{{.input}}", folder, f"{folder}/task.pb", '""']
-    assert tasks_pb2.TaskTemplate.FromString(Path(f"{folder}/task.pb").read_bytes()).id.name == "t"
+    who, folder, task, checkpoint = Path(assigned[0].log_uri).read_text().split()
+    assert (who, task, checkpoint) == ("{{.input}}", f"{folder}/task.pb", '""')
+
+
+async def test_inputs_and_template_are_files_of_the_attempt_alone(session: ExecutorSession, work: Assignments) -> None:
+    script = 'mkdir -p "$3"; cp "$1" "$2" "$3"'
+    words = ("{{.input}}", "{{.taskTemplatePath}}", "{{.outputPrefix}}")
+    assigned = work.of(template("/bin/sh", "-c", script, "sh", *words), {"who": string("me")})
+    report = await run(session, assigned)
+    assert report.phase == executor_pb2.Report.PHASE_SUCCEEDED, error_of(report)
+    left = Path(assigned[0].output_prefix)
+    assert (left / "inputs.pb").read_bytes() == assigned[0].inputs.inline
+    assert tasks_pb2.TaskTemplate.FromString((left / "task.pb").read_bytes()) == assigned[1]
+
+
+async def test_large_inputs_are_read_where_they_lie(
+    session: ExecutorSession, work: Assignments, tmp_path: Path
+) -> None:
+    uri = tmp_path / "blob" / "somewhere" / "large.pb"
+    uri.parent.mkdir(parents=True)
+    data = literals_pb2.LiteralMap(literals={"who": string("me")}).SerializeToString()
+    uri.write_bytes(data)
+    words = ("echo", "{{.input}}", "{{.inputPrefix}}", "{{.inputs.who}}")
+    assigned = work.of(template(*words))
+    assigned[0].inputs.CopyFrom(executor_pb2.Data(uri=str(uri), size=len(data)))
+    await run(session, assigned)
+    assert Path(assigned[0].log_uri).read_text().split() == [str(uri), str(uri.parent), "me"]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +358,7 @@ async def test_inputs_can_be_part_of_the_command_line(session: ExecutorSession, 
         (template("echo", "{{.inputs.missing}}"), "FailedToBuildResource", USER, False),
         (template("no-such-command"), "FailedToBuildResource", USER, False),
         (template(), "FailedToBuildResource", USER, False),
-        (tasks_pb2.TaskTemplate(type="echo"), "FailedToBuildResource", USER, False),
+        (tasks_pb2.TaskTemplate(type="spark"), "FailedToBuildResource", USER, False),
     ],
 )
 async def test_a_task_that_cannot_be_built_fails_for_good_and_says_why(

@@ -81,6 +81,14 @@ def test_nobody_may_say_who_the_attempt_is_or_which_gpus_it_has() -> None:
     assert found["CUDA_VISIBLE_DEVICES"] == "2" and found["TRACEPARENT"] == "ours"
 
 
+def test_an_item_of_a_list_knows_its_place_and_nobody_else_may_say_it() -> None:
+    forged = {"FLYTE_K8S_ARRAY_INDEX": "7", "BATCH_JOB_ARRAY_INDEX_OFFSET": "100"}
+    found = environment(forged, envs=forged, array_index=0)
+    assert found["BATCH_JOB_ARRAY_INDEX_VAR_NAME"] == "FLYTE_K8S_ARRAY_INDEX"
+    assert (found["FLYTE_K8S_ARRAY_INDEX"], found["BATCH_JOB_ARRAY_INDEX_OFFSET"]) == ("0", "0")
+    assert not [name for name in environment() if "ARRAY_INDEX" in name]
+
+
 def test_devices_are_hidden_from_whom_they_do_not_belong_to() -> None:
     assert environment(platform=variables.Platform(has_gpus=True))["CUDA_VISIBLE_DEVICES"] == ""
     assert "CUDA_VISIBLE_DEVICES" not in environment()

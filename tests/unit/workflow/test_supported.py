@@ -33,7 +33,8 @@ TASKS = [
     (changed(type="raw-container"), "task.type"),
     (changed(container__args=["echo", "hi"]), "task.container.args: the command 'echo'"),
     (changed(container__args=[]), "task.container.args: the command '(none)'"),
-    (changed(container__args=["pyflyte-fast-execute", "--", "pyflyte-map-execute"]), "pyflyte-map-execute"),
+    (changed(type="container_array", container__args=["pyflyte-map-execute"]), "task.type"),
+    (changed(k8s_pod=tasks_pb2.K8sPod(primary_container_name="main")), "without container"),
     (tasks_pb2.TaskTemplate(type="bigquery"), "task.container: a task of type 'bigquery' without container"),
 ]
 
@@ -50,7 +51,10 @@ def test_a_task_that_cannot_run_is_refused_by_name(template: tasks_pb2.TaskTempl
     [
         task_template("t"),
         changed(container__args=["pyflyte-fast-execute", "--dest-dir", ".", "--", "pyflyte-execute"]),
+        changed(container__args=["pyflyte-map-execute", "--inputs", "{{.input}}"]),
+        changed(container__args=["pyflyte-fast-execute", "--dest-dir", ".", "--", "pyflyte-map-execute"]),
         changed(type="sqlite"),
+        tasks_pb2.TaskTemplate(type="echo"),
     ],
 )
 def test_a_task_of_the_sdk_is_accepted(template: tasks_pb2.TaskTemplate) -> None:

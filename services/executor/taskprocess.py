@@ -1,0 +1,185 @@
+"""An attempt that is a process of its own, from its assignment to its outcome, in three named phases:
+
+    prepare   private directories, inputs.pb, command line, environment
+    process   the task process runs; INITIALIZING ends and RUNNING begins with its start
+    finish    its files are read and judged
+
+Each phase is a span below the attempt's own, which the propeller emits. The task process is told the `process` span
+as its parent (`TRACEPARENT`).
+
+Inputs that came inline, and the task's template, are written into the attempt's private directory and nowhere else: all
+items of a list have the same inputs, and a hundred thousand of them must not write one blob a hundred thousand times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from flyteidl.core import tasks_pb2
+
+from libs.blob import layout
+from libs.runtime import together
+from libs.wire.session import Assignment, Report
+from libs.workflow import errors, quantities
+from services.executor import commandline, datadir, environments, outcome, results, runner, templates, variables
+from services.executor.attempt import Attempt, Workbench
+from services.executor.outcome import Outcome
+from services.executor.slots import Grant
+from services.executor.tasklog import TaskLog
+
+_TEMPLATE: Final = "task.pb"
+
+
+class ProcessAttempt(Attempt):
+    """Runs the command of the task's container."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        assignment: Assignment,
+        template: tasks_pb2.TaskTemplate,
+        grant: Grant,
+        say: Callable[[Report], None],
+    ) -> None:
+        super().__init__(bench, assignment, template, grant, say)
+        self._scratch = bench.directory.scratch(assignment.id)
+        self._log = TaskLog(
+            bench.storage, assignment.log_uri, bench.directory.log(assignment.id), bench.settings.log_upload_seconds
+        )
+        self._running: runner.Running | None = None
+
+    async def _work(self) -> Outcome:
+        try:
+            with self._span("prepare"):
+                launch = await together.unless(self._wished, "prepare attempt", self._prepare())
+        except together.Interrupted:
+            return self._wish or outcome.aborted("")
+        except errors.AirscrewError as error:
+            return outcome.of_refusal(error)
+        try:
+            with self._span("process"):
+                ended = await self._process(launch)
+        except errors.Unavailable as error:
+            return outcome.system("ProcessNotStarted", error.message)
+        with self._span("finish"):
+            return await self._finish(ended)
+
+    def _obey_wish(self) -> None:
+        if self._running is not None:
+            self._running.stop()
+
+    async def clean_up(self) -> None:
+        """Removes the private directories."""
+        await asyncio.to_thread(datadir.remove, self._scratch)
+
+    # ------------------------------------------------------------------------------------------------------- prepare
+
+    async def _prepare(self) -> runner.Launch:
+        settings, assignment = self._bench.settings, self._assignment
+        environment = self._bench.environments.of(assignment.container_image)
+        command = commandline.of_template(self._template)
+        await asyncio.to_thread(self._furnish, templates.mentions(command.words, "taskTemplatePath"))
+        words = await self._render(command.words)
+        place = variables.Place(
+            commands=environment.commands,
+            home=self._scratch / "home",
+            temporary=self._scratch / "tmp",
+            devices=self.grant.devices,
+            traceparent="" if self.trace is None else self.trace.child("process").traceparent(),
+        )
+        launch = runner.Launch(
+            command=commandline.with_private_code(words, self._scratch / "work"),
+            environment=variables.of_attempt(self._bench.platform, place, assignment, self._template.id, command.env),
+            directory=self._scratch,
+            working_directory=self._scratch / "work",
+            log=self._log.path,
+            log_limit_bytes=settings.log_limit_bytes,
+            memory_limit_bytes=_memory_limit(self._template),
+            kill_grace_seconds=settings.kill_grace_seconds,
+            uid=settings.task_uid,
+            gid=settings.task_gid,
+        )
+        _require_command(launch, environment)
+        await self._log.open()
+        return launch
+
+    def _furnish(self, with_template: bool) -> None:
+        """Makes the private directories and what the task finds in them."""
+        datadir.make_scratch(self._scratch, self._bench.settings.task_uid, self._bench.settings.task_gid)
+        if self._assignment.inputs.inline is not None:
+            datadir.place(self._scratch / "inputs" / layout.INPUTS, self._assignment.inputs.inline)
+        if with_template:
+            datadir.place(self._scratch / "inputs" / _TEMPLATE, self._template.SerializeToString())
+
+    async def _render(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        assignment = self._assignment
+        inputs_path = assignment.inputs.uri or str(self._scratch / "inputs" / layout.INPUTS)
+        inputs = await self._inputs() if templates.mentions_inputs(words) else {}
+        known = {
+            "input": inputs_path,
+            "inputprefix": inputs_path.rpartition("/")[0],
+            "outputprefix": assignment.output_prefix,
+            "rawoutputdataprefix": assignment.raw_output_prefix,
+            "checkpointoutputprefix": f"{assignment.raw_output_prefix.rstrip('/')}/_flytecheckpoints",
+            "prevcheckpointprefix": assignment.previous_checkpoint or templates.NO_CHECKPOINT,
+            "tasktemplatepath": str(self._scratch / "inputs" / _TEMPLATE),
+            "perretryuniquekey": templates.unique_key(assignment.name, self.id.node, self.id.attempt),
+        }
+        return templates.render(words, known, inputs)
+
+    # ------------------------------------------------------------------------------------------------------- process
+
+    async def _process(self, launch: runner.Launch) -> runner.Exit:
+        self._running = running = await self._bench.processes.start(launch)
+        self._bench.journal.started(self.id, running.process)
+        alarm = self._begun(running.started_us)
+        if self._wish is not None:
+            running.stop()  # wished while it was being started
+        following = asyncio.create_task(self._log.follow(), name="upload log")
+        try:
+            return await running.wait()
+        finally:
+            self._ended = True
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            if alarm is not None:
+                alarm.cancel()
+
+    # -------------------------------------------------------------------------------------------------------- finish
+
+    async def _finish(self, ended: runner.Exit) -> Outcome:
+        tail = await asyncio.to_thread(self._log.tail)
+        closing = asyncio.create_task(self._log.close(), name="upload log")
+        try:
+            return self._wish or await self._judge(ended, tail)
+        finally:
+            await closing
+
+    async def _judge(self, ended: runner.Exit, tail: str) -> Outcome:
+        assignment, settings = self._assignment, self._bench.settings
+        try:
+            files = await results.collect(
+                self._bench.storage, assignment.output_prefix, assignment.inline_limit, settings.output_limit_bytes
+            )
+        except errors.Unavailable as error:
+            return outcome.system("OutputsNotRead", error.message)
+        return outcome.of_ended_process(ended, files, bool(self._template.interface.outputs.variables), tail)
+
+
+def _memory_limit(template: tasks_pb2.TaskTemplate) -> int:
+    """The memory limit that the task sets for itself, in bytes; 0 when it sets none."""
+    for entry in template.container.resources.limits:
+        if entry.name == tasks_pb2.Resources.MEMORY:
+            return int(quantities.parse_quantity(entry.value, "container.resources.limits.MEMORY"))
+    return 0
+
+
+def _require_command(launch: runner.Launch, environment: environments.Environment) -> None:
+    command = launch.command[0]
+    if runner.find_command(command, launch.environment, launch.working_directory):
+        return
+    if command.startswith("pyflyte-"):
+        raise errors.FailedPrecondition(f"{environment} has no {command}: is flytekit installed in it?")
+    raise errors.InvalidArgument(f"container: command {command!r} is not found in {environment}")
