@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, Table, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.store import fields, rows, schema
+from libs.store import fields, launches, rows, schema
 from libs.store.engine import reading, writing
 from libs.store.listing import page_of, select_page
 from libs.store.query import Query
@@ -161,11 +161,7 @@ class Executions:
 
 
 _EXECUTION = select(
-    *(schema.executions.c[name] for name in rows.EXECUTION_COLUMNS),
-    *(
-        schema.executions.c[name]
-        for name in ("resource_type", "mode", "principal", "parent_key", "parent_node_id", "state")
-    ),
+    *(schema.executions.c[name] for name in launches.COLUMNS),
 )
 _NODE = select(*(schema.nodes.c[name] for name in rows.NODE_COLUMNS))
 _ATTEMPT = select(

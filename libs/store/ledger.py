@@ -15,32 +15,32 @@ give up the connection; on SQLite that also lets another process lead.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from flyteidl.core import execution_pb2
 
-from libs.store import address, claims, rows, schema
+from libs.store import address, claims, ledger_cache, rows, schema
 from libs.store.failures import translated
+from libs.store.ledger_cache import Execute
 from libs.store.ledger_postgres import PostgresLedger
-from libs.store.ledger_rows import Batch, batch_of
+from libs.store.ledger_rows import ABORT_BELOW, Batch, abort_parameters, batch_of
 from libs.store.ledger_sqlite import SqliteLedger
-from libs.store.records import LeaderRow
+from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord, LeaderRow
 from libs.workflow.errors import Fenced, NotFound, Unavailable
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodePhase
-from libs.workflow.state import AttemptState, Changes, Intent, NodeState, Snapshot
+from libs.workflow.state import AbortBelow, AttemptState, Changes, Intent, NodeState, Snapshot
 
 _log = logging.getLogger(__name__)
-
-Execute = Callable[[str, Mapping[str, Any]], list[rows.Row]]
 
 QUARANTINED = "Quarantined"
 """Error code of an execution whose rows the database refused."""
 
 
-class Connection(Protocol):
+class Connection(ledger_cache.Connection, Protocol):
     """What differs between the two databases."""
 
     @property
@@ -57,11 +57,6 @@ class Connection(Protocol):
 
     def keys(self, keys: Sequence[int]) -> Any:
         """The value of `:keys`."""
-
-    def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]: ...
-
-    def transaction(self) -> Any:
-        """Context manager of a writing transaction; gives an `Execute`."""
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
 
@@ -150,6 +145,8 @@ class Ledger:
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
         """Ends an execution that cannot be stored: FAILED by the system, with `reason`, its open nodes ABORTED.
 
+        What it has launched is to be aborted.
+
         Raises as `commit` does. An execution that is final stays as it is.
         """
         reason = _storable(reason)
@@ -161,28 +158,45 @@ class Ledger:
             if execute(_END_EXECUTION, parameters):
                 for statement in (_END_NODES, _END_ATTEMPTS, _TELL_QUARANTINE):
                     execute(statement, parameters)
+                below = abort_parameters(key, AbortBelow(f"the parent execution failed: {reason}", ""))
+                execute(ABORT_BELOW, {**below, "shard": shard, "epoch": epoch})
 
     # ------------------------------------------------------------------------------------------------------ reads
 
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
-        """The executions of `keys` that exist in this shard, with all their nodes and their open attempts."""
-        parameters = {"shard": shard, "keys": self._database.keys(keys)}
-        executions = self._read(_EXECUTIONS.format(keys_in=self._database.keys_in), parameters)
-        nodes: dict[int, list[NodeState]] = {row[0]: [] for row in executions}
-        attempts: dict[int, list[AttemptState]] = {row[0]: [] for row in executions}
-        for row in self._read(_NODES.format(keys_in=self._database.keys_in), parameters):
-            if row[0] in nodes:
-                nodes[row[0]].append(rows.node_from(row))
-        for row in self._read(_ATTEMPTS.format(keys_in=self._database.keys_in), parameters):
-            if row[0] in attempts:
-                attempts[row[0]].append(rows.attempt_from(row))
-        return [Snapshot(rows.execution_from(row), nodes[row[0]], attempts[row[0]]) for row in executions]
+        """The executions of `keys` that exist in this shard, with all their nodes, their open attempts, the signals
+        that they have been given, and all nodes of what they recover (in any shard: it is final).
+        """
+        found = self._by_keys(_EXECUTIONS, keys, shard=shard)
+        signals = self._signals([row[0] for row in found])
+        executions = [rows.execution_from(row, signals.get(row[0], ())) for row in found]
+        recovered = {each.recovers_key for each in executions if each.recovers_key is not None}
+        nodes: dict[int, list[NodeState]] = defaultdict(list)
+        for row in self._by_keys(_NODES, sorted({each.key for each in executions} | recovered)):
+            nodes[row[0]].append(rows.node_from(row))
+        attempts: dict[int, list[AttemptState]] = defaultdict(list)
+        for row in self._by_keys(_ATTEMPTS, [each.key for each in executions]):
+            attempts[row[0]].append(rows.attempt_from(row))
+        return [
+            Snapshot(each, nodes[each.key], attempts[each.key], nodes[each.recovers_key] if each.recovers_key else [])
+            for each in executions
+        ]
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
-        """What is wanted of each of these executions; unknown keys are left out."""
-        statement = f"SELECT key, {', '.join(rows.INTENT_COLUMNS)} FROM executions WHERE key {self._database.keys_in}"
-        found = self._read(statement, {"keys": self._database.keys(keys)})
-        return {row[0]: rows.intent_from(row[1:]) for row in found}
+        """What is wanted of each of these executions; unknown keys are left out.
+
+        The signals are read last: they may be newer than the generation says, never older.
+        """
+        found = self._by_keys(_INTENTS, keys)
+        signals = self._signals([row[0] for row in found])
+        return {row[0]: rows.intent_from(row[1:], signals.get(row[0], ())) for row in found}
+
+    def finals(self, keys: Sequence[int]) -> dict[int, Final]:
+        """How those of these executions that have ended, in any shard, have ended."""
+        return {
+            row[0]: Final(ExecutionPhase(row[1]), rows.data_from(row[2:5]), row[5])
+            for row in self._by_keys(_FINALS, keys)
+        }
 
     def due(self, shard: int, now_us: int, limit: int) -> list[int]:
         """Live executions that need a turn: new, changed in what is wanted of them, or with a timer that has run out.
@@ -208,7 +222,39 @@ class Ledger:
         closure: bytes = found[0][0]
         return closure
 
+    def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]:
+        """Those of these launch plans that are registered, whether active or not."""
+        return {
+            id: rows.launch_plan_from(row)
+            for id in dict.fromkeys(ids)
+            for row in self._read(_LAUNCH_PLAN, id._asdict())
+        }
+
+    # ------------------------------------------------------------------------------------------------------ cache
+
+    def look_up_cache(self, requests: Sequence[CacheRequest], now_us: int) -> list[CacheAnswer]:
+        """What the cache has for each of these nodes and, where one asks to reserve what it has not, whether it may
+        compute it. In order of the requests.
+
+        Not fenced, and not part of any commit: a reservation is the node's, whoever leads its shard.
+        """
+        with self._failures():
+            return ledger_cache.look_up(self._database, requests, now_us)
+
     # ------------------------------------------------------------------------------------------------------------
+
+    def _signals(self, keys: Sequence[int]) -> dict[int, list[tuple[str, bytes]]]:
+        """The signals that these executions have been given."""
+        given: dict[int, list[tuple[str, bytes]]] = defaultdict(list)
+        for key, id, value in self._by_keys(_SIGNALS, keys):
+            given[key].append((id, value))
+        return given
+
+    def _by_keys(self, statement: str, keys: Sequence[int], **more: Any) -> list[rows.Row]:
+        if not keys:
+            return []
+        parameters = {"keys": self._database.keys(keys), **more}
+        return self._read(statement.format(keys_in=self._database.keys_in), parameters)
 
     def _read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         with self._failures():
@@ -301,6 +347,15 @@ _ATTEMPTS = (
     f"SELECT {', '.join(rows.ATTEMPT_COLUMNS)} FROM attempts "
     f"WHERE execution_key {{keys_in}} AND {schema.ATTEMPT_IS_OPEN} ORDER BY execution_key, node_id, attempt"
 )
+_INTENTS = f"SELECT key, {', '.join(rows.INTENT_COLUMNS)} FROM executions WHERE key {{keys_in}}"
+_SIGNALS = (
+    "SELECT execution_key, signal_id, value FROM signals WHERE execution_key {keys_in} AND value IS NOT NULL "
+    "ORDER BY execution_key, signal_id"
+)
+_FINALS = (
+    "SELECT key, phase, outputs_inline, outputs_uri, outputs_size, error FROM executions "
+    f"WHERE key {{keys_in}} AND {schema.EXECUTION_IS_FINAL}"
+)
 _WANTING = f"SELECT key FROM executions WHERE shard = :shard AND {schema.WANTS_ATTENTION} ORDER BY key LIMIT :limit"
 _TIMED_OUT = (
     f"SELECT key FROM executions WHERE shard = :shard AND {schema.HAS_TIMER} AND next_wake_at_us <= :now "
@@ -312,5 +367,9 @@ _LIVE = (
 )
 _PROGRAM = """
 SELECT closure FROM workflows
+WHERE project = :project AND domain = :domain AND name = :name AND version = :version
+"""
+_LAUNCH_PLAN = f"""
+SELECT {", ".join(rows.LAUNCH_PLAN_COLUMNS)} FROM launch_plans
 WHERE project = :project AND domain = :domain AND name = :name AND version = :version
 """

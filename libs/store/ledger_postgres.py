@@ -4,6 +4,10 @@ A commit is one statement. The driver sends it as one message, and the server ta
 a process that is stopped while it sends can't hold the leadership row (no server-side timeout runs between the
 messages of a pipeline, so a pipeline of statements would not give that). The fence is the statement's first part, and
 every write in it is joined to the fence's answer: with a wrong epoch they all write nothing.
+
+A commit with aborts is several statements, because an abort has to see the children that the batch adds and may meet a
+row that the batch changes. They too travel as one message, which is one transaction to the server: a text with the
+values written into it, for only such a message may hold more than one statement.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8
 
-from libs.store import postgres_arrays, rows, schema
-from libs.store.ledger_rows import Batch
+from libs.store import launches, postgres_arrays, rows, schema
+from libs.store.ledger_rows import ABORT_BELOW, Batch
 
 ANSWER_SECONDS = 2.0
 """The longest wait for the server's answer. Its own timeouts are shorter; this one is for a server that is stopped, or
@@ -56,6 +60,7 @@ class PostgresLedger:
     """One connection, opened when it is needed and dropped after a failure."""
 
     keys_in = "= ANY(:keys)"
+    blobs_in = "= ANY(:blobs)"
     fence_lock = "FOR SHARE"
     cluster_lock = "LOCK TABLE etcd_clusters IN SHARE ROW EXCLUSIVE MODE"
 
@@ -65,6 +70,9 @@ class PostgresLedger:
 
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
+
+    def blobs(self, blobs: Sequence[bytes]) -> list[bytes]:
+        return list(blobs)
 
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         return self._connected().execute(_named(statement), parameters).fetchall()
@@ -82,14 +90,24 @@ class PostgresLedger:
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None:
         """Number of state rows written, or None when the epoch is not the present one."""
-        values: list[Any] = [Int8(shard), Int8(epoch)]
-        values += _arrays(batch.executions, _EXECUTION_TYPES)
-        values += _arrays(batch.nodes, _NODE_TYPES)
-        values += _arrays(batch.attempts, _ATTEMPT_TYPES)
-        values += _arrays(batch.events, _EVENT_TYPES)
-        answer = self._connected().execute(_COMMIT, values, prepare=True).fetchone()
+        values = _values(shard, epoch, batch)
+        statement = _COMMIT if batch.plain else _COMMIT_MORE
+        if batch.aborts:
+            answer = self._execute_script(
+                statement, values, [{**each, "shard": shard, "epoch": epoch} for each in batch.aborts]
+            )
+        else:
+            answer = self._connected().execute(statement, values, prepare=True).fetchone()
         leading, written = answer or (0, 0)
         return written if leading else None
+
+    def _execute_script(
+        self, commit: str, values: Sequence[Any], aborts: Sequence[Mapping[str, Any]]
+    ) -> rows.Row | None:
+        """The answer of the first statement."""
+        cursor = psycopg.ClientCursor(self._connected())
+        script = [cursor.mogrify(commit, values), *(cursor.mogrify(_named(ABORT_BELOW), each) for each in aborts)]
+        return cursor.execute(";".join(script).encode()).fetchone()
 
     def lead_alone(self) -> None:
         """Any number of propellers may work on PostgreSQL: the fence sorts them out."""
@@ -117,6 +135,28 @@ def _named(statement: str) -> str:
     return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement)
 
 
+def _values(shard: int, epoch: int, batch: Batch) -> list[Any]:
+    """The parameters of _COMMIT, or of _COMMIT_MORE for a batch that has more."""
+    values: list[Any] = [Int8(shard), Int8(epoch)]
+    parts = [
+        (batch.executions, _EXECUTION_TYPES),
+        (batch.nodes, _NODE_TYPES),
+        (batch.attempts, _ATTEMPT_TYPES),
+        (batch.events, _EVENT_TYPES),
+    ]
+    if not batch.plain:
+        parts += [
+            (batch.children, _CHILD_TYPES),
+            (batch.tags, _TAG_TYPES),
+            (batch.signals, _SIGNAL_TYPES),
+            (batch.cached, _CACHE_TYPES),
+            (batch.released, _RESERVATION_TYPES),
+        ]
+    for found, types in parts:
+        values += _arrays(found, types)
+    return values
+
+
 def _types(table: str, columns: Sequence[str]) -> list[type[postgres_arrays._Array]]:
     by_python_type: dict[type, type[postgres_arrays._Array]] = {
         int: postgres_arrays.Int8Array,
@@ -136,12 +176,15 @@ def _unnest(types: Sequence[type[postgres_arrays._Array]], columns: Sequence[str
     return f"unnest({', '.join(['%b'] * len(types))}) AS new ({', '.join(columns)})"
 
 
-def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], unless_final: str) -> str:
+def _insert(table: str, columns: Sequence[str], types: Any) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leader, {_unnest(types, columns)}"
+
+
+def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], unless_final: str = "") -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leader, {_unnest(types, columns)} "
-        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE {table}.{unless_final} RETURNING 1"
-    )
+    condition = f" WHERE {table}.{unless_final}" if unless_final else ""
+    update = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}{condition} RETURNING 1"
+    return f"{_insert(table, columns, types)} {update}"
 
 
 _OBSERVED = ("key", *rows.EXECUTION_OBSERVED)
@@ -150,7 +193,13 @@ _NODE_TYPES = _types("nodes", rows.NODE_COLUMNS)
 _ATTEMPT_TYPES = _types("attempts", rows.ATTEMPT_COLUMNS)
 _EVENT_TYPES = _types("events", rows.EVENT_COLUMNS)
 
-_COMMIT = f"""
+_CHILD_TYPES = _types("executions", launches.COLUMNS)
+_TAG_TYPES = _types("execution_tags", launches.TAG_COLUMNS)
+_SIGNAL_TYPES = _types("signals", rows.SIGNAL_COLUMNS)
+_CACHE_TYPES = _types("cache_entries", rows.CACHE_COLUMNS)
+_RESERVATION_TYPES = _types("cache_reservations", rows.RESERVATION_COLUMNS)
+
+_STATE_AND_STORY = f"""
 WITH fence AS MATERIALIZED (SELECT shard, epoch FROM leadership WHERE shard = %b FOR SHARE),
 leader AS MATERIALIZED (SELECT shard FROM fence WHERE epoch = %b),
 new_executions AS (
@@ -171,11 +220,29 @@ new_attempts AS (
     )
 }
 ),
-new_events AS (
-    INSERT INTO events ({", ".join(rows.EVENT_COLUMNS)})
-    SELECT new.* FROM leader, {_unnest(_EVENT_TYPES, rows.EVENT_COLUMNS)}
+new_events AS ({_insert("events", rows.EVENT_COLUMNS, _EVENT_TYPES)})
+"""
+# A child that is there already is passed over; one of another parent is refused, by the table's keys.
+_MORE = f"""
+new_children AS (
+    {_insert("executions", launches.COLUMNS, _CHILD_TYPES)}
+    WHERE NOT EXISTS (
+        SELECT 1 FROM executions AS old
+        WHERE old.key = new.key AND old.parent_key = new.parent_key AND old.parent_node_id = new.parent_node_id
+    )
+),
+new_tags AS ({_insert("execution_tags", launches.TAG_COLUMNS, _TAG_TYPES)} ON CONFLICT DO NOTHING),
+new_signals AS ({_insert("signals", rows.SIGNAL_COLUMNS, _SIGNAL_TYPES)} ON CONFLICT DO NOTHING),
+new_cached AS ({_upsert("cache_entries", rows.CACHE_COLUMNS, _CACHE_TYPES, ("key",))}),
+released AS (
+    DELETE FROM cache_reservations AS old USING leader, {_unnest(_RESERVATION_TYPES, rows.RESERVATION_COLUMNS)}
+    WHERE {" AND ".join(f"old.{name} = new.{name}" for name in rows.RESERVATION_COLUMNS)}
 )
+"""
+_ANSWER = """
 SELECT
     (SELECT count(*) FROM leader),
     (SELECT count(*) FROM new_executions) + (SELECT count(*) FROM new_nodes) + (SELECT count(*) FROM new_attempts)
 """
+_COMMIT = f"{_STATE_AND_STORY} {_ANSWER}"
+_COMMIT_MORE = f"{_STATE_AND_STORY}, {_MORE} {_ANSWER}"

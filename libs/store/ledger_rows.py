@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from libs.store import rows
-from libs.workflow.state import Changes
+from flyteidl.admin import execution_pb2
+
+from libs.store import launches, rows, schema
+from libs.workflow.phases import Desired
+from libs.workflow.state import AbortBelow, Changes, ExecutionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +22,37 @@ class Batch:
     nodes: Sequence[rows.Row]
     attempts: Sequence[rows.Row]
     events: Sequence[rows.Row]
+    children: Sequence[rows.Row]
+    """Columns of `launches`, as are those of their tags."""
+    tags: Sequence[rows.Row]
+    signals: Sequence[rows.Row]
+    cached: Sequence[rows.Row]
+    released: Sequence[rows.Row]
+    aborts: Sequence[Mapping[str, Any]]
+    """Parameters of ABORT_BELOW, but for the shard and its epoch."""
 
     @property
     def states(self) -> int:
-        """How many rows hold state, that is all but the events."""
+        """How many rows hold the state of executions, nodes and attempts."""
         return len(self.executions) + len(self.nodes) + len(self.attempts)
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing beside state and story, as in most commits."""
+        return not (self.children or self.signals or self.cached or self.released or self.aborts)
 
 
 def batch_of(changes: Iterable[Changes]) -> Batch:
-    """The rows of `changes`. PostgreSQL refuses to upsert a row twice in one statement, so the last one stands."""
+    """The rows of `changes`. PostgreSQL refuses to upsert a row twice in one statement, so the last one stands.
+
+    Rows that leaders of several shards may write are sorted, so that no two leaders wait for each other.
+    """
+    changes = list(changes)
     executions: dict[int, rows.Row] = {}
     nodes: dict[tuple[int, str], rows.Row] = {}
     attempts: dict[tuple[int, str, int], rows.Row] = {}
     events: list[rows.Row] = []
+    cached: dict[bytes, rows.Row] = {}
     for change in changes:
         key = change.execution.key
         if change.execution_changed:
@@ -40,4 +62,44 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
         for attempt in change.attempts.values():
             attempts[key, attempt.node_id, attempt.attempt] = rows.attempt_row(key, attempt)
         events.extend(rows.event_row(key, event) for event in change.events)
-    return Batch(list(executions.values()), list(nodes.values()), list(attempts.values()), events)
+        for entry in change.cached:
+            cached[entry.key] = rows.cache_row(key, entry)
+    children = {child.key: child for change in changes for child in change.children}
+    return Batch(
+        list(executions.values()),
+        list(nodes.values()),
+        list(attempts.values()),
+        events,
+        children=[launches.child_row(child) for child in children.values()],
+        tags=[tag for child in children.values() for tag in _tags(child)],
+        signals=[rows.signal_row(each.execution.key, signal) for each in changes for signal in each.signals],
+        cached=[cached[key] for key in sorted(cached)],
+        released=sorted({rows.reservation_row(each) for change in changes for each in change.released}),
+        aborts=[abort_parameters(each.execution.key, abort) for each in changes for abort in each.aborts],
+    )
+
+
+def abort_parameters(key: int, abort: AbortBelow) -> Mapping[str, Any]:
+    """What ABORT_BELOW needs to know of what the execution `key` has launched."""
+    return {"parent": key, "child": abort.child_key, "cause": abort.cause, "principal": abort.principal}
+
+
+def _tags(child: ExecutionState) -> Iterator[rows.Row]:
+    yield from launches.tag_rows(child.key, launches.searchable(execution_pb2.ExecutionSpec.FromString(child.spec)))
+
+
+ABORT_BELOW = f"""
+WITH RECURSIVE below (key) AS (
+    SELECT key FROM executions
+    WHERE parent_key = :parent AND (CAST(:child AS BIGINT) IS NULL OR key = :child) AND {schema.HAS_PARENT}
+    UNION
+    SELECT executions.key FROM below JOIN executions ON executions.parent_key = below.key
+    WHERE {schema.HAS_PARENT}
+)
+UPDATE executions SET desired = {Desired.ABORT:d}, abort_cause = :cause, abort_principal = :principal,
+    generation = generation + 1
+WHERE key IN (SELECT key FROM below) AND desired = {Desired.RUN:d} AND {schema.EXECUTION_IS_LIVE}
+    AND EXISTS (SELECT 1 FROM leadership WHERE leadership.shard = :shard AND leadership.epoch = :epoch)
+"""
+"""Wants every live execution below a parent aborted, whatever its shard. What ended is passed over with all below it:
+its own end has seen to that."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from libs.store import rows, schema, sqlite
-from libs.store.ledger_rows import Batch
+from libs.store import launches, rows, schema, sqlite
+from libs.store.ledger_rows import ABORT_BELOW, Batch
 from libs.workflow.errors import FailedPrecondition
 
 
@@ -20,6 +20,7 @@ class SqliteLedger:
     """One connection, opened when it is needed and dropped after a failure."""
 
     keys_in = "IN (SELECT value FROM json_each(:keys))"
+    blobs_in = "IN (SELECT from_hex(value) FROM json_each(:blobs))"
     fence_lock = ""  # BEGIN IMMEDIATE has locked everything already
     cluster_lock = None
 
@@ -30,6 +31,9 @@ class SqliteLedger:
 
     def keys(self, keys: Sequence[int]) -> str:
         return json.dumps(list(keys))
+
+    def blobs(self, blobs: Sequence[bytes]) -> str:
+        return json.dumps([blob.hex() for blob in blobs])
 
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         return self._connected().execute(statement, parameters).fetchall()
@@ -54,6 +58,11 @@ class SqliteLedger:
                 if values:
                     written += connection.executemany(statement, values).rowcount
             connection.executemany(_EVENTS, batch.events)
+            if not batch.plain:
+                _add(connection, batch)
+                # Last, so that they reach the children that are in the batch.
+                for parameters in batch.aborts:
+                    connection.execute(ABORT_BELOW, {**parameters, "shard": shard, "epoch": epoch})
             return written
 
     def lead_alone(self) -> None:
@@ -85,6 +94,7 @@ class SqliteLedger:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite.connect(self._path)
+            self._connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
         return self._connection
 
     @contextmanager
@@ -99,12 +109,27 @@ class SqliteLedger:
                 connection.execute("ROLLBACK")
 
 
-def _upsert(table: str, columns: Sequence[str], key: Sequence[str], unless_final: str) -> str:
+def _add(connection: sqlite3.Connection, batch: Batch) -> None:
+    """What is written beside state and story."""
+    parent, node = (launches.COLUMNS.index(name) for name in ("parent_key", "parent_node_id"))
+    connection.executemany(_CHILDREN, [(*row, row[0], row[parent], row[node]) for row in batch.children])
+    for statement, values in (
+        (_TAGS, batch.tags),
+        (_SIGNALS, batch.signals),
+        (_CACHED, batch.cached),
+        (_RELEASED, batch.released),
+    ):
+        connection.executemany(statement, values)
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _upsert(table: str, columns: Sequence[str], key: Sequence[str], unless_final: str = "") -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) "
-        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes} WHERE {table}.{unless_final}"
-    )
+    condition = f" WHERE {table}.{unless_final}" if unless_final else ""
+    return f"{_insert(table, columns)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}{condition}"
 
 
 _EXECUTIONS = (
@@ -113,4 +138,13 @@ _EXECUTIONS = (
 )
 _NODES = _upsert("nodes", rows.NODE_COLUMNS, ("execution_key", "node_id"), schema.NODE_IS_OPEN)
 _ATTEMPTS = _upsert("attempts", rows.ATTEMPT_COLUMNS, ("execution_key", "node_id", "attempt"), schema.ATTEMPT_IS_OPEN)
-_EVENTS = f"INSERT INTO events ({', '.join(rows.EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(rows.EVENT_COLUMNS))})"
+_EVENTS = _insert("events", rows.EVENT_COLUMNS)
+# A child that is there already is passed over; one of another parent is refused, by the table's keys.
+_CHILDREN = (
+    f"INSERT INTO executions ({', '.join(launches.COLUMNS)}) SELECT {', '.join('?' * len(launches.COLUMNS))} "
+    "WHERE NOT EXISTS (SELECT 1 FROM executions WHERE key = ? AND parent_key = ? AND parent_node_id = ?)"
+)
+_TAGS = f"{_insert('execution_tags', launches.TAG_COLUMNS)} ON CONFLICT DO NOTHING"
+_SIGNALS = f"{_insert('signals', rows.SIGNAL_COLUMNS)} ON CONFLICT DO NOTHING"
+_CACHED = _upsert("cache_entries", rows.CACHE_COLUMNS, ("key",))
+_RELEASED = f"DELETE FROM cache_reservations WHERE {' AND '.join(f'{name} = ?' for name in rows.RESERVATION_COLUMNS)}"

@@ -2,6 +2,8 @@
 
 A commit sends each column as one array. The driver's own list adapter looks at every element to guess the type, and
 its guess (int2, int4, int8 by the largest value) would make a new prepared statement per batch. We know the types.
+
+Each has a textual form too, for statements that have their values written into them.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ class _Array:
     def encode(self) -> Iterable[bytes]:
         raise NotImplementedError
 
+    def write(self, value: Any) -> str:
+        """An element, not None, in the textual form."""
+        raise NotImplementedError
+
 
 class Int8Array(_Array):
     """int8[], of int or None. Assignment casts it to the column's own width."""
@@ -46,6 +52,9 @@ class Int8Array(_Array):
         pack = _INT8.pack
         return [_NULL if value is None else pack(8, value) for value in self.values]
 
+    def write(self, value: int) -> str:
+        return str(value)
+
 
 class TextArray(_Array):
     """text[], of str or None."""
@@ -55,6 +64,12 @@ class TextArray(_Array):
     def encode(self) -> Iterable[bytes]:
         return _sized(None if value is None else value.encode() for value in self.values)
 
+    def write(self, value: str) -> str:
+        if "\0" in value:
+            raise Refused("the database cannot store a value: a text contains a NUL character")
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+
 
 class ByteaArray(_Array):
     """bytea[], of bytes or None."""
@@ -63,6 +78,9 @@ class ByteaArray(_Array):
 
     def encode(self) -> Iterable[bytes]:
         return _sized(self.values)
+
+    def write(self, value: bytes) -> str:
+        return f'"\\\\x{value.hex()}"'
 
 
 def _sized(values: Iterable[bytes | None]) -> Iterable[bytes]:
@@ -82,20 +100,19 @@ class _ArrayDumper(Dumper):
             raise Refused(f"the database cannot store a value: {error}") from error
 
 
-class _Int8ArrayDumper(_ArrayDumper):
-    oid = 1016
+class _WrittenArrayDumper(Dumper):
+    format = pq.Format.TEXT
+
+    def dump(self, obj: _Array) -> bytes:
+        written = ",".join("NULL" if value is None else obj.write(value) for value in obj.values)
+        return f"{{{written}}}".encode()
 
 
-class _TextArrayDumper(_ArrayDumper):
-    oid = 1009
-
-
-class _ByteaArrayDumper(_ArrayDumper):
-    oid = 1001
+_TYPES: tuple[tuple[type[_Array], int], ...] = ((Int8Array, 1016), (TextArray, 1009), (ByteaArray, 1001))
 
 
 def register(context: AdaptContext) -> None:
     """Teaches a connection to send these."""
-    context.adapters.register_dumper(Int8Array, _Int8ArrayDumper)
-    context.adapters.register_dumper(TextArray, _TextArrayDumper)
-    context.adapters.register_dumper(ByteaArray, _ByteaArrayDumper)
+    for kind, oid in _TYPES:
+        for dumper in (_ArrayDumper, _WrittenArrayDumper):
+            context.adapters.register_dumper(kind, type(f"{kind.__name__}Dumper", (dumper,), {"oid": oid}))

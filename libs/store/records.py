@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import Desired, ExecutionPhase
-from libs.workflow.state import ExecutionState
+from libs.workflow.state import Data, ExecutionState
 
 T = TypeVar("T")
 
@@ -99,11 +99,6 @@ class ExecutionRecord:
     """What `execution.launch_plan` names, a number of `flyteidl.core.ResourceType`: TASK 1 or LAUNCH_PLAN 3."""
     mode: int
     """A number of `flyteidl.admin.ExecutionMetadata.ExecutionMode`."""
-    principal: str = ""
-    """Who submitted it."""
-    parent_key: int | None = None
-    """The execution whose node or task launched this one."""
-    parent_node_id: str = ""
     state: int = 0
     """A number of `flyteidl.admin.ExecutionState`: ACTIVE 0, ARCHIVED 1."""
 
@@ -121,6 +116,33 @@ class AbortAnswer(NamedTuple):
     key: int
     shard: int
     changed: bool
+
+
+class Final(NamedTuple):
+    """How an execution has ended."""
+
+    phase: ExecutionPhase
+    outputs: Data | None
+    error: bytes | None
+    """Serialized `flyteidl.core.ExecutionError`."""
+
+
+class CacheRequest(NamedTuple):
+    """A node looks for outputs."""
+
+    key: bytes
+    execution_key: int
+    node_id: str
+    reserve: bool
+    """Whether, where there are none, it asks for the right to compute them."""
+
+
+class CacheAnswer(NamedTuple):
+    """What the cache has for a node."""
+
+    outputs: Data | None
+    reserved: bool
+    """False only where the node asked for the right to compute them and another one has it."""
 
 
 @dataclass(frozen=True, slots=True)

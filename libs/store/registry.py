@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Row, Table, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from libs.store import fields, schema
+from libs.store import fields, rows, schema
 from libs.store.engine import reading, writing
 from libs.store.listing import page_of, select_page
 from libs.store.query import Query
@@ -141,7 +141,7 @@ class Registry:
 
     async def get_launch_plan(self, id: EntityId) -> LaunchPlanRecord:
         """Raises NotFound."""
-        return _launch_plan(await self._get(Kind.LAUNCH_PLAN, id))
+        return rows.launch_plan_from(await self._get(Kind.LAUNCH_PLAN, id))
 
     async def get_active_launch_plan(self, project: str, domain: str, name: str) -> LaunchPlanRecord:
         """The version that is ACTIVE. Raises NotFound when none is."""
@@ -153,7 +153,7 @@ class Registry:
             row = (await connection.execute(statement)).one_or_none()
         if row is None:
             raise NotFound(f"launch plan {project}:{domain}:{name} has no active version")
-        return _launch_plan(row)
+        return rows.launch_plan_from(row)
 
     async def list_launch_plans(self, query: Query, *, active_only: bool = False) -> Page[LaunchPlanRecord]:
         """Versions of launch plans, newest first."""
@@ -161,7 +161,7 @@ class Registry:
         plans = select(table).where(table.c.state == ACTIVE) if active_only else select(table)
         statement = select_page(plans, fields.LAUNCH_PLANS, query)
         async with reading(self._engine) as connection:
-            return page_of((await connection.execute(statement)).all(), query, _launch_plan)
+            return page_of((await connection.execute(statement)).all(), query, rows.launch_plan_from)
 
     async def activate_launch_plan(self, id: EntityId, now_us: int) -> None:
         """Makes this version the active one and every other version of the name inactive. Raises NotFound."""
@@ -179,8 +179,8 @@ class Registry:
         names = select(table.c.project, table.c.domain, table.c.name).distinct()
         statement = select_page(names, fields.names_in(entity), query)
         async with reading(self._engine) as connection:
-            rows = (await connection.execute(statement)).all()
-            return page_of(rows, query, lambda row: NamedId(row.project, row.domain, row.name))
+            found = (await connection.execute(statement)).all()
+            return page_of(found, query, lambda row: NamedId(row.project, row.domain, row.name))
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -251,17 +251,3 @@ def _task(row: Row[Any]) -> TaskRecord:
 
 def _workflow(row: Row[Any]) -> WorkflowRecord:
     return WorkflowRecord(_id(row), row.digest, row.spec, row.closure, row.created_at_us)
-
-
-def _launch_plan(row: Row[Any]) -> LaunchPlanRecord:
-    return LaunchPlanRecord(
-        _id(row),
-        EntityId(row.workflow_project, row.workflow_domain, row.workflow_name, row.workflow_version),
-        row.digest,
-        row.spec,
-        row.expected_inputs,
-        row.expected_outputs,
-        row.state,
-        row.created_at_us,
-        row.updated_at_us,
-    )

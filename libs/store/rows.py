@@ -9,9 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from libs.store.records import LaunchPlanRecord
 from libs.workflow.identity import EntityId, ExecutionId
-from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, Data, ExecutionState, Intent, NodeState, RecordedEvent
+from libs.workflow.phases import (
+    AttemptPhase,
+    CacheStatus,
+    Desired,
+    ExecutionPhase,
+    NodeKind,
+    NodePhase,
+    ReservationStatus,
+)
+from libs.workflow.state import (
+    AttemptState,
+    CacheEntry,
+    Data,
+    ExecutionState,
+    Intent,
+    NodeState,
+    RecordedEvent,
+    Reservation,
+    SignalState,
+)
 
 Row = tuple[Any, ...]
 
@@ -55,8 +74,12 @@ EXECUTION_COLUMNS = (
     "desired",
     "abort_cause",
     "abort_principal",
+    "principal",
+    "parent_key",
+    "parent_node_id",
+    "recovers_key",
 )
-"""An `ExecutionState`, whole."""
+"""An `ExecutionState`, whole (but for the signals, which have a table)."""
 
 INTENT_COLUMNS = ("generation", "desired", "abort_cause", "abort_principal")
 
@@ -88,6 +111,14 @@ NODE_COLUMNS = (
     "outputs_size",
     "error",
     "deck_uri",
+    "choice",
+    "child_key",
+    "futures_uri",
+    "closure_uri",
+    "items",
+    "cache_status",
+    "cache_key",
+    "reservation",
 )
 
 ATTEMPT_COLUMNS = (
@@ -110,6 +141,45 @@ ATTEMPT_COLUMNS = (
 )
 
 EVENT_COLUMNS = ("execution_key", "at_us", "kind", "node_id", "attempt", "message")
+
+SIGNAL_COLUMNS = ("execution_key", "signal_id", "node_id", "type", "principal", "created_at_us")
+"""What the leader writes of a signal; `principal` is empty until `admin` writes it with the value."""
+
+CACHE_COLUMNS = (
+    "key",
+    "task_project",
+    "task_domain",
+    "task_name",
+    "task_version",
+    "outputs_inline",
+    "outputs_uri",
+    "outputs_size",
+    "execution_key",
+    "node_id",
+    "attempt",
+    "created_at_us",
+)
+
+RESERVATION_COLUMNS = ("key", "execution_key", "node_id")
+"""Whose a reservation is."""
+
+LAUNCH_PLAN_COLUMNS = (
+    "project",
+    "domain",
+    "name",
+    "version",
+    "workflow_project",
+    "workflow_domain",
+    "workflow_name",
+    "workflow_version",
+    "digest",
+    "spec",
+    "expected_inputs",
+    "expected_outputs",
+    "state",
+    "created_at_us",
+    "updated_at_us",
+)
 
 _NO_ENTITY: Row = (None, None, None, None)
 _NO_DATA: Row = (None, None, None)
@@ -144,6 +214,10 @@ def execution_row(execution: ExecutionState) -> Row:
         execution.created_at_us,
         execution.traceparent,
         *intent_row(execution.intent),
+        execution.principal,
+        execution.parent_key,
+        execution.parent_node_id,
+        execution.recovers_key,
     )
 
 
@@ -175,6 +249,14 @@ def node_row(key: int, node: NodeState) -> Row:
         *_data_row(node.outputs),
         node.error,
         node.deck_uri,
+        node.choice,
+        node.child_key,
+        node.futures_uri,
+        node.closure_uri,
+        node.items,
+        int(node.cache_status),
+        node.cache_key,
+        int(node.reservation),
     )
 
 
@@ -205,7 +287,30 @@ def event_row(key: int, event: RecordedEvent) -> Row:
     return key, event.at_us, event.kind, event.node_id, event.attempt, event.message
 
 
-def execution_from(row: Sequence[Any]) -> ExecutionState:
+def signal_row(key: int, signal: SignalState) -> Row:
+    """The columns SIGNAL_COLUMNS."""
+    return key, signal.id, signal.node_id, signal.type, "", signal.created_at_us
+
+
+def cache_row(key: int, entry: CacheEntry) -> Row:
+    """The columns CACHE_COLUMNS, of an entry that the execution `key` makes."""
+    return (
+        entry.key,
+        *entry.task,
+        *_data_row(entry.outputs),
+        key,
+        entry.node_id,
+        entry.attempt,
+        entry.created_at_us,
+    )
+
+
+def reservation_row(reservation: Reservation) -> Row:
+    """The columns RESERVATION_COLUMNS."""
+    return reservation.key, reservation.execution_key, reservation.node_id
+
+
+def execution_from(row: Sequence[Any], signals: Sequence[tuple[str, bytes]] = ()) -> ExecutionState:
     """Of a row of EXECUTION_COLUMNS."""
     return ExecutionState(
         key=row[0],
@@ -215,7 +320,7 @@ def execution_from(row: Sequence[Any]) -> ExecutionState:
         started_at_us=row[4],
         ended_at_us=row[5],
         updated_at_us=row[6],
-        outputs=_data_from(row[7:10]),
+        outputs=data_from(row[7:10]),
         error=row[10],
         id=ExecutionId(*row[11:14]),
         shard=row[14],
@@ -223,16 +328,20 @@ def execution_from(row: Sequence[Any]) -> ExecutionState:
         workflow=EntityId(*row[16:20]),
         launch_plan=EntityId(*row[20:24]),
         spec=row[24],
-        inputs=_data_from(row[25:28]) or Data.of(b""),
+        inputs=data_from(row[25:28]) or Data.of(b""),
         created_at_us=row[28],
         traceparent=row[29],
-        intent=intent_from(row[30:34]),
+        intent=intent_from(row[30:34], signals),
+        principal=row[34],
+        parent_key=row[35],
+        parent_node_id=row[36],
+        recovers_key=row[37],
     )
 
 
-def intent_from(row: Sequence[Any]) -> Intent:
+def intent_from(row: Sequence[Any], signals: Sequence[tuple[str, bytes]] = ()) -> Intent:
     """Of a row of INTENT_COLUMNS."""
-    return Intent(row[0], Desired(row[1]), row[2], row[3])
+    return Intent(row[0], Desired(row[1]), row[2], row[3], tuple(signals))
 
 
 def node_from(row: Sequence[Any]) -> NodeState:
@@ -253,10 +362,18 @@ def node_from(row: Sequence[Any]) -> NodeState:
         ended_at_us=row[13],
         updated_at_us=row[14],
         task=None if row[15] is None else EntityId(*row[15:19]),
-        inputs=_data_from(row[19:22]),
-        outputs=_data_from(row[22:25]),
+        inputs=data_from(row[19:22]),
+        outputs=data_from(row[22:25]),
         error=row[25],
         deck_uri=row[26],
+        choice=row[27],
+        child_key=row[28],
+        futures_uri=row[29],
+        closure_uri=row[30],
+        items=row[31],
+        cache_status=CacheStatus(row[32]),
+        cache_key=row[33],
+        reservation=ReservationStatus(row[34]),
     )
 
 
@@ -286,9 +403,15 @@ def event_from(row: Sequence[Any]) -> RecordedEvent:
     return RecordedEvent(row[1], row[2], row[3], row[4], row[5])
 
 
+def launch_plan_from(row: Sequence[Any]) -> LaunchPlanRecord:
+    """Of a row of LAUNCH_PLAN_COLUMNS."""
+    return LaunchPlanRecord(EntityId(*row[0:4]), EntityId(*row[4:8]), *row[8:])
+
+
+def data_from(row: Sequence[Any]) -> Data | None:
+    """Of the three columns of a literal map."""
+    return None if row[2] is None else Data(row[0], row[1], row[2])
+
+
 def _data_row(data: Data | None) -> Row:
     return _NO_DATA if data is None else (data.inline, data.uri, data.size)
-
-
-def _data_from(row: Sequence[Any]) -> Data | None:
-    return None if row[2] is None else Data(row[0], row[1], row[2])

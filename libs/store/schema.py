@@ -8,11 +8,19 @@
     launch_plans     admin                         all; immutable but for `state` and `updated_at_us`
     executions       admin, once at submission     everything that describes the request (key … created_at_us)
     executions       admin                         generation, desired, abort_cause, abort_principal, state
+    executions       the leader of the parent      a child of a launch plan node, whole, in a commit of the parent
+    executions       the leader of an ancestor     generation, desired, abort_cause, abort_principal: only from run to
+                                                   abort, in the commit that decides the end of the ancestor
     executions       the leader of its shard       phase, observed_generation, next_wake_at_us, started_at_us,
                                                    ended_at_us, updated_at_us, outputs_*, error
-    execution_tags   admin, once at submission     all
+    execution_tags   whoever adds the execution    all
     nodes, attempts  the leader of their shard     all
     events           the leader of their shard     all; append-only
+    signals          the leader of their shard     adds the row when the gate becomes active: all but
+    signals          admin                         value, principal, set_at_us: once
+    cache_entries    leaders, and an operator      leaders add and replace rows, an operator evicts them
+    cache_           leaders                       all; a row belongs to the node that it names, until its end is
+      reservations                                 committed or anybody finds that it has ended
     leadership       whoever claims the shard      all, in the claim's transaction
     etcd_clusters    a claim, and an operator      a claim adds the row, the operator sets `retired`
 
@@ -44,7 +52,7 @@ from sqlalchemy import (
 from libs.workflow.errors import FailedPrecondition
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 
-REVISION = "0001"
+REVISION = "0002"
 """The Alembic revision that these tables are; a database at any other is refused."""
 
 metadata = MetaData()
@@ -69,6 +77,8 @@ ATTEMPT_IS_OPEN = ATTEMPT_IS_FINAL.replace(" IN ", " NOT IN ")
 # The sweep's two questions, word for word as in its queries: SQLite uses a partial index only if it recognises it.
 WANTS_ATTENTION = f"{EXECUTION_IS_LIVE} AND (generation <> observed_generation OR phase = {ExecutionPhase.QUEUED:d})"
 HAS_TIMER = f"{EXECUTION_IS_LIVE} AND next_wake_at_us IS NOT NULL"
+# An abort goes down from parents to children, and only what is live is of interest to it.
+HAS_PARENT = f"{EXECUTION_IS_LIVE} AND parent_key IS NOT NULL"
 
 
 def _data(name: str) -> list[Column[object]]:
@@ -163,6 +173,7 @@ executions = Table(
     Column("root_key", BigInteger, nullable=False),
     Column("parent_key", BigInteger),
     Column("parent_node_id", Name, nullable=False),
+    Column("recovers_key", BigInteger),
     *_entity("workflow", nullable=False),
     *_entity("launch_plan", nullable=False),
     Column("resource_type", SmallInteger, nullable=False),  # of what was launched: flyteidl.core.ResourceType
@@ -209,6 +220,12 @@ executions = Table(
         sqlite_where=text(HAS_TIMER),
         postgresql_where=text(HAS_TIMER),
     ),
+    Index(
+        "executions_by_parent",
+        "parent_key",
+        sqlite_where=text(HAS_PARENT),
+        postgresql_where=text(HAS_PARENT),
+    ),
 )
 
 execution_tags = Table(
@@ -243,6 +260,14 @@ nodes = Table(
     *_data("outputs"),
     Column("error", LargeBinary),
     Column("deck_uri", Text),
+    Column("choice", Integer),
+    Column("child_key", BigInteger),
+    Column("futures_uri", Text),
+    Column("closure_uri", Text),
+    Column("items", Integer),
+    Column("cache_status", SmallInteger, nullable=False, server_default=text("0")),
+    Column("cache_key", LargeBinary),
+    Column("reservation", SmallInteger, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,  # stored in the order of the key: a whole execution lies together
 )
 
@@ -279,6 +304,43 @@ events = Table(
     Column("attempt", Integer, nullable=False),
     Column("message", Text, nullable=False),
     Index("events_by_execution", "execution_key", "id"),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("execution_key", BigInteger, primary_key=True),
+    Column("signal_id", Name, primary_key=True),
+    Column("node_id", Name, nullable=False),
+    Column("type", LargeBinary, nullable=False),  # serialized flyteidl.core.LiteralType
+    Column("value", LargeBinary),  # serialized flyteidl.core.Literal; NULL until it is given
+    Column("principal", Text, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("set_at_us", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+cache_entries = Table(
+    "cache_entries",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    *_entity("task", nullable=False),
+    *_data("outputs"),
+    Column("execution_key", BigInteger, nullable=False),
+    Column("node_id", Name, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    Index("cache_entries_by_task", "task_project", "task_domain", "task_name", "task_version"),
+)
+
+cache_reservations = Table(
+    "cache_reservations",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("execution_key", BigInteger, nullable=False),
+    Column("node_id", Name, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 leadership = Table(

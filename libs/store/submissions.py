@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from libs.store import rows, schema
+from libs.store import launches, schema
 from libs.store.engine import writing
 from libs.store.failures import translate
 from libs.store.records import ExecutionRecord
@@ -26,8 +26,6 @@ MAX_BATCH = 500
 """Submissions in one transaction: keeps the write lock of SQLite within milliseconds."""
 
 Tags = Sequence[tuple[str, str]]
-
-_COLUMNS = (*rows.EXECUTION_COLUMNS, "resource_type", "mode", "principal", "parent_key", "parent_node_id", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +91,10 @@ class Submissions:
         async with writing(self._engine) as connection:
             created = await _insert_new(connection, batch)
             tags = [
-                {"execution_key": submission.record.execution.key, "key": key, "value": value}
+                dict(zip(launches.TAG_COLUMNS, row, strict=True))
                 for submission in batch
                 if submission.record.execution.key in created
-                for key, value in dict.fromkeys(submission.tags)
+                for row in launches.tag_rows(submission.record.execution.key, submission.tags)
             ]
             if tags:
                 await connection.execute(insert(schema.execution_tags), tags)
@@ -139,13 +137,5 @@ def _answer(submission: _Submission, error: BaseException | None) -> None:
 
 
 def _values(record: ExecutionRecord) -> dict[str, Any]:
-    row = (
-        *rows.execution_row(record.execution),
-        record.resource_type,
-        record.mode,
-        record.principal,
-        record.parent_key,
-        record.parent_node_id,
-        record.state,
-    )
-    return dict(zip(_COLUMNS, row, strict=True))
+    row = launches.row(record.execution, record.resource_type, record.mode, record.state)
+    return dict(zip(launches.COLUMNS, row, strict=True))

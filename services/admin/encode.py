@@ -160,7 +160,7 @@ def execution(record: ExecutionRecord) -> execution_pb2.Execution:
             state_change_details=execution_pb2.ExecutionStateChangeDetails(
                 state=record.state,
                 occurred_at=timestamp(state.created_at_us),
-                principal=record.principal,
+                principal=state.principal,
             ),
         ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from flyteidl.admin import execution_pb2
 
+from libs.store.launches import searchable
 from libs.workflow.errors import InvalidArgument
 
 _MAX_LENGTH = 255
@@ -20,7 +21,7 @@ def of(spec: execution_pb2.ExecutionSpec) -> Sequence[tuple[str, str]]:
             _fit(text, f"spec.labels[{key[:100]!r}]")
     for tag in spec.tags:
         _fit(tag, f"spec.tags[{tag[:100]!r}]")
-    return [*labels.items(), *((tag, "") for tag in spec.tags)]
+    return searchable(spec)
 
 
 def fit_text(text: str, field: str) -> None:

@@ -1,8 +1,10 @@
-"""The leader's way to the store: two synchronous ledgers, each on a thread of its own.
+"""The leader's way to the store: synchronous ledgers, each on a thread of its own.
 
 Commits have a thread and a connection to themselves, so that nothing stands before them; reads (taking over, cold keys,
-intents, the sweep) share the other. A call that is cancelled goes on in its thread to the end, so the outcome of a
-cancelled commit is unknown, like that of one that failed.
+intents, the sweep) share another. The cache has a third one: a look-up may write a reservation and then waits, on
+SQLite, for the only write lock there is. Among the commits it would wait for all that stand before it and hold up those
+behind; among the reads it would hold up the intents. A call that is cancelled goes on in its thread to the end, so the
+outcome of a cancelled commit is unknown, like that of one that failed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord
 from libs.workflow.identity import EntityId
 from libs.workflow.state import Changes, Intent, Snapshot
 
@@ -41,18 +44,25 @@ class Ledger(Protocol):
 
     def program(self, workflow: EntityId) -> bytes: ...
 
+    def finals(self, keys: Sequence[int]) -> dict[int, Final]: ...
+
+    def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]: ...
+
+    def look_up_cache(self, requests: Sequence[CacheRequest], now_us: int) -> list[CacheAnswer]: ...
+
     def check_schema(self) -> None: ...
 
     def close(self) -> None: ...
 
 
 class LeaderStore:
-    """Asynchronous faces of the two ledgers. Errors are those of the ledger: Fenced, Unavailable, Refused, NotFound."""
+    """Asynchronous faces of the ledgers. Errors are those of the ledger: Fenced, Unavailable, Refused, NotFound."""
 
     def __init__(self, open_ledger: Callable[[], Ledger]) -> None:
         self._open = open_ledger
         self._writer = _Thread("ledger-writer")
         self._reader = _Thread("ledger-reader")
+        self._cache = _Thread("ledger-cache")
 
     async def claim(
         self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int
@@ -89,6 +99,18 @@ class LeaderStore:
         """The serialized CompiledWorkflowClosure of a registered workflow."""
         return await self._reader.call(self._open, lambda ledger: ledger.program(workflow))
 
+    async def finals(self, keys: Sequence[int]) -> dict[int, Final]:
+        """How those of these executions that have ended have ended."""
+        return await self._reader.call(self._open, lambda ledger: ledger.finals(keys))
+
+    async def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]:
+        """Those of these launch plans that are registered."""
+        return await self._reader.call(self._open, lambda ledger: ledger.launch_plans(ids))
+
+    async def look_up_cache(self, requests: Sequence[CacheRequest], now_us: int) -> list[CacheAnswer]:
+        """What the cache has, and who may compute what it has not; see `Ledger.look_up_cache`."""
+        return await self._cache.call(self._open, lambda ledger: ledger.look_up_cache(requests, now_us))
+
     async def check_schema(self) -> None:
         """Raises FailedPrecondition unless the tables are those of this version."""
         await self._reader.call(self._open, lambda ledger: ledger.check_schema())
@@ -96,6 +118,7 @@ class LeaderStore:
     async def close(self) -> None:
         await self._writer.close()
         await self._reader.close()
+        await self._cache.close()
 
 
 class _Thread:

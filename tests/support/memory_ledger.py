@@ -1,7 +1,7 @@
 """A ledger in memory, for tests of the propeller: the same promises, no database.
 
 It passes the contract tests of the real one. The store itself is a `MemoryStore`, which outlives its ledgers as a
-database does; `submit`, `request_abort` and `register` stand for what `admin` writes.
+database does; `submit`, `request_abort`, `set_signal` and the registrations stand for what `admin` writes.
 """
 
 from __future__ import annotations
@@ -11,15 +11,29 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from flyteidl.admin import execution_pb2 as admin_pb2
 from flyteidl.core import execution_pb2
 
+from libs.store import launches
 from libs.store.claims import Claim, epoch_of, renewed_epoch
 from libs.store.ledger import QUARANTINED
-from libs.store.records import LeaderRow
+from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord, LeaderRow
 from libs.workflow.errors import Fenced, NotFound, Refused, Unavailable
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import AttemptPhase, Desired, ErrorKind, ExecutionPhase, NodePhase
-from libs.workflow.state import AttemptState, Changes, ExecutionState, Intent, NodeState, RecordedEvent, Snapshot
+from libs.workflow.state import (
+    AbortBelow,
+    AttemptState,
+    CacheEntry,
+    Changes,
+    ExecutionState,
+    Intent,
+    NodeState,
+    RecordedEvent,
+    Reservation,
+    SignalState,
+    Snapshot,
+)
 
 
 @dataclass
@@ -31,6 +45,11 @@ class MemoryStore:
     attempts: dict[int, dict[tuple[str, int], AttemptState]] = field(default_factory=dict)
     events: dict[int, list[RecordedEvent]] = field(default_factory=dict)
     programs: dict[EntityId, bytes] = field(default_factory=dict)
+    plans: dict[EntityId, LaunchPlanRecord] = field(default_factory=dict)
+    tags: dict[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    signals: dict[int, dict[str, SignalState]] = field(default_factory=dict)
+    cache: dict[bytes, CacheEntry] = field(default_factory=dict)
+    reservations: dict[bytes, Reservation] = field(default_factory=dict)
     leaders: dict[int, LeaderRow] = field(default_factory=dict)
     clusters: dict[str, bool] = field(default_factory=dict)
     commits: int = 0
@@ -48,12 +67,27 @@ class MemoryStore:
         with self.lock:
             state = self.executions[key]
             if not state.phase.terminal and state.intent.desired is not Desired.ABORT:
-                state.intent = Intent(state.intent.generation + 1, Desired.ABORT, cause, principal)
+                _want_aborted(state, cause, principal)
+
+    def set_signal(self, key: int, id: str, value: bytes) -> None:
+        """Gives a signal that a gate waits for."""
+        with self.lock:
+            assert id in self.signals[key]
+            state = self.executions[key]
+            given = dict(state.intent.signals) | {id: value}
+            state.intent = replace(
+                state.intent, generation=state.intent.generation + 1, signals=tuple(sorted(given.items()))
+            )
 
     def register(self, workflow: EntityId, closure: bytes) -> None:
         """Stores a compiled workflow."""
         with self.lock:
             self.programs[workflow] = closure
+
+    def register_launch_plan(self, record: LaunchPlanRecord) -> None:
+        """Stores a launch plan."""
+        with self.lock:
+            self.plans[record.id] = record
 
 
 class MemoryLedger:
@@ -94,8 +128,12 @@ class MemoryLedger:
             self._fence(shard, epoch)
             for change in batch:
                 _require_storable(change)
+                self._require_own_children(change)
             for change in batch:
                 self._store_one(shard, change)
+            for change in batch:
+                for abort in change.aborts:
+                    self._abort_below(change.execution.key, abort)
             store.commits += 1
 
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
@@ -124,6 +162,7 @@ class MemoryLedger:
                     attempt.phase, attempt.reason = AttemptPhase.ABORTED, reason
                     attempt.ended_at_us = attempt.updated_at_us = now_us
             store.events[key].append(RecordedEvent(now_us, "ExecutionQuarantined", message=reason))
+            self._abort_below(key, AbortBelow(f"the parent execution failed: {reason}", ""))
 
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
         with self._present() as store:
@@ -131,8 +170,9 @@ class MemoryLedger:
                 copy.deepcopy(
                     Snapshot(
                         store.executions[key],
-                        sorted(store.nodes[key].values(), key=lambda node: (node.created_at_us or 0, node.id)),
+                        self._nodes(key),
                         [store.attempts[key][id] for id in sorted(store.attempts[key]) if self._open(key, id)],
+                        self._nodes(store.executions[key].recovers_key),
                     )
                 )
                 for key in sorted(keys)
@@ -161,6 +201,30 @@ class MemoryLedger:
                 raise NotFound(f"workflow {workflow} is not registered")
             return store.programs[workflow]
 
+    def finals(self, keys: Sequence[int]) -> dict[int, Final]:
+        with self._present() as store:
+            found = {key: store.executions[key] for key in keys if key in store.executions}
+            return {
+                key: Final(state.phase, state.outputs, state.error)
+                for key, state in found.items()
+                if state.phase.terminal
+            }
+
+    def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]:
+        with self._present() as store:
+            return {id: store.plans[id] for id in ids if id in store.plans}
+
+    def look_up_cache(self, requests: Sequence[CacheRequest], now_us: int) -> list[CacheAnswer]:
+        with self._present() as store:
+            # Sorted as the real one is: of several that ask for one key at once, the same one gets it.
+            owned = {request for request in sorted(set(requests)) if self._reserve(request)}
+            return [
+                CacheAnswer(store.cache[request.key].outputs, True)
+                if request.key in store.cache
+                else CacheAnswer(None, not request.reserve or request in owned)
+                for request in requests
+            ]
+
     # ------------------------------------------------------------------------------------------------------------
 
     def _present(self) -> _Locked:
@@ -178,6 +242,49 @@ class MemoryLedger:
     def _open(self, key: int, id: tuple[str, int]) -> bool:
         return not self._store.attempts[key][id].phase.terminal
 
+    def _nodes(self, key: int | None) -> list[NodeState]:
+        found = [] if key is None else list(self._store.nodes.get(key, {}).values())
+        return sorted(found, key=lambda node: (node.created_at_us or 0, node.id))
+
+    def _require_own_children(self, change: Changes) -> None:
+        """Refuses a child whose key or name belongs to another."""
+        for child in change.children:
+            for old in self._store.executions.values():
+                same = old.key == child.key and (old.parent_key, old.parent_node_id) == (
+                    child.parent_key,
+                    child.parent_node_id,
+                )
+                if not same and (old.key == child.key or old.id == child.id):
+                    raise Refused(f"execution {old.id} is there already")
+
+    def _abort_below(self, parent: int, abort: AbortBelow) -> None:
+        for child in list(self._store.executions.values()):
+            wanted = abort.child_key in (None, child.key)
+            if child.parent_key != parent or child.phase.terminal or not wanted:
+                continue
+            if child.intent.desired is Desired.RUN:
+                _want_aborted(child, abort.cause, abort.principal)
+            self._abort_below(child.key, replace(abort, child_key=None))
+
+    def _reserve(self, request: CacheRequest) -> bool:
+        """Whether the asker has the reservation now."""
+        store = self._store
+        if not request.reserve or request.key in store.cache:
+            return False
+        held = store.reservations.get(request.key)
+        asker = Reservation(request.key, request.execution_key, request.node_id)
+        if held is not None and held != asker and self._works(held):
+            return False
+        store.reservations[request.key] = asker
+        return True
+
+    def _works(self, held: Reservation) -> bool:
+        owner = self._store.executions.get(held.execution_key)
+        if owner is None or owner.phase.terminal:
+            return False
+        node = self._store.nodes[held.execution_key].get(held.node_id)
+        return node is None or not node.phase.terminal
+
     def _store_one(self, shard: int, change: Changes) -> None:
         store, key = self._store, change.execution.key
         old = store.executions.get(key)
@@ -192,6 +299,22 @@ class MemoryLedger:
             if attempt_id not in attempts or not attempts[attempt_id].phase.terminal:
                 attempts[attempt_id] = copy.deepcopy(attempt)
         store.events.setdefault(key, []).extend(change.events)
+        self._store_more(key, change)
+
+    def _store_more(self, key: int, change: Changes) -> None:
+        """What is written beside state and story."""
+        store = self._store
+        for child in change.children:
+            if child.key not in store.executions:
+                store.submit(child)
+                store.tags[child.key] = launches.searchable(admin_pb2.ExecutionSpec.FromString(child.spec))
+        for signal in change.signals:
+            store.signals.setdefault(key, {}).setdefault(signal.id, signal)
+        for entry in change.cached:
+            store.cache[entry.key] = entry
+        for reservation in change.released:
+            if store.reservations.get(reservation.key) == reservation:
+                del store.reservations[reservation.key]
 
 
 class _Locked:
@@ -208,6 +331,16 @@ class _Locked:
 
     def __exit__(self, *_error: object) -> None:
         self._store.lock.release()
+
+
+def _want_aborted(state: ExecutionState, cause: str, principal: str) -> None:
+    state.intent = replace(
+        state.intent,
+        generation=state.intent.generation + 1,
+        desired=Desired.ABORT,
+        abort_cause=cause,
+        abort_principal=principal,
+    )
 
 
 def _wants_attention(state: ExecutionState) -> bool:

@@ -38,6 +38,7 @@ def execution(key: int = 1, name: str = "", **changed: Any) -> ExecutionState:
         created_at_us=key * 1000,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         intent=Intent(1, Desired.RUN),
+        principal="anna",
     )
     for field, value in changed.items():
         setattr(state, field, value)
@@ -46,7 +47,7 @@ def execution(key: int = 1, name: str = "", **changed: Any) -> ExecutionState:
 
 def record(key: int = 1, name: str = "", *, resource_type: int = LAUNCH_PLAN, **changed: Any) -> ExecutionRecord:
     """A submission of `execution`."""
-    return ExecutionRecord(execution(key, name, **changed), resource_type=resource_type, mode=0, principal="anna")
+    return ExecutionRecord(execution(key, name, **changed), resource_type=resource_type, mode=0)
 
 
 def running(state: ExecutionState, **changed: Any) -> Changes:
