@@ -25,35 +25,50 @@ _sym_db = _symbol_database.Default()
 from flyteidl.core import identifier_pb2 as flyteidl_dot_core_dot_identifier__pb2
 from flyteidl.admin import execution_pb2 as flyteidl_dot_admin_dot_execution__pb2
 from flyteidl.admin import node_execution_pb2 as flyteidl_dot_admin_dot_node__execution__pb2
+from flyteidl.admin import signal_pb2 as flyteidl_dot_admin_dot_signal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15protos/airscrew.proto\x12\x0b\x61irscrew.v1\x1a\x1e\x66lyteidl/core/identifier.proto\x1a\x1e\x66lyteidl/admin/execution.proto\x1a#flyteidl/admin/node_execution.proto\"^\n\x15WatchExecutionRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\r\n\x05nodes\x18\x02 \x01(\x08\"q\n\x13WatchExecutionReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12,\n\x05nodes\x18\x02 \x03(\x0b\x32\x1d.flyteidl.admin.NodeExecution\"J\n\x16WatchExecutionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0f\n\x07\x66ilters\x18\x03 \x01(\t\"E\n\x14WatchExecutionsReply\x12-\n\nexecutions\x18\x01 \x03(\x0b\x32\x19.flyteidl.admin.Execution\"\x9e\x01\n\x11StreamLogsRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x42\n\n\x08_attempt\"3\n\x0fStreamLogsReply\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"H\n\x0eGetTreeRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\"\xae\x03\n\x0cGetTreeReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12-\n\x05nodes\x18\x02 \x03(\x0b\x32\x1e.airscrew.v1.GetTreeReply.Node\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x1a\x97\x01\n\x04Node\x12+\n\x04node\x18\x01 \x01(\x0b\x32\x1d.flyteidl.admin.NodeExecution\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x33\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32!.airscrew.v1.GetTreeReply.Attempt\x1a\x94\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x12\n\ncreated_us\x18\x06 \x01(\x03\x12\x12\n\nstarted_us\x18\x07 \x01(\x03\x12\x10\n\x08\x65nded_us\x18\x08 \x01(\x03\x32\xd2\x02\n\x08\x41irscrew\x12X\n\x0eWatchExecution\x12\".airscrew.v1.WatchExecutionRequest\x1a .airscrew.v1.WatchExecutionReply0\x01\x12[\n\x0fWatchExecutions\x12#.airscrew.v1.WatchExecutionsRequest\x1a!.airscrew.v1.WatchExecutionsReply0\x01\x12L\n\nStreamLogs\x12\x1e.airscrew.v1.StreamLogsRequest\x1a\x1c.airscrew.v1.StreamLogsReply0\x01\x12\x41\n\x07GetTree\x12\x1b.airscrew.v1.GetTreeRequest\x1a\x19.airscrew.v1.GetTreeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15protos/airscrew.proto\x12\x0b\x61irscrew.v1\x1a\x1e\x66lyteidl/core/identifier.proto\x1a\x1e\x66lyteidl/admin/execution.proto\x1a#flyteidl/admin/node_execution.proto\x1a\x1b\x66lyteidl/admin/signal.proto\"^\n\x15WatchExecutionRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\r\n\x05nodes\x18\x02 \x01(\x08\"q\n\x13WatchExecutionReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12,\n\x05nodes\x18\x02 \x03(\x0b\x32\x1d.flyteidl.admin.NodeExecution\"J\n\x16WatchExecutionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0f\n\x07\x66ilters\x18\x03 \x01(\t\"E\n\x14WatchExecutionsReply\x12-\n\nexecutions\x18\x01 \x03(\x0b\x32\x19.flyteidl.admin.Execution\"\x9e\x01\n\x11StreamLogsRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x42\n\n\x08_attempt\"3\n\x0fStreamLogsReply\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"H\n\x0eGetTreeRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\"\xb4\x06\n\x0cGetTreeReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12-\n\x05nodes\x18\x02 \x03(\x0b\x32\x1e.airscrew.v1.GetTreeReply.Node\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x31\n\x07signals\x18\x04 \x03(\x0b\x32 .airscrew.v1.GetTreeReply.Signal\x12+\n\x08launched\x18\x05 \x03(\x0b\x32\x19.flyteidl.admin.Execution\x1a\xe6\x02\n\x04Node\x12+\n\x04node\x18\x01 \x01(\x0b\x32\x1d.flyteidl.admin.NodeExecution\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x33\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32!.airscrew.v1.GetTreeReply.Attempt\x12\r\n\x05phase\x18\x06 \x01(\t\x12\r\n\x05\x63\x61\x63he\x18\x07 \x01(\t\x12\x39\n\x05\x63hild\x18\x08 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0c\n\x04size\x18\t \x01(\r\x12\x38\n\x05items\x18\n \x03(\x0b\x32).airscrew.v1.GetTreeReply.Node.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x94\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x12\n\ncreated_us\x18\x06 \x01(\x03\x12\x12\n\nstarted_us\x18\x07 \x01(\x03\x12\x10\n\x08\x65nded_us\x18\x08 \x01(\x03\x1aU\n\x06Signal\x12&\n\x06signal\x18\x01 \x01(\x0b\x32\x16.flyteidl.admin.Signal\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ncreated_us\x18\x03 \x01(\x03\"\xa6\x02\n\x11\x45victCacheRequest\x12\x33\n\x04task\x18\x01 \x01(\x0b\x32#.airscrew.v1.EvictCacheRequest.TaskH\x00\x12\x33\n\x04made\x18\x02 \x01(\x0b\x32#.airscrew.v1.EvictCacheRequest.MadeH\x00\x1a\x46\n\x04Task\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x1aY\n\x04Made\x12@\n\x0c\x65xecution_id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\tB\x04\n\x02of\"\"\n\x0f\x45victCacheReply\x12\x0f\n\x07\x65victed\x18\x01 \x01(\r2\x9e\x03\n\x08\x41irscrew\x12X\n\x0eWatchExecution\x12\".airscrew.v1.WatchExecutionRequest\x1a .airscrew.v1.WatchExecutionReply0\x01\x12[\n\x0fWatchExecutions\x12#.airscrew.v1.WatchExecutionsRequest\x1a!.airscrew.v1.WatchExecutionsReply0\x01\x12L\n\nStreamLogs\x12\x1e.airscrew.v1.StreamLogsRequest\x1a\x1c.airscrew.v1.StreamLogsReply0\x01\x12\x41\n\x07GetTree\x12\x1b.airscrew.v1.GetTreeRequest\x1a\x19.airscrew.v1.GetTreeReply\x12J\n\nEvictCache\x12\x1e.airscrew.v1.EvictCacheRequest\x1a\x1c.airscrew.v1.EvictCacheReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.airscrew_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=139
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=233
-  _globals['_WATCHEXECUTIONREPLY']._serialized_start=235
-  _globals['_WATCHEXECUTIONREPLY']._serialized_end=348
-  _globals['_WATCHEXECUTIONSREQUEST']._serialized_start=350
-  _globals['_WATCHEXECUTIONSREQUEST']._serialized_end=424
-  _globals['_WATCHEXECUTIONSREPLY']._serialized_start=426
-  _globals['_WATCHEXECUTIONSREPLY']._serialized_end=495
-  _globals['_STREAMLOGSREQUEST']._serialized_start=498
-  _globals['_STREAMLOGSREQUEST']._serialized_end=656
-  _globals['_STREAMLOGSREPLY']._serialized_start=658
-  _globals['_STREAMLOGSREPLY']._serialized_end=709
-  _globals['_GETTREEREQUEST']._serialized_start=711
-  _globals['_GETTREEREQUEST']._serialized_end=783
-  _globals['_GETTREEREPLY']._serialized_start=786
-  _globals['_GETTREEREPLY']._serialized_end=1216
-  _globals['_GETTREEREPLY_NODE']._serialized_start=914
-  _globals['_GETTREEREPLY_NODE']._serialized_end=1065
-  _globals['_GETTREEREPLY_ATTEMPT']._serialized_start=1068
-  _globals['_GETTREEREPLY_ATTEMPT']._serialized_end=1216
-  _globals['_AIRSCREW']._serialized_start=1219
-  _globals['_AIRSCREW']._serialized_end=1557
+  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._loaded_options = None
+  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_options = b'8\001'
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=168
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=262
+  _globals['_WATCHEXECUTIONREPLY']._serialized_start=264
+  _globals['_WATCHEXECUTIONREPLY']._serialized_end=377
+  _globals['_WATCHEXECUTIONSREQUEST']._serialized_start=379
+  _globals['_WATCHEXECUTIONSREQUEST']._serialized_end=453
+  _globals['_WATCHEXECUTIONSREPLY']._serialized_start=455
+  _globals['_WATCHEXECUTIONSREPLY']._serialized_end=524
+  _globals['_STREAMLOGSREQUEST']._serialized_start=527
+  _globals['_STREAMLOGSREQUEST']._serialized_end=685
+  _globals['_STREAMLOGSREPLY']._serialized_start=687
+  _globals['_STREAMLOGSREPLY']._serialized_end=738
+  _globals['_GETTREEREQUEST']._serialized_start=740
+  _globals['_GETTREEREQUEST']._serialized_end=812
+  _globals['_GETTREEREPLY']._serialized_start=815
+  _globals['_GETTREEREPLY']._serialized_end=1635
+  _globals['_GETTREEREPLY_NODE']._serialized_start=1039
+  _globals['_GETTREEREPLY_NODE']._serialized_end=1397
+  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_start=1353
+  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_end=1397
+  _globals['_GETTREEREPLY_ATTEMPT']._serialized_start=1400
+  _globals['_GETTREEREPLY_ATTEMPT']._serialized_end=1548
+  _globals['_GETTREEREPLY_SIGNAL']._serialized_start=1550
+  _globals['_GETTREEREPLY_SIGNAL']._serialized_end=1635
+  _globals['_EVICTCACHEREQUEST']._serialized_start=1638
+  _globals['_EVICTCACHEREQUEST']._serialized_end=1932
+  _globals['_EVICTCACHEREQUEST_TASK']._serialized_start=1765
+  _globals['_EVICTCACHEREQUEST_TASK']._serialized_end=1835
+  _globals['_EVICTCACHEREQUEST_MADE']._serialized_start=1837
+  _globals['_EVICTCACHEREQUEST_MADE']._serialized_end=1926
+  _globals['_EVICTCACHEREPLY']._serialized_start=1934
+  _globals['_EVICTCACHEREPLY']._serialized_end=1968
+  _globals['_AIRSCREW']._serialized_start=1971
+  _globals['_AIRSCREW']._serialized_end=2385
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Our own API beside Flyte's, served by `admin`: for clients that want to be told 
 from collections import abc as _abc
 from flyteidl.admin import execution_pb2 as _execution_pb2
 from flyteidl.admin import node_execution_pb2 as _node_execution_pb2
+from flyteidl.admin import signal_pb2 as _signal_pb2
 from flyteidl.core import identifier_pb2 as _identifier_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -204,21 +205,60 @@ class GetTreeReply(_message.Message):
     class Node(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
+        @_typing.final
+        class ItemsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.int
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.int = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
         NODE_FIELD_NUMBER: _builtins.int
         PARENT_ID_FIELD_NUMBER: _builtins.int
         KIND_FIELD_NUMBER: _builtins.int
         TASK_FIELD_NUMBER: _builtins.int
         ATTEMPTS_FIELD_NUMBER: _builtins.int
+        PHASE_FIELD_NUMBER: _builtins.int
+        CACHE_FIELD_NUMBER: _builtins.int
+        CHILD_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        ITEMS_FIELD_NUMBER: _builtins.int
         parent_id: _builtins.str
         """empty at the top level"""
         kind: _builtins.str
-        """task, subworkflow, start, end"""
+        """task, subworkflow, branch, launch_plan, gate, array, start, end"""
         task: _builtins.str
         """name of the task, of task nodes"""
+        phase: _builtins.str
+        """exact, for example RECOVERED"""
+        cache: _builtins.str
+        """how it met the cache, for example HIT; empty when it is not cached"""
+        size: _builtins.int
+        """of array nodes: the number of items"""
         @_builtins.property
         def node(self) -> _node_execution_pb2.NodeExecution: ...
         @_builtins.property
         def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetTreeReply.Attempt]: ...
+        @_builtins.property
+        def child(self) -> _identifier_pb2.WorkflowExecutionIdentifier:
+            """of launch plan nodes: the execution that it has launched"""
+
+        @_builtins.property
+        def items(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+            """of array nodes: how many items there are in which phase"""
+
         def __init__(
             self,
             *,
@@ -227,10 +267,15 @@ class GetTreeReply(_message.Message):
             kind: _builtins.str = ...,
             task: _builtins.str = ...,
             attempts: _abc.Iterable[Global___GetTreeReply.Attempt] | None = ...,
+            phase: _builtins.str = ...,
+            cache: _builtins.str = ...,
+            child: _identifier_pb2.WorkflowExecutionIdentifier | None = ...,
+            size: _builtins.int = ...,
+            items: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["child", b"child", "node", b"node"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "kind", b"kind", "node", b"node", "parent_id", b"parent_id", "task", b"task"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cache", b"cache", "child", b"child", "items", b"items", "kind", b"kind", "node", b"node", "parent_id", b"parent_id", "phase", b"phase", "size", b"size", "task", b"task"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,9 +320,37 @@ class GetTreeReply(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Signal(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SIGNAL_FIELD_NUMBER: _builtins.int
+        NODE_ID_FIELD_NUMBER: _builtins.int
+        CREATED_US_FIELD_NUMBER: _builtins.int
+        node_id: _builtins.str
+        created_us: _builtins.int
+        @_builtins.property
+        def signal(self) -> _signal_pb2.Signal:
+            """without a value"""
+
+        def __init__(
+            self,
+            *,
+            signal: _signal_pb2.Signal | None = ...,
+            node_id: _builtins.str = ...,
+            created_us: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["created_us", b"created_us", "node_id", b"node_id", "signal", b"signal"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     EXECUTION_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    LAUNCHED_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
     """32 hexadecimal digits"""
     @_builtins.property
@@ -286,17 +359,125 @@ class GetTreeReply(_message.Message):
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetTreeReply.Node]:
         """parents before children, in order of creation"""
 
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetTreeReply.Signal]:
+        """what gates wait for"""
+
+    @_builtins.property
+    def launched(self) -> _containers.RepeatedCompositeFieldContainer[_execution_pb2.Execution]:
+        """by its tasks, the newest first; at most 100"""
+
     def __init__(
         self,
         *,
         execution: _execution_pb2.Execution | None = ...,
         nodes: _abc.Iterable[Global___GetTreeReply.Node] | None = ...,
         trace_id: _builtins.str = ...,
+        signals: _abc.Iterable[Global___GetTreeReply.Signal] | None = ...,
+        launched: _abc.Iterable[_execution_pb2.Execution] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "nodes", b"nodes", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "launched", b"launched", "nodes", b"nodes", "signals", b"signals", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTreeReply: _TypeAlias = GetTreeReply  # noqa: Y015
+
+@_typing.final
+class EvictCacheRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Task(_message.Message):
+        """What all versions of a task have computed, or one."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROJECT_FIELD_NUMBER: _builtins.int
+        DOMAIN_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        project: _builtins.str
+        domain: _builtins.str
+        name: _builtins.str
+        version: _builtins.str
+        """all when empty"""
+        def __init__(
+            self,
+            *,
+            project: _builtins.str = ...,
+            domain: _builtins.str = ...,
+            name: _builtins.str = ...,
+            version: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "name", b"name", "project", b"project", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Made(_message.Message):
+        """What an execution has put into the cache or taken from it, or one node of it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EXECUTION_ID_FIELD_NUMBER: _builtins.int
+        NODE_ID_FIELD_NUMBER: _builtins.int
+        node_id: _builtins.str
+        """all when empty"""
+        @_builtins.property
+        def execution_id(self) -> _identifier_pb2.WorkflowExecutionIdentifier: ...
+        def __init__(
+            self,
+            *,
+            execution_id: _identifier_pb2.WorkflowExecutionIdentifier | None = ...,
+            node_id: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_id", b"execution_id", "node_id", b"node_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TASK_FIELD_NUMBER: _builtins.int
+    MADE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___EvictCacheRequest.Task: ...
+    @_builtins.property
+    def made(self) -> Global___EvictCacheRequest.Made: ...
+    def __init__(
+        self,
+        *,
+        task: Global___EvictCacheRequest.Task | None = ...,
+        made: Global___EvictCacheRequest.Made | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["made", b"made", "of", b"of", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["made", b"made", "of", b"of", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_of: _TypeAlias = _typing.Literal["task", "made"]  # noqa: Y015
+    _WhichOneofArgType_of: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_of) -> _WhichOneofReturnType_of | None: ...
+
+Global___EvictCacheRequest: _TypeAlias = EvictCacheRequest  # noqa: Y015
+
+@_typing.final
+class EvictCacheReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVICTED_FIELD_NUMBER: _builtins.int
+    evicted: _builtins.int
+    def __init__(
+        self,
+        *,
+        evicted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evicted", b"evicted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvictCacheReply: _TypeAlias = EvictCacheReply  # noqa: Y015

@@ -54,6 +54,11 @@ class AirscrewStub:
                 request_serializer=protos_dot_airscrew__pb2.GetTreeRequest.SerializeToString,
                 response_deserializer=protos_dot_airscrew__pb2.GetTreeReply.FromString,
                 _registered_method=True)
+        self.EvictCache = channel.unary_unary(
+                '/airscrew.v1.Airscrew/EvictCache',
+                request_serializer=protos_dot_airscrew__pb2.EvictCacheRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.EvictCacheReply.FromString,
+                _registered_method=True)
 
 
 class AirscrewServicer:
@@ -82,7 +87,15 @@ class AirscrewServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTree(self, request, context):
-        """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows.
+        """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
+        nodes are counted by phase; only those that want attention are listed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvictCache(self, request, context):
+        """Forgets cached outputs: what is run again computes them anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,6 +123,11 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.GetTree,
                     request_deserializer=protos_dot_airscrew__pb2.GetTreeRequest.FromString,
                     response_serializer=protos_dot_airscrew__pb2.GetTreeReply.SerializeToString,
+            ),
+            'EvictCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvictCache,
+                    request_deserializer=protos_dot_airscrew__pb2.EvictCacheRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.EvictCacheReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +238,33 @@ class Airscrew:
             '/airscrew.v1.Airscrew/GetTree',
             protos_dot_airscrew__pb2.GetTreeRequest.SerializeToString,
             protos_dot_airscrew__pb2.GetTreeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvictCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/EvictCache',
+            protos_dot_airscrew__pb2.EvictCacheRequest.SerializeToString,
+            protos_dot_airscrew__pb2.EvictCacheReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,7 +40,11 @@ class AirscrewStub:
     StreamLogs: _grpc.UnaryStreamMultiCallable[_airscrew_pb2.StreamLogsRequest, _airscrew_pb2.StreamLogsReply]
     """What a task wrote to its standard output and error, by attempt. With `follow`, until the attempt is final."""
     GetTree: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.GetTreeRequest, _airscrew_pb2.GetTreeReply]
-    """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows."""
+    """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
+    nodes are counted by phase; only those that want attention are listed.
+    """
+    EvictCache: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]
+    """Forgets cached outputs: what is run again computes them anew."""
 
 @_typing.type_check_only
 class AirscrewAsyncStub(AirscrewStub):
@@ -54,7 +58,11 @@ class AirscrewAsyncStub(AirscrewStub):
     StreamLogs: _aio.UnaryStreamMultiCallable[_airscrew_pb2.StreamLogsRequest, _airscrew_pb2.StreamLogsReply]  # type: ignore[assignment]
     """What a task wrote to its standard output and error, by attempt. With `follow`, until the attempt is final."""
     GetTree: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.GetTreeRequest, _airscrew_pb2.GetTreeReply]  # type: ignore[assignment]
-    """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows."""
+    """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
+    nodes are counted by phase; only those that want attention are listed.
+    """
+    EvictCache: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]  # type: ignore[assignment]
+    """Forgets cached outputs: what is run again computes them anew."""
 
 class AirscrewServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -89,6 +97,16 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         request: _airscrew_pb2.GetTreeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_airscrew_pb2.GetTreeReply, _abc.Awaitable[_airscrew_pb2.GetTreeReply]]:
-        """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows."""
+        """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
+        nodes are counted by phase; only those that want attention are listed.
+        """
+
+    @_abc_1.abstractmethod
+    def EvictCache(
+        self,
+        request: _airscrew_pb2.EvictCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.EvictCacheReply, _abc.Awaitable[_airscrew_pb2.EvictCacheReply]]:
+        """Forgets cached outputs: what is run again computes them anew."""
 
 def add_AirscrewServicer_to_server(servicer: AirscrewServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

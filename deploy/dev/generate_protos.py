@@ -26,6 +26,7 @@ IMPORTED = (
     "flyteidl.core.literals_pb2",
     "flyteidl.admin.execution_pb2",
     "flyteidl.admin.node_execution_pb2",
+    "flyteidl.admin.signal_pb2",
 )
 
 
