@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from services.cli.abort import abort
+from services.cli.compile import compile_files
 from services.cli.demo import demo
 from services.cli.get import get
 from services.cli.logs import logs
@@ -16,9 +17,10 @@ from services.cli.watch import watch
 def airscrew() -> None:
     """Run typed workflows, and see what they do.
 
-    Exit codes: 0 all is well; 1 the execution that was watched did not succeed; 2 the command itself failed.
+    Exit codes: 0 all is well; 1 the execution that was watched did not succeed,
+    or what was compiled is wrong; 2 the command itself failed.
     """
 
 
-for command in (start, demo, get, watch, logs, abort, migrate, etcd, version):
+for command in (start, demo, get, watch, logs, abort, compile_files, migrate, etcd, version):
     airscrew.add_command(command)

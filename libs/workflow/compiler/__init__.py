@@ -20,18 +20,25 @@ from __future__ import annotations
 from libs.workflow.compiler.closure import compile_closure, compile_dynamic, compile_workflow
 from libs.workflow.compiler.errors import Code, CompileError, CompileErrors
 from libs.workflow.compiler.interfaces import LaunchPlanInterface
-from libs.workflow.compiler.requirements import Requirements, requirements
+from libs.workflow.compiler.plans import compile_launch_plan
+from libs.workflow.compiler.requirements import Requirements, dynamic_requirements, requirements
 from libs.workflow.compiler.tasks import compile_task
+from libs.workflow.compiler.together import Outcome, Spec, compile_together
 
 __all__ = [
     "Code",
     "CompileError",
     "CompileErrors",
     "LaunchPlanInterface",
+    "Outcome",
     "Requirements",
+    "Spec",
     "compile_closure",
     "compile_dynamic",
+    "compile_launch_plan",
     "compile_task",
+    "compile_together",
     "compile_workflow",
+    "dynamic_requirements",
     "requirements",
 ]

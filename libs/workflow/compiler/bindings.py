@@ -16,8 +16,8 @@ from flyteidl.core import literals_pb2, types_pb2, workflow_pb2
 
 from libs.workflow import types
 from libs.workflow.compiler.errors import Code, Report
-from libs.workflow.compiler.interfaces import Types
-from libs.workflow.types.simple import is_optional
+from libs.workflow.compiler.interfaces import Outputs, Types
+from libs.workflow.types.simple import NONE, is_optional
 
 _INDEXED_VARIABLE = re.compile(r"(?:\[(\d+)\]\.)?(\w+)")
 
@@ -29,7 +29,7 @@ _Known: TypeAlias = types_pb2.LiteralType | None
 class Bindings:
     """Checks bindings against the outputs that are known so far: node id to types, None where a node is broken."""
 
-    outputs: Mapping[str, Types | None]
+    outputs: Mapping[str, Outputs | None]
 
     def check(self, node: workflow_pb2.Node, inputs: Types, report: Report) -> None:
         """Report what is wrong with the bindings of a node whose inputs are declared."""
@@ -145,24 +145,45 @@ class Bindings:
             case "scalar":
                 return types.type_of_scalar(data.scalar)
             case "collection":
-                for index, item in enumerate(data.collection.bindings):
-                    self._infer(node_id, f"{place}[{index}]", item, report)
+                items = ((f"{place}[{index}]", item) for index, item in enumerate(data.collection.bindings))
+                element = self._infer_one(node_id, place, items, report)
+                return None if element is None else types_pb2.LiteralType(collection_type=element)
             case "map":
-                for key, item in data.map.bindings.items():
-                    self._infer(node_id, f"{place}[{key!r}]", item, report)
+                entries = ((f"{place}[{key!r}]", item) for key, item in data.map.bindings.items())
+                element = self._infer_one(node_id, place, entries, report)
+                return None if element is None else types_pb2.LiteralType(map_value_type=element)
         return None
+
+    def _infer_one(
+        self, node_id: str, place: str, items: Iterable[tuple[str, literals_pb2.BindingData]], report: Report
+    ) -> _Known:
+        """The one type of all elements of a list or map: the widest of theirs, which takes what the others hold."""
+        widest: _Known = None
+        for item_place, item in items:
+            given = self._infer(node_id, item_place, item, report)
+            if given is None:
+                return None
+            if widest is None or types.assignable(widest, given):
+                widest = given
+            elif not types.assignable(given, widest):
+                report.add(
+                    Code.INCONSISTENT_TYPES,
+                    node_id,
+                    f"the elements of {place} are of different types, {types.describe(widest)} and"
+                    f" {types.describe(given)}: bind elements of one type",
+                )
+                return None
+        return NONE if widest is None else widest
 
     def _of_promise(self, node_id: str, place: str, promise: types_pb2.OutputReference, report: Report) -> _Known:
         outputs = self.outputs.get(promise.node_id)
         if outputs is None:
             return None  # an unknown or broken node, which is reported
-        given = outputs.get(promise.var)
-        if given is None:
-            given = _indexed(node_id, place, promise, outputs, report)
+        given = outputs[promise.var] if promise.var in outputs else _indexed(node_id, place, promise, outputs, report)
         return _at_path(node_id, promise, given, report) if given is not None and promise.attr_path else given
 
 
-def _indexed(node_id: str, place: str, promise: types_pb2.OutputReference, outputs: Types, report: Report) -> _Known:
+def _indexed(node_id: str, place: str, promise: types_pb2.OutputReference, outputs: Outputs, report: Report) -> _Known:
     """The old notation of an element: `[3].o0` is element 3 of output `o0`."""
     parsed = _INDEXED_VARIABLE.fullmatch(promise.var)
     if parsed is None:
@@ -181,17 +202,18 @@ def _indexed(node_id: str, place: str, promise: types_pb2.OutputReference, outpu
             f"{place} reads {promise.node_id}.{name}, but the outputs of {promise.node_id} are: {known}",
         )
         return None
-    if index is None:
-        return outputs[name]
-    if outputs[name].WhichOneof("type") != "collection_type":
+    given = outputs[name]
+    if index is None or given is None:
+        return given
+    if given.WhichOneof("type") != "collection_type":
         report.add(
             Code.MISMATCHING_TYPES,
             node_id,
-            f"{place} reads element {index} of {promise.node_id}.{name}, which is {types.describe(outputs[name])} and"
-            " has no elements: bind the whole",
+            f"{place} reads element {index} of {promise.node_id}.{name}, which is {types.describe(given)} and has no"
+            " elements: bind the whole",
         )
         return None
-    return outputs[name].collection_type
+    return given.collection_type
 
 
 def _at_path(node_id: str, promise: types_pb2.OutputReference, given: types_pb2.LiteralType, report: Report) -> _Known:

@@ -9,6 +9,7 @@ from flyteidl.core import (
     dynamic_job_pb2,
     identifier_pb2,
     interface_pb2,
+    tasks_pb2,
     workflow_closure_pb2,
     workflow_pb2,
 )
@@ -18,10 +19,10 @@ from libs.workflow.compiler.interfaces import LaunchPlanInterface, Library, of_t
 from libs.workflow.compiler.names import check_names, longest_inside
 from libs.workflow.compiler.prepare import prepare
 from libs.workflow.compiler.requirements import entity_id, reachable, requirements, sub_workflows_of
-from libs.workflow.compiler.tasks import compile_task
+from libs.workflow.compiler.tasks import task_errors
 from libs.workflow.compiler.typecheck import Typing
 from libs.workflow.compiler.wiring import wire
-from libs.workflow.identity import START_NODE_ID, EntityId
+from libs.workflow.identity import END_NODE_ID, START_NODE_ID, EntityId
 
 
 def compile_workflow(
@@ -37,11 +38,12 @@ def compile_workflow(
     """
     known = {entity_id(task.template.id): task for task in tasks}
     used = requirements(template, sub_workflows := list(sub_workflows)).tasks
-    return _compile(template, sub_workflows, known, launch_plans, [one for one in used if one in known])
+    return _compile(template, sub_workflows, known, launch_plans, [one for one in used if one in known], Report())
 
 
 def compile_closure(
     closure: workflow_closure_pb2.WorkflowClosure,
+    sub_workflows: Iterable[workflow_pb2.WorkflowTemplate] = (),
     tasks: Iterable[compiler_pb2.CompiledTask] = (),
     launch_plans: Iterable[LaunchPlanInterface] = (),
 ) -> compiler_pb2.CompiledWorkflowClosure:
@@ -49,33 +51,60 @@ def compile_closure(
 
     Tasks that it uses and does not bring are taken from `tasks`. Raises CompileErrors.
     """
-    own = {entity_id(task.id): compile_task(task) for task in closure.tasks}
+    report = Report()
+    own = _own_tasks(closure.tasks, report)
     known = {entity_id(task.template.id): task for task in tasks} | own
-    used = [one for one in requirements(closure.workflow).tasks if one in known and one not in own]
-    return _compile(closure.workflow, [], known, launch_plans, [*own, *used])
+    used = requirements(closure.workflow, sub_workflows := list(sub_workflows)).tasks
+    kept = [*own, *(one for one in used if one in known and one not in own)]
+    return _compile(closure.workflow, sub_workflows, known, launch_plans, kept, report)
 
 
 def compile_dynamic(
     spec: dynamic_job_pb2.DynamicJobSpec,
     workflow: identifier_pb2.Identifier,
-    interface: interface_pb2.TypedInterface,
+    interface: interface_pb2.TypedInterface | None,
     tasks: Iterable[compiler_pb2.CompiledTask] = (),
     launch_plans: Iterable[LaunchPlanInterface] = (),
+    sub_workflows: Iterable[workflow_pb2.WorkflowTemplate] = (),
 ) -> compiler_pb2.CompiledWorkflowClosure:
-    """Compile what a dynamic task returned, as a workflow with that task's interface.
+    """Compile what a dynamic task returned, as a workflow with that task's interface, under the id `workflow`.
 
-    Its inputs are in the generated bindings already: only the interface's outputs are used. Raises CompileErrors.
+    Its inputs are in the generated bindings already: only the interface's outputs are used. Without an interface the
+    outputs have the types of what is bound to them. Tasks, launch plans and sub-workflows that the specification refers
+    to and does not bring (see `dynamic_requirements`) are taken from the arguments. Raises CompileErrors.
     """
+    outputs = interface_pb2.VariableMap() if interface is None else interface.outputs
     template = workflow_pb2.WorkflowTemplate(
         id=workflow,
-        interface=interface_pb2.TypedInterface(outputs=interface.outputs),
+        interface=interface_pb2.TypedInterface(outputs=outputs),
         nodes=spec.nodes,
         outputs=spec.outputs,
     )
-    own = {entity_id(task.id): compile_task(task) for task in spec.tasks}
+    report = Report()
+    own = _own_tasks(spec.tasks, report)
     known = {entity_id(task.template.id): task for task in tasks} | own
-    used = requirements(template, spec.subworkflows).tasks
-    return _compile(template, spec.subworkflows, known, launch_plans, [one for one in used if one in known])
+    # The specification's own sub-workflows win over those that are at hand by the same id.
+    brought = {entity_id(one.id) for one in spec.subworkflows}
+    all_sub_workflows = [*spec.subworkflows, *(one for one in sub_workflows if entity_id(one.id) not in brought)]
+    used = requirements(template, all_sub_workflows).tasks
+    kept = [one for one in used if one in known]
+    return _compile(template, all_sub_workflows, known, launch_plans, kept, report, infer_outputs=interface is None)
+
+
+def _own_tasks(
+    templates: Iterable[tasks_pb2.TaskTemplate], report: Report
+) -> dict[EntityId, compiler_pb2.CompiledTask]:
+    """The tasks that a workflow brings, by id; whatever is wrong with them is reported."""
+    own: dict[EntityId, compiler_pb2.CompiledTask] = {}
+    for template in templates:
+        task_id = entity_id(template.id)
+        if task_id not in own:
+            for error in task_errors(template):
+                report.add(error.code, "", f"task {task_id}: {error.message}")
+            own[task_id] = compiler_pb2.CompiledTask(template=template)
+        elif own[task_id].template != template:
+            report.add(Code.VALUE_COLLISION, "", f"two different tasks are called {task_id}: give each its own id")
+    return own
 
 
 def _compile(
@@ -84,8 +113,9 @@ def _compile(
     tasks: Mapping[EntityId, compiler_pb2.CompiledTask],
     launch_plans: Iterable[LaunchPlanInterface],
     kept: Iterable[EntityId],
+    report: Report,
+    infer_outputs: bool = False,
 ) -> compiler_pb2.CompiledWorkflowClosure:
-    report = Report()
     known = _index(sub_workflows, report)
     used = reachable(template, known)
     library = Library(
@@ -97,7 +127,7 @@ def _compile(
     longest = longest_inside(used, _inner_first(template, used, report))
     check_names(template, longest, report)
     closure = compiler_pb2.CompiledWorkflowClosure()
-    closure.primary.CopyFrom(_compile_one(template, library, report))
+    closure.primary.CopyFrom(_compile_one(template, library, report, infer_outputs))
     errors = list(report.errors)
     for workflow_id in known:
         if workflow_id in used:
@@ -118,17 +148,18 @@ def _compile(
 
 
 def _compile_one(
-    template: workflow_pb2.WorkflowTemplate, library: Library, report: Report
+    template: workflow_pb2.WorkflowTemplate, library: Library, report: Report, infer_outputs: bool = False
 ) -> compiler_pb2.CompiledWorkflow:
-    if not template.nodes:
+    has_nodes = any(node.id not in (START_NODE_ID, END_NODE_ID) for node in template.nodes)
+    if not has_nodes:
         report.add(Code.NO_NODES_FOUND, "", "the workflow has no nodes: add at least one")
     if not template.HasField("id"):
         report.add(Code.VALUE_REQUIRED, "", "the workflow has no id: name it by project, domain, name and version")
     interface = of_typed(template.interface, START_NODE_ID, "the workflow", report)
-    if not template.nodes or interface is None:
+    if not has_nodes or interface is None:
         return compiler_pb2.CompiledWorkflow()
     scope = prepare(template, report)
-    Typing(scope, library).run(wire(scope))
+    Typing(scope, library, infer_outputs).run(wire(scope))
     return scope.compiled
 
 

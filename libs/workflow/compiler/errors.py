@@ -11,7 +11,18 @@ from libs.workflow.errors import InvalidArgument
 
 
 class Code(StrEnum):
-    """The kinds of mistakes; names and values are those of Flyte's compiler."""
+    """The kinds of mistakes; names and values are those of Flyte's compiler.
+
+    Some of them Flyte defines and never raises, or raises only when an execution starts. Here they mean:
+
+    - MISMATCHING_INTERFACES: an array node over what neither takes nor gives lists, a launch plan that does not fit its
+      workflow.
+    - INCONSISTENT_TYPES: a list or map of different types where no input declares one, a type that contradicts itself.
+    - NO_ENTRY_NODE_FOUND: every node waits for another one.
+    - WORKFLOW_BUILD_ERROR: the workflow cannot be laid out, because names that arise in it are too long.
+    - VALUE_COLLISION: two different tasks or files with one id, two outputs with one name.
+    - INVALID_LITERAL_TYPE: a declared type that this engine does not know.
+    """
 
     CYCLE_DETECTED = "CycleDetected"
     BRANCH_NODE_ID_NOT_FOUND = "BranchNodeIdNotFound"
@@ -27,10 +38,15 @@ class Code(StrEnum):
     DUPLICATE_ID = "DuplicateId"
     MISMATCHING_TYPES = "MismatchingTypes"
     MISMATCHING_BINDINGS = "MismatchingBindings"
+    MISMATCHING_INTERFACES = "MismatchingInterfaces"
+    INCONSISTENT_TYPES = "InconsistentTypes"
     PARAMETER_BOUND_MORE_THAN_ONCE = "ParameterBoundMoreThanOnce"
     PARAMETER_NOT_BOUND = "ParameterNotBound"
+    NO_ENTRY_NODE_FOUND = "NoEntryNodeFound"
     UNREACHABLE_NODES = "UnreachableNodes"
     UNRECOGNIZED_VALUE = "UnrecognizedValue"
+    WORKFLOW_BUILD_ERROR = "WorkflowBuildError"
+    VALUE_COLLISION = "ValueCollision"
     SYNTAX_ERROR = "SyntaxError"
     NO_NODES_FOUND = "NoNodesFound"
     ILLEGAL_ENUM_VALUE = "IllegalEnumValue"
@@ -38,6 +54,7 @@ class Code(StrEnum):
     INCOMPATIBLE_BINDING_UNION_VALUE = "IncompatibleBindingUnionValue"
     NO_CONDITION_FOUND = "NoConditionFound"
     FIELD_NOT_FOUND = "FieldNotFound"
+    INVALID_LITERAL_TYPE = "InvalidLiteralType"
 
 
 @dataclass(frozen=True, slots=True)

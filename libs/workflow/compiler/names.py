@@ -52,8 +52,10 @@ def check_names(
             )
         size = _longest(id, node, longest_inside)
         if size > MAX_BYTES:
-            what = "the id has" if size == _bytes(id) else "with the ids of nodes inside, the id grows to"
-            report.add(Code.INVALID_VALUE, _short(id), f"{what} {size} bytes, at most {MAX_BYTES} are allowed")
+            grows = size != _bytes(id)
+            code = Code.WORKFLOW_BUILD_ERROR if grows else Code.INVALID_VALUE
+            what = "with the ids of nodes inside, the id grows to" if grows else "the id has"
+            report.add(code, _short(id), f"{what} {size} bytes: shorten it, at most {MAX_BYTES} are allowed")
         outer = next((id[: inner.start()] for inner in _INNER.finditer(id) if id[: inner.start()] in ids), None)
         if outer is not None:
             report.add(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flyteidl.core import identifier_pb2, workflow_pb2
+from flyteidl.core import dynamic_job_pb2, identifier_pb2, workflow_pb2
 
 from libs.workflow.identity import EntityId
 
@@ -16,6 +16,8 @@ class Requirements:
 
     tasks: tuple[EntityId, ...]
     launch_plans: tuple[EntityId, ...]
+    sub_workflows: tuple[EntityId, ...] = ()
+    """Those that are not given along with the workflow: they must be known from elsewhere."""
 
 
 def requirements(
@@ -23,19 +25,31 @@ def requirements(
 ) -> Requirements:
     """The tasks and launch plans that `template` needs, itself and through those of `sub_workflows` that it reaches.
 
-    Launch plans are not followed: they are compiled on their own. References to missing sub-workflows are left to the
-    compiler to report.
+    Launch plans are not followed: they are compiled on their own. What a missing sub-workflow refers to is not known
+    before it is given.
     """
     tasks: dict[EntityId, None] = {}
     launch_plans: dict[EntityId, None] = {}
-    for workflow in [template, *reachable(template, {entity_id(sub.id): sub for sub in sub_workflows}).values()]:
+    missing: dict[EntityId, None] = {}
+    known = {entity_id(sub.id): sub for sub in sub_workflows}
+    given = {entity_id(template.id), *known}
+    for workflow in [template, *reachable(template, known).values()]:
         for node in every_node(workflow):
             match target_of(node):
                 case "task", task:
                     tasks[task] = None
                 case "launch_plan", launch_plan:
                     launch_plans[launch_plan] = None
-    return Requirements(tuple(tasks), tuple(launch_plans))
+                case "sub_workflow", sub_workflow if sub_workflow not in given:
+                    missing[sub_workflow] = None
+    return Requirements(tuple(tasks), tuple(launch_plans), tuple(missing))
+
+
+def dynamic_requirements(spec: dynamic_job_pb2.DynamicJobSpec) -> Requirements:
+    """What the nodes that a dynamic task returned refer to and it did not bring along."""
+    found = requirements(workflow_pb2.WorkflowTemplate(nodes=spec.nodes), spec.subworkflows)
+    own = {entity_id(task.id) for task in spec.tasks}
+    return replace(found, tasks=tuple(task for task in found.tasks if task not in own))
 
 
 def entity_id(identifier: identifier_pb2.Identifier) -> EntityId:

@@ -7,7 +7,7 @@ import re
 from flyteidl.core import compiler_pb2, tasks_pb2
 from google.protobuf import struct_pb2
 
-from libs.workflow.compiler.errors import Code, CompileErrors, Report
+from libs.workflow.compiler.errors import Code, CompileError, CompileErrors, Report
 from libs.workflow.errors import InvalidArgument
 from libs.workflow.quantities import parse_quantity
 
@@ -16,6 +16,13 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 def compile_task(template: tasks_pb2.TaskTemplate) -> compiler_pb2.CompiledTask:
     """Check a task and wrap it. Raises CompileErrors with everything that is wrong with it."""
+    if errors := task_errors(template):
+        raise CompileErrors(f"task {template.id.name}", errors)
+    return compiler_pb2.CompiledTask(template=template)
+
+
+def task_errors(template: tasks_pb2.TaskTemplate) -> tuple[CompileError, ...]:
+    """Everything that is wrong with a task."""
     report = Report()
     if not template.HasField("id"):
         report.add(Code.VALUE_REQUIRED, "", "id is missing: name the task by project, domain, name and version")
@@ -24,9 +31,7 @@ def compile_task(template: tasks_pb2.TaskTemplate) -> compiler_pb2.CompiledTask:
             _check_container(template, report)
         case "k8s_pod":
             _check_pod(template.k8s_pod, report)
-    if report:
-        raise CompileErrors(f"task {template.id.name}", report.errors)
-    return compiler_pb2.CompiledTask(template=template)
+    return report.errors
 
 
 def _check_container(template: tasks_pb2.TaskTemplate, report: Report) -> None:

@@ -143,6 +143,12 @@ def _report_cycles(scope: Scope, stuck: list[str], waits: _Edges) -> None:
 
 
 def _report_unreachable(scope: Scope, downstream: _Edges) -> None:
+    if not downstream.get(START_NODE_ID):
+        scope.report.add(
+            Code.NO_ENTRY_NODE_FOUND,
+            START_NODE_ID,
+            "no node can run first, because each waits for another: let one wait for the workflow's inputs only",
+        )
     reached = {START_NODE_ID, END_NODE_ID}
     waiting = [START_NODE_ID]
     while waiting:

@@ -19,7 +19,8 @@ _STRUCT = of_simple(types_pb2.STRUCT)
 
 
 def type_of(literal: literals_pb2.Literal) -> types_pb2.LiteralType | None:
-    """The type of a value, or None if it has none (no value set, a blob without metadata, a newer kind).
+    """The type of a value, or None if it has none (no value set, a blob or an offloaded value that does not record it,
+    a newer kind).
 
     A list or map of different types is one of a union of those types, in the order of their serialized form, so that
     the answer does not depend on the order of the elements. The result may be shared: callers must not change it.
@@ -34,7 +35,8 @@ def type_of(literal: literals_pb2.Literal) -> types_pb2.LiteralType | None:
             values = _type_of_items(literal.map.literals.values())
             return None if values is None else types_pb2.LiteralType(map_value_type=values)
         case "offloaded_metadata":
-            return literal.offloaded_metadata.inferred_type
+            recorded = literal.offloaded_metadata
+            return recorded.inferred_type if recorded.HasField("inferred_type") else None
         case _:
             return None
 

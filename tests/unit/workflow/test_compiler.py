@@ -51,6 +51,7 @@ TASKS = [
     task("double", {"x": INTEGER}, {"o0": INTEGER}),
     task("maybe", {"x": OPTIONAL}, {}),
     task("total", {"xs": listed(INTEGER)}, {"o0": INTEGER}),
+    task("squares", {"xs": listed(INTEGER)}, {"o0": listed(INTEGER)}),
     task("labels", {"by": mapped(STRING)}, {}),
     task("paint", {"colour": enum("red", "blue")}, {}),
     task("either", {"x": union(listed(INTEGER), mapped(INTEGER))}, {}),
@@ -303,7 +304,7 @@ MISTAKES = [
     (workflow(node("a/b", "nothing")), Code.INVALID_VALUE, "a/b", "fit for a folder"),
     (workflow(node("..", "nothing")), Code.INVALID_VALUE, "..", "fit for a folder"),
     (workflow(node("a\nb", "nothing")), Code.INVALID_VALUE, "a\nb", "fit for a folder"),
-    (workflow(node("ü" * 128, "nothing")), Code.INVALID_VALUE, "ü" * 50 + "…", "256 bytes, at most 255"),
+    (workflow(node("ü" * 128, "nothing")), Code.INVALID_VALUE, "ü" * 50 + "…", "256 bytes: shorten it, at most 255"),
     (
         workflow(MAKE, branch("n" * 200, node("m" * 60, "nothing"), a="n0.o0")),
         Code.INVALID_VALUE,
@@ -343,7 +344,7 @@ def test_the_names_of_nodes_inside_sub_workflows_are_short_enough_for_folders_to
     assert compiled(inner, innermost) is None
     errors = compiled(workflow(sub_node("a" * 60, "inner")), inner, innermost)
     assert errors is not None
-    assert [(error.code, error.workflow) for error in errors.errors] == [(Code.INVALID_VALUE, "")]
+    assert [(error.code, error.workflow) for error in errors.errors] == [(Code.WORKFLOW_BUILD_ERROR, "")]
     assert "grows to 272 bytes" in errors.message
 
 
@@ -352,7 +353,7 @@ def test_sub_workflows_may_be_nested_deeply() -> None:
     nested = [workflow(sub_node("n", f"w{level + 1}"), name=f"w{level}") for level in range(depth)]
     errors = compiled(workflow(sub_node("n", "w0")), *nested, workflow(node("n", "nothing"), name=f"w{depth}"))
     assert errors is not None
-    assert all(error.code is Code.INVALID_VALUE for error in errors.errors)
+    assert all(error.code is Code.WORKFLOW_BUILD_ERROR for error in errors.errors)
 
 
 def test_thousands_of_mistakes_make_a_message_that_can_be_sent() -> None:
@@ -461,9 +462,59 @@ def test_an_array_over_a_launch_plan_takes_and_gives_lists(ratio: float, readabl
 
 
 def test_an_array_over_a_map_task_has_the_interface_of_that_task() -> None:
-    array = workflow_pb2.ArrayNode(node=node("total", "total"))
+    array = workflow_pb2.ArrayNode(node=node("squares", "squares"))
     one = workflow_pb2.Node(id="n0", inputs=bindings({"xs": "xs"}), array_node=array)
-    assert compiled(workflow(one, inputs={"xs": listed(INTEGER)})) is None
+    template = workflow(one, node("n1", "total", xs="n0.o0"), inputs={"xs": listed(INTEGER)})
+    assert compiled(template) is None
+
+
+def array(of: workflow_pb2.Node, **fields: object) -> workflow_pb2.Node:
+    return workflow_pb2.Node(id="n0", inputs=of.inputs, array_node=workflow_pb2.ArrayNode(node=of, **fields))
+
+
+# (array node, code, part of the message)
+BAD_ARRAYS = [
+    (array(workflow_pb2.Node()), Code.VALUE_REQUIRED, "array_node.node runs no task"),
+    (array(gate("g", workflow_pb2.GateNode(sleep={}))), Code.VALUE_REQUIRED, "array_node.node runs no task"),
+    (array(node("n0", "absent")), Code.TASK_REFERENCE_NOT_FOUND, "p:d:absent:v"),
+    (array(node("t", "squares", xs=list_of()), bound_inputs=["y"]), Code.VARIABLE_NAME_NOT_FOUND, "bound_inputs"),
+    (array(node("t", "squares", xs=list_of()), min_success_ratio=1.5), Code.INVALID_VALUE, "1.5 is not a share"),
+    (array(node("t", "total", xs=list_of())), Code.MISMATCHING_INTERFACES, "output 'o0' in a list"),
+    (array(node("t", "maybe")), Code.MISMATCHING_INTERFACES, "none of x is a list"),
+    (array(timed(-1, 0)), Code.SYNTAX_ERROR, "timeout"),
+    (array(demanding("much")), Code.UNRECOGNIZED_VALUE, "requests.CPU"),
+]
+
+
+@pytest.mark.parametrize(("one", "code", "part"), BAD_ARRAYS)
+def test_what_is_wrong_inside_an_array_is_reported_of_the_array(one: workflow_pb2.Node, code: Code, part: str) -> None:
+    errors = compiled(workflow(one))
+    assert errors is not None
+    assert [(error.code, error.node) for error in errors.errors] == [(code, "n0")]
+    assert part in errors.message
+
+
+def approved(**bound: object) -> workflow_pb2.Node:
+    return gate("n1", workflow_pb2.GateNode(approve={}), **bound)
+
+
+def test_what_is_bound_to_a_gate_in_a_list_or_map_comes_out_as_one() -> None:
+    bound = {"xs": list_of(promise("n0.o0"), constant(1)), "by": map_of(k=constant("a"))}
+    readers = (node("n2", "total", xs="n1.xs"), node("n3", "labels", by="n1.by"))
+    assert compiled(workflow(MAKE, approved(**bound), *readers)) is None
+
+
+@pytest.mark.parametrize("items", [(constant(1), promise("a")), (promise("a"), constant(1))])
+def test_the_type_of_a_list_at_a_gate_is_the_widest_of_its_elements(items: tuple[literals_pb2.BindingData]) -> None:
+    reader = node("n2", "total", xs="n1.xs")
+    errors = compiled(workflow(approved(xs=list_of(*items)), reader, inputs={"a": OPTIONAL}))
+    assert errors is not None
+    assert "n1.xs is LIST[INTEGER | NONE]" in errors.message
+
+
+def test_an_output_of_unknown_type_can_be_read_through_a_gate() -> None:
+    gate_node = approved(o0="n0.o1.anything")
+    assert compiled(workflow(node("n0", "object"), gate_node, node("n2", "double", x="n1.o0"))) is None
 
 
 def test_a_branch_waits_for_what_its_cases_read_only_through_their_own_connections() -> None:
