@@ -25,7 +25,7 @@ from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
 from libs.wire.session import INTERRUPTIBLE, Hello, Report
-from services.executor import api, environments, hardware, results, runner, variables
+from services.executor import api, environments, hardware, results, runner, tasksecrets, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
 from services.executor.datadir import DataDir
@@ -68,6 +68,7 @@ async def serve(
             processes=processes or runner.SupervisedProcesses(life.clock),
             environments=environments.Environments(settings.task_environments, settings.task_python),
             platform=_platform(settings, slots, os.environ),
+            secrets=tasksecrets.SecretSource(settings.secrets_dir, os.environ),
             directory=directory,
             journal=journal,
         )

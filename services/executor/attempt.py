@@ -23,7 +23,7 @@ from libs.telemetry import traces
 from libs.wire.session import Assignment, Report, ReportPhase
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
-from services.executor import datadir, environments, outcome, results, runner, variables
+from services.executor import datadir, environments, outcome, results, runner, tasksecrets, variables
 from services.executor.journal import Journal
 from services.executor.outcome import Outcome
 from services.executor.settings import ExecutorSettings
@@ -41,6 +41,7 @@ class Workbench:
     processes: runner.ProcessRunner
     environments: environments.Environments
     platform: variables.Platform
+    secrets: tasksecrets.SecretSource
     directory: datadir.DataDir
     journal: Journal
 

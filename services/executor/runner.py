@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,7 +38,7 @@ class Launch:
 
     command: tuple[str, ...]
     """The first word is a path, or looked up in the PATH of `environment`."""
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)  # secrets are in it
     """All of it: nothing of the executor's own environment is added."""
     directory: Path
     """Private to the attempt; the working directory lies in it."""

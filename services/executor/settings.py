@@ -56,6 +56,10 @@ class ExecutorSettings:
     task_pass_envs: tuple[str, ...] = ()
     """Names of variables that tasks get as the executor has them, for example `FLYTE_AWS_ENDPOINT`."""
 
+    secrets_dir: Path | None = None
+    """Where the secrets that tasks may ask for lie, as `<group>/<key>` or `<group>/<version>/<key>`; one may also be a
+    variable `AIRSCREW_EXECUTOR_SECRET_<GROUP>_<KEY>`. Without `task_uid`, tasks can read all of the directory."""
+
     task_uid: int | None = None
     """User that task processes run as; needs root. Without it they run as the executor's user, and as root they
     could read everything the executor can, its token included."""
@@ -111,6 +115,8 @@ class ExecutorSettings:
             raise ValueError("PROPELLERS: at least one address is needed")
         if not self.data_dir.is_absolute():
             raise ValueError(f"DATA_DIR: {str(self.data_dir)!r} is not an absolute path")
+        if self.secrets_dir is not None and not self.secrets_dir.is_absolute():
+            raise ValueError(f"SECRETS_DIR: {str(self.secrets_dir)!r} is not an absolute path")
         for name in ("storage_patience_seconds", "resend_seconds", "dial_seconds", "log_upload_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name.upper()}: must be more than 0")

@@ -14,7 +14,7 @@ items of a list have the same inputs, and a hundred thousand of them must not wr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from flyteidl.core import tasks_pb2
@@ -23,7 +23,17 @@ from libs.blob import layout
 from libs.runtime import together
 from libs.wire.session import Assignment, Report
 from libs.workflow import errors, quantities
-from services.executor import commandline, datadir, environments, outcome, results, runner, templates, variables
+from services.executor import (
+    commandline,
+    datadir,
+    environments,
+    outcome,
+    results,
+    runner,
+    tasksecrets,
+    templates,
+    variables,
+)
 from services.executor.attempt import Attempt, Workbench
 from services.executor.outcome import Outcome
 from services.executor.slots import Grant
@@ -80,7 +90,7 @@ class ProcessAttempt(Attempt):
         settings, assignment = self._bench.settings, self._assignment
         environment = self._bench.environments.of(assignment.container_image)
         command = commandline.of_template(self._template)
-        await asyncio.to_thread(self._furnish, templates.mentions(command.words, "taskTemplatePath"))
+        secrets = await asyncio.to_thread(self._furnish, templates.mentions(command.words, "taskTemplatePath"))
         words = await self._render(command.words)
         place = variables.Place(
             commands=environment.commands,
@@ -88,6 +98,7 @@ class ProcessAttempt(Attempt):
             temporary=self._scratch / "tmp",
             devices=self.grant.devices,
             traceparent="" if self.trace is None else self.trace.child("process").traceparent(),
+            secrets=secrets,
         )
         launch = runner.Launch(
             command=commandline.with_private_code(words, self._scratch / "work"),
@@ -105,13 +116,18 @@ class ProcessAttempt(Attempt):
         await self._log.open()
         return launch
 
-    def _furnish(self, with_template: bool) -> None:
-        """Makes the private directories and what the task finds in them."""
-        datadir.make_scratch(self._scratch, self._bench.settings.task_uid, self._bench.settings.task_gid)
+    def _furnish(self, with_template: bool) -> Mapping[str, str]:
+        """Makes the private directories and what the task finds in them. Returns the variables of its secrets."""
+        uid, gid = self._bench.settings.task_uid, self._bench.settings.task_gid
+        datadir.make_scratch(self._scratch, uid, gid)
         if self._assignment.inputs.inline is not None:
             datadir.place(self._scratch / "inputs" / layout.INPUTS, self._assignment.inputs.inline)
         if with_template:
             datadir.place(self._scratch / "inputs" / _TEMPLATE, self._template.SerializeToString())
+        wanted = tasksecrets.wanted(self._template.security_context, self._assignment.security_context)
+        secrets = tasksecrets.deliver(self._bench.secrets, wanted, self._scratch / "secrets")
+        tasksecrets.write(secrets.files, self._scratch, uid, gid)
+        return secrets.environment
 
     async def _render(self, words: tuple[str, ...]) -> tuple[str, ...]:
         assignment = self._assignment

@@ -1,14 +1,14 @@
 """The environment of a task process: all of it, because nothing of the executor's own is inherited.
 
 From weak to strong: what every task has here, the operator's additions, the task's own (template), the execution's,
-and at last what identifies the attempt and its resources, which nobody else may say. PATH is special: whatever it is
-set to, the task environment's commands come first.
+then the secrets it asked for, and at last what identifies the attempt and its resources, which nobody else may say.
+PATH is special: whatever it is set to, the task environment's commands come first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +39,8 @@ class Place:
     temporary: Path
     devices: tuple[str, ...]
     traceparent: str
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secrets, and where they lie: the executor's word, whatever others say."""
 
 
 def of_attempt(
@@ -53,6 +55,7 @@ def of_attempt(
     environment.update(platform.additions or {})
     environment.update(template_env)
     environment.update(assignment.envs)
+    environment.update(place.secrets)
     environment.update(_identity(assignment, task))
     environment.update(_item(assignment))
     environment["TMPDIR"] = str(place.temporary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import tarfile
 import textwrap
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, types_pb2
+from flyteidl.core.security_pb2 import Secret, SecurityContext
 
 from libs.telemetry import traces
 from protos import executor_pb2
@@ -39,6 +41,10 @@ def add(a: int, b: int) -> int:
 @task
 def squares(x: int, by: int) -> int:
     return x * x * by
+
+@task
+def tells(group: str, key: str) -> str:
+    return current_context().secrets.get(group, key)
 
 @task
 def big(size: int) -> str:
@@ -181,6 +187,64 @@ async def test_each_item_of_a_map_task_finds_the_whole_list_and_gives_the_value_
     outputs = [outputs_of(await session.final(assign.id)) for assign, _ in items]
     assert [found["o0"].scalar.primitive.integer for found in outputs] == [90, 250]
     assert not list((tmp_path / "blob").rglob("inputs.pb")), "items on many machines do not write one blob"
+
+
+async def test_flytekit_finds_a_secret_as_variable_and_as_file(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments, code: str, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets" / "Store"
+    secrets.mkdir(parents=True)
+    (secrets / "token").write_text("of the store\n")
+    executor_settings["secrets_dir"] = secrets.parent
+    inputs = {"group": string("Store"), "key": string("token")}
+    async with executing(executor_settings):
+        session = await leader.session()
+        assigned = []
+        for mount in (Secret.ENV_VAR, Secret.FILE, Secret.ANY):
+            task = flytekit_task(code, "tells", types_pb2.STRING)
+            task.security_context.secrets.add(group="Store", key="token", mount_requirement=mount)
+            assigned.append(work.of(task, inputs))
+        unasked = work.of(flytekit_task(code, "tells", types_pb2.STRING), inputs)
+        session.assign(*assigned, unasked)
+        for assign, _ in assigned:
+            outputs = outputs_of(await session.final(assign.id))
+            assert outputs["o0"].scalar.primitive.string_value == "of the store"
+        assert "Unable to find secret" in error_of(await session.final(unasked[0].id)).message
+    await nothing_left(tmp_path)
+
+
+async def test_a_secret_of_the_execution_comes_from_the_executors_variables_and_is_never_logged(
+    leader: Leader,
+    executor_settings: dict[str, Any],
+    work: Assignments,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("AIRSCREW_EXECUTOR_SECRET_MY_GROUP_TOKEN", "hush")
+    asked = Secret(group="my-group", key="token", mount_requirement=Secret.FILE, env_var="TOKEN_FILE")
+    context = SecurityContext(secrets=[asked]).SerializeToString()
+    script = 'cat "$TOKEN_FILE"; stat -c " %a %n" "$TOKEN_FILE"; env | grep -c hush'
+    async with executing(executor_settings):
+        session = await leader.session()
+        assigned = work.of(shell(script), security_context=context)
+        await run(session, assigned)
+        value, mode, place, in_environment = Path(assigned[0].log_uri).read_text().split()
+        assert (value, mode, in_environment) == ("hush", "600", "0")
+        assert place.endswith("my-group/token")
+        await nothing_left(tmp_path)
+    assert "hush" not in caplog.text
+
+
+async def test_a_missing_secret_fails_for_good_by_group_and_key(session: ExecutorSession, work: Assignments) -> None:
+    task = shell("true")
+    task.security_context.secrets.add(group="store", key="token")
+    report = await run(session, work.of(task))
+    error = error_of(report)
+    assert (error.kind, report.recoverable) == (USER, False)
+    assert "'store'" in error.message and "'token'" in error.message
+    assert session.phases(report.id) == ["INITIALIZING", "FAILED"]
 
 
 async def nothing_left(tmp_path: Path) -> None:

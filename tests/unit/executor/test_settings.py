@@ -12,7 +12,7 @@ from services.executor.settings import ExecutorSettings
 
 MINIMUM = {
     "AIRSCREW_PROPELLERS": "a:1,b:2",
-    "AIRSCREW_SESSION_TOKEN": "secret",
+    "AIRSCREW_SESSION_TOKEN": "hush",
     "AIRSCREW_BLOB": "/blob",
     "AIRSCREW_EXECUTOR_DATA_DIR": "/data",
 }
@@ -21,7 +21,7 @@ MINIMUM = {
 def test_four_settings_are_enough() -> None:
     loaded = settings.load(ExecutorSettings, "executor", MINIMUM)
     assert loaded.propellers == ("a:1", "b:2") and loaded.gpus is None and loaded.cpu_millis is None
-    assert "secret" not in repr(loaded)
+    assert "hush" not in repr(loaded)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,7 @@ def test_four_settings_are_enough() -> None:
     [
         ({"AIRSCREW_PROPELLERS": ","}, "PROPELLERS"),
         ({"AIRSCREW_EXECUTOR_DATA_DIR": "relative"}, "DATA_DIR"),
+        ({"AIRSCREW_EXECUTOR_SECRETS_DIR": "relative"}, "SECRETS_DIR"),
         ({"AIRSCREW_EXECUTOR_RESEND_SECONDS": "0"}, "RESEND_SECONDS"),
         ({"AIRSCREW_EXECUTOR_TASK_UID": "1000"}, "TASK_GID"),
     ],
