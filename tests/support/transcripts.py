@@ -208,7 +208,18 @@ def _told(before: _Rows, after: _Rows, turn: Turn, now_us: int) -> Iterator[str]
         yield f"wakes in {(wake - now_us) / 1e6:.2f}s"
     if after.execution.outputs is not None and before.execution.outputs is None:
         yield f"outputs {_shown(after.execution.outputs)}"
-    yield from map(_wish, turn.commands)
+    for child in turn.changes.children:
+        yield f"launch {child.launch_plan.name} for {child.parent_node_id} with {_shown(child.inputs)}"
+    for signal in turn.changes.signals:
+        yield f"await signal {signal.id}"
+    for below in turn.changes.aborts:
+        whom = "everything below" if below.child_key is None else f"the child of {_launcher(after, below.child_key)}"
+        yield f"abort {whom}: {below.cause}"
+    yield from filter(None, map(_wish, turn.commands))
+
+
+def _launcher(rows: _Rows, child_key: int) -> str:
+    return next(node.id for node in rows.nodes.values() if node.child_key == child_key)
 
 
 def _error(error: bytes | None) -> str:
@@ -227,6 +238,12 @@ def _shown(data: Data) -> str:
 
 
 def _wish(command: m.Command) -> str:
+    if isinstance(command, m.AttendBelow | m.AttendChild):
+        return ""  # follows from the rows
+    if isinstance(command, m.LookUpChild):
+        return f"look up the child of {command.node_id}"
+    if isinstance(command, m.LookUpCache):
+        return f"look up the cache for {command.node_id}{' and reserve' if command.reserve else ''}"
     if isinstance(command, m.ReadBlob):
         return f"read {command.uri}"
     if isinstance(command, m.WriteBlob):

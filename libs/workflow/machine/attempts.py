@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from flyteidl.core import literals_pb2
+
+from libs.workflow.graph import GraphNode
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode
+from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.machine.journal import Journal, execution_error
 from libs.workflow.machine.messages import (
     Accepted,
+    BuildGraph,
     Disown,
     Dispatch,
     Failed,
@@ -17,26 +21,35 @@ from libs.workflow.machine.messages import (
     Report,
     Seek,
     Started,
+    Stop,
     Stopped,
     Succeeded,
 )
+from libs.workflow.machine.openings import Openings
 from libs.workflow.phases import AttemptPhase, ErrorKind, NodePhase
 from libs.workflow.retry import REJECTION_BACKOFF_US, judge
-from libs.workflow.state import AttemptState
+from libs.workflow.state import AttemptState, Data
 
 
 class Attempts:
     """What happens to attempts in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings) -> None:
+    def __init__(self, execution: Execution, journal: Journal, endings: Endings, openings: Openings) -> None:
         self._execution = execution
         self._journal = journal
         self._endings = endings
+        self._openings = openings
+
+    def begin(self, scope: Scope, spec: GraphNode, inputs: Data, literals: literals_pb2.LiteralMap) -> None:
+        """A task node starts: its first attempt looks for a slot."""
+        node = self._openings.open(scope, spec, NodePhase.QUEUED, inputs=inputs)
+        node.state.task = spec.task.id if spec.task else None
+        self.seek_or_park(node)
 
     def seek_or_park(self, node: LiveNode) -> None:
         """Wishes for a slot, unless max_parallelism holds the node back."""
         execution = self._execution
-        limit = execution.max_parallelism
+        limit = execution.max_parallelism if node.counted else 0
         if limit and (execution.parked or execution.running >= limit):  # nobody overtakes whoever waits already
             execution.parked.append(node)
         else:
@@ -62,9 +75,22 @@ class Attempts:
             phase=AttemptPhase.WAITING_FOR_RESOURCES,
             created_at_us=self._journal.now_us,
         )
-        self._execution.running += 1
+        self._execution.running += node.counted
         self._journal.touch_attempt(node.attempt)
         self._journal.command(Seek(node.state.id, node.state.attempt))
+
+    def resume(self, node: LiveNode) -> None:
+        """Asks again for what a former leader had only wished for."""
+        attempt = node.attempt
+        if attempt is None:
+            if node.state.futures_uri is not None:
+                self._journal.command(BuildGraph(node.state.id, node.state.attempt, node.state.futures_uri))
+            elif node.state.wake_at_us is None:
+                self._execution.parked.append(node)
+        elif attempt.phase is AttemptPhase.WAITING_FOR_RESOURCES:
+            self._journal.command(Seek(node.state.id, attempt.attempt))
+        elif node.stopping:
+            self._journal.command(Stop(node.state.id, attempt.attempt, "the execution is ending"))
 
     def on_placed(self, event: Placed) -> None:
         """An attempt gets its executor for ever; ignored for one that needs none any more."""
@@ -120,9 +146,23 @@ class Attempts:
         self._note_start(node, attempt, event.started_us)
         attempt.ended_at_us = self._plausible(event.at_us, attempt)
         self._endings.end_attempt(node, AttemptPhase.SUCCEEDED)
-        node.state.outputs = event.outputs
         node.state.deck_uri = event.deck_uri
-        self._endings.end(node, NodePhase.SUCCEEDED)
+        if event.futures is None:
+            node.state.outputs = event.outputs
+            self._endings.end(node, NodePhase.SUCCEEDED)
+        elif node.stopping:
+            self._endings.end(node, NodePhase.ABORTED)
+        else:
+            self._ask_for_graph(node, event.futures)
+
+    def _ask_for_graph(self, node: LiveNode, futures: Data) -> None:
+        """The task has not produced its outputs but the nodes that will."""
+        if node.state.phase is NodePhase.QUEUED:
+            self._journal.move(node, NodePhase.RUNNING)
+        node.state.futures_uri = futures.uri
+        self._journal.touch(node)
+        self._journal.record("NodesRequested", node)
+        self._journal.command(BuildGraph(node.state.id, node.state.attempt, futures.uri or ""))
 
     def _on_failed(self, node: LiveNode, attempt: AttemptState, event: Failed) -> None:
         self._note_start(node, attempt, event.started_us)

@@ -3,16 +3,22 @@
 An end goes downwards (what runs in a graph that is closing is stopped), sideways (what depended on a node becomes
 ready, or is skipped) and upwards (a graph at rest ends the node whose graph it is). Nothing ends above what still runs
 below it.
+
+A graph that has failed, and was not stopped from above, runs its failure node once everything else in it is at rest.
+Whatever that node does, the graph fails with the error it had.
 """
 
 from __future__ import annotations
 
 from libs.workflow.errors import Internal
+from libs.workflow.graph import Shape
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
-from libs.workflow.machine.messages import AttemptEnded, End, Stop, Unseek
+from libs.workflow.machine.messages import AttemptEnded, AttendBelow, End, Stop, Unseek
 from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import Data
+from libs.workflow.state import EMPTY, AbortBelow, Data
+
+_ENDING = "the execution is ending"
 
 
 class Endings:
@@ -35,8 +41,9 @@ class Endings:
         self._execution.live.pop(node.state.id, None)
         node.state.wake_at_us = None
         self._journal.move(node, phase)
-        if phase is NodePhase.FAILED:
-            scope.error = scope.error or node.state.error
+        if phase is NodePhase.FAILED and scope.error is None:
+            scope.error = node.state.error
+            scope.failed = node.state.id
         self.complete(node)
         if scope.closing:
             if not scope.open:
@@ -55,6 +62,8 @@ class Endings:
                 scope.poisoned.add(target)
             if scope.missing[target] == 0 and not scope.closing:
                 self._execution.ready.append((scope, target))
+        if scope.graph.shape is Shape.CASES and node.state.phase in (NodePhase.SUCCEEDED, NodePhase.RECOVERED):
+            self.finish(scope, node.state.outputs or EMPTY)
 
     def finish(self, scope: Scope, outputs: Data) -> None:
         """A graph has come to its end node."""
@@ -65,17 +74,15 @@ class Endings:
         self._execution.state.outputs = outputs
         self._end_execution(ExecutionPhase.SUCCEEDED)
 
-    def close(self, scope: Scope) -> None:
-        """Nothing new starts in a scope, and what runs in it is stopped."""
-        if scope.closing:
+    def close(self, scope: Scope, *, cut: bool = False) -> None:
+        """Nothing new starts in a scope, and what runs in it is stopped; `cut`: by an order from above."""
+        if scope.closing and (scope.cut or not cut):
             return
+        first = not scope.closing
         scope.closing = True
-        if scope.parent is not None:
-            if scope.parent.state.phase is not NodePhase.FAILING:
-                scope.parent.state.error = scope.error
-                self._journal.move(scope.parent, NodePhase.FAILING)
-        elif scope.error is not None:
-            self._fail_execution(scope.error)
+        scope.cut = cut
+        if first:
+            self._show_closing(scope)
         for index in sorted(scope.open):
             node = scope.nodes[index]
             if node is not None and index in scope.open:
@@ -83,10 +90,24 @@ class Endings:
         if not scope.open:
             self.settle(scope)
 
+    def _show_closing(self, scope: Scope) -> None:
+        parent = scope.parent
+        if parent is None:
+            if scope.error is not None:
+                self._fail_execution(scope.error)
+        elif parent.state.phase is not NodePhase.FAILING:
+            parent.state.error = scope.error
+            self._journal.move(parent, NodePhase.FAILING)
+
     def _stop(self, node: LiveNode) -> None:
         """Stops an open node of a closing scope; what runs elsewhere is waited for."""
         if node.child is not None:
-            self.close(node.child)
+            self.close(node.child, cut=True)
+        elif node.state.phase is NodePhase.FAILING:
+            return  # it has been told
+        elif node.state.child_key is not None:
+            self._journal.move(node, NodePhase.FAILING)
+            self._abort_below(node.state.child_key)
         elif node.attempt is None:
             self.end(node, NodePhase.ABORTED)
         elif node.attempt.executor is None:
@@ -94,14 +115,16 @@ class Endings:
             self.end(node, NodePhase.ABORTED)
         else:
             self._journal.move(node, NodePhase.FAILING)
-            self._journal.command(Stop(node.state.id, node.attempt.attempt, "the execution is ending"))
+            self._journal.command(Stop(node.state.id, node.attempt.attempt, _ENDING))
 
     def settle(self, scope: Scope) -> None:
         """A scope that did not reach its end node has come to rest. Does nothing when it has settled before."""
         parent = scope.parent
+        if parent is not None and parent.state.phase.terminal:
+            return
+        if self._hands_over_to_failure_node(scope):
+            return
         if parent is not None:
-            if parent.state.phase.terminal:
-                return
             scope.closing = True
             parent.state.error = scope.error
             self.end(parent, NodePhase.ABORTED if scope.error is None else NodePhase.FAILED)
@@ -117,10 +140,36 @@ class Endings:
                 )
             self._end_execution(ExecutionPhase.FAILED)
 
+    def _hands_over_to_failure_node(self, scope: Scope) -> bool:
+        """A scope at rest that has failed has one more node to run, if it has one for this."""
+        failure = scope.graph.failure
+        if failure < 0 or scope.cut or scope.error is None or scope.nodes[failure] is not None:
+            return False
+        if not scope.closing:
+            scope.closing = True
+            self._show_closing(scope)
+        self._execution.ready.append((scope, failure))
+        return True
+
+    def _abort_below(self, child_key: int | None = None) -> None:
+        intent = self._execution.state.intent
+        cause = intent.abort_cause or f"the execution {self._execution.state.id} that launched it is ending"
+        self._journal.turn.changes.aborts.append(AbortBelow(cause, intent.abort_principal, child_key))
+        self._journal.command(AttendBelow())
+
     def _fail_execution(self, error: bytes) -> None:
         if self._execution.state.phase is not ExecutionPhase.ABORTING:
             self._execution.state.error = error
             self._journal.move_execution(ExecutionPhase.FAILING)
+            self._abort_below()
+
+    def abort(self, cause: str) -> None:
+        """Somebody wants the execution to end: everything in it and below it is stopped, without failure nodes."""
+        if self._execution.state.phase is not ExecutionPhase.FAILING:
+            self._journal.move_execution(ExecutionPhase.ABORTING)
+            self._journal.record("ExecutionAborting", message=cause)
+            self._abort_below()
+        self.close(self._execution.root, cut=True)
 
     def _end_execution(self, phase: ExecutionPhase) -> None:
         state = self._execution.state
@@ -138,7 +187,7 @@ class Endings:
         attempt.ended_at_us = attempt.ended_at_us or self._journal.now_us
         placed = attempt.executor is not None
         self._journal.move_attempt(attempt, phase)
-        self._execution.running -= 1
+        self._execution.running -= node.counted
         node.attempt = None
         self._journal.command(
             AttemptEnded(attempt.node_id, attempt.attempt) if placed else Unseek(attempt.node_id, attempt.attempt)

@@ -1,8 +1,8 @@
 """An execution in the leader's memory: its state, and where that state stands in the graph.
 
-`Execution` has a tree of `Scope`s, one for each graph that runs: the workflow itself, and one for each sub-workflow
-node that has started. A node that is still waiting is nothing but a counter in its scope; it becomes a `LiveNode` when
-its upstream nodes are done.
+`Execution` has a tree of `Scope`s, one for each graph that runs: the workflow itself, and one for each sub-workflow,
+branch, dynamic and array node that has started. A node that is still waiting is nothing but a counter in its scope; it
+becomes a `LiveNode` when its upstream nodes are done.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from flyteidl.admin import execution_pb2
 from flyteidl.core import literals_pb2
 
-from libs.workflow.graph import Graph, GraphNode
+from libs.workflow.graph import Graph, GraphNode, Shape
 from libs.workflow.identity import child_node_id
 from libs.workflow.machine.messages import BlobRole
 from libs.workflow.phases import NodeKind
@@ -24,15 +24,31 @@ from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
 class Scope:
     """A graph that runs: the counters that tell when its nodes are ready, and how it ends."""
 
-    __slots__ = ("closing", "error", "graph", "inputs", "missing", "nodes", "open", "parent", "poisoned")
+    __slots__ = (
+        "closing",
+        "cut",
+        "error",
+        "failed",
+        "graph",
+        "inputs",
+        "missing",
+        "nodes",
+        "open",
+        "parent",
+        "poisoned",
+    )
 
     def __init__(self, graph: Graph, parent: LiveNode | None, inputs: Data) -> None:
         self.graph = graph
         self.parent = parent
-        """The sub-workflow node whose graph this is; None for the workflow itself."""
+        """The node whose graph this is; None for the workflow itself."""
         self.inputs = inputs
         self.nodes: list[LiveNode | None] = [None] * len(graph.nodes)
-        self.missing = [len(node.upstream) for node in graph.nodes]
+        self.missing = (
+            [len(node.upstream) for node in graph.nodes]
+            if graph.shape is Shape.WORKFLOW
+            else [0] * len(graph.nodes)  # cases and items wait for nothing but their turn
+        )
         """Per node, how many of its upstream nodes are not done."""
         self.open: set[int] = set()
         """Nodes that have started and are not final."""
@@ -40,8 +56,26 @@ class Scope:
         """Waiting nodes below a failed or skipped one: they will be skipped."""
         self.error: bytes | None = None
         """The first failure in this scope: serialized ExecutionError."""
+        self.failed = ""
+        """The node that failed first: its unique id."""
         self.closing = False
-        """Nothing new starts; the scope ends when nothing is open."""
+        """Nothing new starts but the failure node; the scope ends when nothing is open."""
+        self.cut = False
+        """It is closing because something around it is: not even the failure node starts."""
+
+    @property
+    def data(self) -> Scope:
+        """Where the outputs that its nodes read are found: the cases of a branch read what is around the branch."""
+        scope = self
+        while scope.graph.shape is Shape.CASES and scope.parent is not None:
+            scope = scope.parent.scope
+        return scope
+
+    def admits(self, index: int) -> bool:
+        """Whether this node may still start."""
+        return self.nodes[index] is None and (
+            not self.closing or (index == self.graph.failure and not self.cut and not self.open)
+        )
 
     def node_id(self, spec: GraphNode) -> str:
         if self.parent is None:
@@ -64,7 +98,14 @@ class LiveNode:
 
     @property
     def stopping(self) -> bool:
-        return self.scope.closing
+        """Whether its end is wanted: an attempt that fails now is not tried again."""
+        scope = self.scope
+        return scope.closing and (scope.cut or self.spec.index != scope.graph.failure)
+
+    @property
+    def counted(self) -> bool:
+        """Whether an attempt of it counts for max_parallelism: not if it only waits for executions of its own."""
+        return not (self.spec.task is not None and self.spec.task.eager)
 
 
 @dataclass(slots=True)
@@ -85,12 +126,14 @@ class Execution:
     """Nodes that max_parallelism holds back."""
     running: int = 0
     """Attempts that are not final: what max_parallelism counts."""
+    gates: dict[str, dict[str, LiveNode]] = field(default_factory=dict)
+    """By signal id, the gates that wait for it, by node id."""
     awaiting: dict[str, dict[tuple[int, int], tuple[Scope, int]]] = field(default_factory=dict)
     """By uri, the ready nodes that cannot start before that blob is read."""
     blobs: dict[str, literals_pb2.LiteralMap] = field(default_factory=dict)
     """Blobs that have been read for nodes in `awaiting`."""
-    writing: dict[tuple[str, BlobRole], tuple[Scope, int]] = field(default_factory=dict)
-    """Nodes that go on when a literal map of theirs is stored."""
+    writing: dict[tuple[str, BlobRole], tuple[Scope, int, literals_pb2.LiteralMap]] = field(default_factory=dict)
+    """Nodes that go on when a literal map of theirs is stored, with that map."""
     resumed: bool = False
     """True until the first step after a restore has asked again for what was under way."""
 

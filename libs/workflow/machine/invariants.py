@@ -11,7 +11,7 @@ from libs.workflow.phases import NodePhase
 def violations(execution: Execution) -> list[str]:
     """One sentence for each invariant that does not hold."""
     found = list(_of_scope(execution.root))
-    attempts = sum(node.attempt is not None for node in execution.live.values())
+    attempts = sum(node.attempt is not None and node.counted for node in execution.live.values())
     if attempts != execution.running:
         found.append(f"{attempts} attempts are under way, but {execution.running} are counted")
     limit = execution.max_parallelism
@@ -22,7 +22,7 @@ def violations(execution: Execution) -> list[str]:
             found.append(f"the execution is {execution.state.phase.name}, but {sorted(execution.live)} are not final")
         if execution.state.next_wake_at_us is not None:
             found.append("the execution is final, but has a timer")
-    elif execution.root.closing and not execution.root.open:
+    elif _at_rest(execution.root):
         found.append("the execution is ending and nothing runs any more, but it is not final")
     elif execution.state.next_wake_at_us != execution.next_timer():
         found.append("next_wake_at is not the earliest timer")
@@ -30,7 +30,7 @@ def violations(execution: Execution) -> list[str]:
 
 
 def _of_scope(scope: Scope) -> Iterator[str]:
-    if scope.closing and not scope.open and scope.parent is not None:
+    if _at_rest(scope) and scope.parent is not None:
         yield f"all that ran in node {scope.parent.state.id} has come to rest, but it is not final"
     for spec in scope.graph.nodes:
         node = scope.nodes[spec.index]
@@ -59,6 +59,12 @@ def _of_node(scope: Scope, node: LiveNode) -> Iterator[str]:
         yield from _of_scope(node.child)
     elif node.child.open:
         yield f"node {state.id} is final, but nodes in it are not"
+
+
+def _at_rest(scope: Scope) -> bool:
+    """Whether it should have ended: it is closing, and neither runs a node nor has its failure node before it."""
+    failure = scope.graph.failure
+    return scope.closing and not scope.open and not (failure >= 0 and scope.admits(failure))
 
 
 def _done(node: LiveNode | None) -> bool:

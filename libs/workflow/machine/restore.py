@@ -6,33 +6,44 @@ first step; attempts that were placed are kept, for their executor may be runnin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from libs.workflow.errors import Internal
-from libs.workflow.graph import Graph
-from libs.workflow.machine.execution import Execution, LiveNode, Scope, is_leaf, new_execution
-from libs.workflow.phases import ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import EMPTY, NodeState, Snapshot
+from libs.workflow.graph import Graph, Shape
+from libs.workflow.machine.execution import Execution, LiveNode, Scope, new_execution
+from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
+from libs.workflow.state import EMPTY, ExecutionState, NodeState, Snapshot
 
 
-def restore(snapshot: Snapshot, graph: Graph) -> Execution:
-    """The execution as its last commit left it. Raises Internal when the rows don't fit the graph."""
+def restore(snapshot: Snapshot, graph: Graph, dynamics: Mapping[str, Graph] | None = None) -> Execution:
+    """The execution as its last commit left it.
+
+    `dynamics` are the graphs that tasks have asked for, by the `closure_uri` of the open nodes that run them. Raises
+    Internal when the rows don't fit the graph.
+    """
     execution = new_execution(snapshot.execution, graph)
     execution.resumed = True
     if execution.state.phase is ExecutionPhase.QUEUED:
         return execution
     nodes: dict[str, LiveNode] = {}
     for state in _parents_first(snapshot.nodes):
-        nodes[state.id] = _restore_node(execution, state, nodes)
+        nodes[state.id] = _restore_node(execution, state, nodes, dynamics or {})
     for attempt in snapshot.attempts:
-        nodes[attempt.node_id].attempt = attempt
-        execution.running += 1
-    for scope in _scopes(execution.root):
-        _restore_progress(execution, scope)
+        node = nodes[attempt.node_id]
+        node.attempt = attempt
+        execution.running += node.counted
     root = execution.root
     root.closing = execution.state.phase in (ExecutionPhase.FAILING, ExecutionPhase.ABORTING)
+    root.cut = execution.state.phase is ExecutionPhase.ABORTING or (root.closing and _abort_is_known(execution.state))
+    for scope in _scopes(root):
+        _restore_progress(execution, scope)
     root.error = execution.state.error or root.error
     return execution
+
+
+def _abort_is_known(state: ExecutionState) -> bool:
+    """Whether an abort of an execution that was failing already has been acted on."""
+    return state.intent.desired is Desired.ABORT and state.observed_generation >= state.intent.generation
 
 
 def _parents_first(states: Iterable[NodeState]) -> list[NodeState]:
@@ -47,7 +58,9 @@ def _parents_first(states: Iterable[NodeState]) -> list[NodeState]:
     return sorted(states, key=lambda state: depth(state.id))
 
 
-def _restore_node(execution: Execution, state: NodeState, known: dict[str, LiveNode]) -> LiveNode:
+def _restore_node(
+    execution: Execution, state: NodeState, known: dict[str, LiveNode], dynamics: Mapping[str, Graph]
+) -> LiveNode:
     parent = known.get(state.parent_id)
     scope = execution.root if parent is None else parent.child
     if scope is None or state.spec_id not in scope.graph.index:
@@ -55,9 +68,9 @@ def _restore_node(execution: Execution, state: NodeState, known: dict[str, LiveN
     spec = scope.graph.nodes[scope.graph.index[state.spec_id]]
     node = LiveNode(scope, spec, state)
     scope.nodes[spec.index] = node
-    if spec.kind is NodeKind.SUBWORKFLOW and spec.graph is not None:
-        node.child = Scope(spec.graph, node, state.inputs or EMPTY)
-        node.child.closing = state.phase is NodePhase.FAILING
+    own = _own_graph(node, dynamics)
+    if own is not None:
+        node.child = Scope(own, node, state.inputs or EMPTY)
         node.child.error = state.error
     if not state.phase.terminal:
         scope.open.add(spec.index)
@@ -67,19 +80,33 @@ def _restore_node(execution: Execution, state: NodeState, known: dict[str, LiveN
     return node
 
 
+def _own_graph(node: LiveNode, dynamics: Mapping[str, Graph]) -> Graph | None:
+    """The graph that runs in a node, or that its rows stand in. Of a final dynamic node nobody needs it any more."""
+    if node.spec.graph is not None:
+        return node.spec.graph
+    return dynamics.get(node.state.closure_uri) if node.state.closure_uri is not None else None
+
+
 def _scopes(root: Scope) -> Iterable[Scope]:
+    """The scopes that still run, outer ones first."""
     pending = [root]
     while pending:
         scope = pending.pop()
         yield scope
-        pending.extend(
-            node.child for node in scope.nodes if node is not None and node.child and not node.state.phase.terminal
-        )
+        for node in scope.nodes:
+            if node is not None and node.child is not None and not node.state.phase.terminal:
+                _restore_closing(node, node.child)
+                pending.append(node.child)
+
+
+def _restore_closing(node: LiveNode, child: Scope) -> None:
+    child.closing = node.state.phase is NodePhase.FAILING
+    child.cut = child.closing and node.stopping
 
 
 def _restore_progress(execution: Execution, scope: Scope) -> None:
     """Counts again what is done, and finds the nodes that are ready without having started."""
-    failures: list[tuple[int, bytes]] = []
+    failures: list[tuple[int, bytes, str]] = []
     for node in scope.nodes:
         if node is None or not node.state.phase.terminal:
             continue
@@ -88,15 +115,28 @@ def _restore_progress(execution: Execution, scope: Scope) -> None:
             if node.state.phase in (NodePhase.FAILED, NodePhase.SKIPPED):
                 scope.poisoned.add(target)
         if node.state.phase is NodePhase.FAILED and node.state.error is not None:
-            failures.append((node.state.ended_at_us or 0, node.state.error))
-    if failures and scope.error is None:
-        scope.error = min(failures)[1]
-    for index, missing in enumerate(scope.missing):
-        if missing == 0 and scope.nodes[index] is None:
-            execution.ready.append((scope, index))
+            failures.append((node.state.ended_at_us or 0, node.state.error, node.state.id))
+    if failures:
+        _, error, failed = min(failures)
+        scope.error = scope.error or error
+        scope.failed = failed
+    execution.ready.extend((scope, index) for index in _ready(scope))
+
+
+def _ready(scope: Scope) -> Iterable[int]:
+    if scope.closing:
+        failure = scope.graph.failure
+        return [failure] if failure >= 0 and scope.admits(failure) else []
+    if scope.graph.shape is Shape.CASES:
+        choice = scope.parent.state.choice if scope.parent else None
+        return [choice] if choice is not None and scope.nodes[choice] is None else []
+    return [
+        index
+        for index, missing in enumerate(scope.missing)
+        if missing == 0 and scope.nodes[index] is None and index != scope.graph.failure
+    ]
 
 
 def unfinished(execution: Execution) -> Iterable[LiveNode]:
-    """Leaf nodes under way, in the order in which they were created."""
-    leaves = [node for node in execution.live.values() if is_leaf(node)]
-    return sorted(leaves, key=lambda node: (node.state.created_at_us or 0, node.state.id))
+    """Nodes under way, in the order in which they were created."""
+    return sorted(execution.live.values(), key=lambda node: (node.state.created_at_us or 0, node.state.id))

@@ -7,19 +7,24 @@ read or written, and until then it has no row and a new leader begins with it an
 
 from __future__ import annotations
 
-from flyteidl.core import literals_pb2
+from collections.abc import Callable, Mapping
+
+from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 from google.protobuf.message import DecodeError
 
 from libs.workflow import binding
-from libs.workflow.errors import Internal
 from libs.workflow.graph import GraphNode
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import Execution, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import BlobRead, BlobRole, BlobWritten, ReadBlob, WriteBlob
-from libs.workflow.phases import ErrorKind, NodeKind, NodePhase
-from libs.workflow.state import Data, NodeState
+from libs.workflow.machine.openings import Openings
+from libs.workflow.phases import NodeKind, NodePhase
+from libs.workflow.state import Data
+
+Begin = Callable[[Scope, GraphNode, Data, literals_pb2.LiteralMap], None]
+"""What a kind of node does when it starts: with its inputs, as data to keep and as literals to look at."""
 
 INLINE_LIMIT_BYTES = 16 * 1024
 """Literal maps up to this size live in rows and messages; larger ones in the blob store."""
@@ -28,11 +33,21 @@ INLINE_LIMIT_BYTES = 16 * 1024
 class Starts:
     """What begins in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings, attempts: Attempts) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        journal: Journal,
+        endings: Endings,
+        openings: Openings,
+        attempts: Attempts,
+        kinds: Mapping[NodeKind, Begin],
+    ) -> None:
         self._execution = execution
         self._journal = journal
         self._endings = endings
+        self._openings = openings
         self._attempts = attempts
+        self._kinds = kinds
         self._parsed: dict[int, literals_pb2.LiteralMap] = {}
         """By identity of the data: valid while the state that holds it is, which is this step."""
 
@@ -56,111 +71,67 @@ class Starts:
             self._execution.ready.extend(waiting.values())
         except binding.BindingError as error:
             for scope, index in waiting.values():
-                self._fail_to_start(scope, scope.graph.nodes[index], "InputsNotReadable", error.message)
+                self._openings.fail(scope, scope.graph.nodes[index], "InputsNotReadable", error.message)
 
     def on_blob_written(self, event: BlobWritten) -> None:
         """The node whose literal map this is goes on, or never can."""
         waiting = self._execution.writing.pop((event.node_id, event.role), None)
         if waiting is None:
             return
-        scope, index = waiting
+        scope, index, literals = waiting
+        spec = scope.graph.nodes[index]
         if event.data is None:
-            self._fail_to_start(scope, scope.graph.nodes[index], f"{event.role.capitalize()}NotWritable", event.error)
-        elif not scope.closing:
-            self._go(scope, scope.graph.nodes[index], event.data)
+            self._openings.fail(scope, spec, f"{event.role.capitalize()}NotWritable", event.error)
+        elif scope.admits(index):
+            self._go(scope, spec, event.data, literals)
 
     def _start(self, scope: Scope, spec: GraphNode) -> None:
-        if scope.closing or scope.nodes[spec.index] is not None:
+        if not scope.admits(spec.index):
             return
         if spec.index in scope.poisoned:
             self._skip(scope, spec)
         elif spec.kind is NodeKind.START:
-            self._open(scope, spec, NodePhase.SUCCEEDED, outputs=scope.inputs)
+            self._openings.open(scope, spec, NodePhase.SUCCEEDED, outputs=scope.inputs)
         elif self._blobs_are_here(scope, spec):
             self._start_with_inputs(scope, spec)
 
     def _start_with_inputs(self, scope: Scope, spec: GraphNode) -> None:
         try:
-            literals = binding.resolve(spec.bindings, lambda node_id, var: self._output(scope, node_id, var))
+            literals = binding.resolve(spec.bindings, lambda node_id, var: self._output(scope.data, node_id, var))
         except binding.BindingError as error:
-            self._fail_to_start(scope, spec, "BindingResolutionFailure", error.message)
+            self._openings.fail(scope, spec, "BindingResolutionFailure", error.message)
             return
+        if spec.index == scope.graph.failure:
+            _tell_what_failed(scope, literals)
         serialized = literals.SerializeToString()
         if len(serialized) <= INLINE_LIMIT_BYTES:
-            self._go(scope, spec, Data.of(serialized))
+            self._go(scope, spec, Data.of(serialized), literals)
             return
         role = BlobRole.OUTPUTS if spec.kind is NodeKind.END else BlobRole.INPUTS
         node_id = scope.node_id(spec)
         if (node_id, role) not in self._execution.writing:  # ready twice, when two of its blobs came at once
-            self._execution.writing[node_id, role] = (scope, spec.index)
+            self._execution.writing[node_id, role] = (scope, spec.index, literals)
             self._journal.command(WriteBlob(node_id, 0, role, serialized))
 
-    def _go(self, scope: Scope, spec: GraphNode, data: Data) -> None:
+    def _go(self, scope: Scope, spec: GraphNode, data: Data, literals: literals_pb2.LiteralMap) -> None:
         """Starts a node whose literal map is made: its inputs, or for an end node the outputs of its workflow."""
         if spec.kind is NodeKind.END:
-            self._open(scope, spec, NodePhase.SUCCEEDED, outputs=data)
+            self._openings.open(scope, spec, NodePhase.SUCCEEDED, outputs=data)
             self._endings.finish(scope, data)
-        elif spec.kind is NodeKind.SUBWORKFLOW:
-            node = self._open(scope, spec, NodePhase.RUNNING, inputs=data)
-            node.state.started_at_us = self._journal.now_us
-            self._run_graph(node, data)
         else:
-            node = self._open(scope, spec, NodePhase.QUEUED, inputs=data)
-            node.state.task = spec.task.id if spec.task else None
-            self._attempts.seek_or_park(node)
-
-    def _run_graph(self, node: LiveNode, inputs: Data) -> None:
-        if node.spec.graph is None:
-            raise Internal(f"node {node.state.id} has no graph to run")
-        node.child = Scope(node.spec.graph, node, inputs)
-        self._execution.ready.append((node.child, node.spec.graph.start))
-
-    def _open(
-        self,
-        scope: Scope,
-        spec: GraphNode,
-        phase: NodePhase,
-        inputs: Data | None = None,
-        outputs: Data | None = None,
-    ) -> LiveNode:
-        """Gives a node its row. One that is final at once is also completed."""
-        state = NodeState(
-            id=scope.node_id(spec),
-            spec_id=spec.id,
-            parent_id=scope.parent.state.id if scope.parent else "",
-            kind=spec.kind,
-            inputs=inputs,
-            outputs=outputs,
-            created_at_us=self._journal.now_us,
-            queued_at_us=self._journal.now_us,
-        )
-        node = LiveNode(scope, spec, state)
-        scope.nodes[spec.index] = node
-        self._journal.move(node, phase)
-        if phase.terminal:
-            self._endings.complete(node)
-        else:
-            scope.open.add(spec.index)
-            self._execution.live[state.id] = node
-        return node
+            self._kinds[spec.kind](scope, spec, data, literals)
 
     def _skip(self, scope: Scope, spec: GraphNode) -> None:
-        self._open(scope, spec, NodePhase.SKIPPED)
+        self._openings.open(scope, spec, NodePhase.SKIPPED)
         if spec.kind is NodeKind.END:
             self._endings.settle(scope)
-
-    def _fail_to_start(self, scope: Scope, spec: GraphNode, code: str, message: str) -> None:
-        if scope.closing or scope.nodes[spec.index] is not None:
-            return
-        node = self._open(scope, spec, NodePhase.QUEUED)
-        self._endings.fail(node, code, message, ErrorKind.USER)
 
     def _blobs_are_here(self, scope: Scope, spec: GraphNode) -> bool:
         """Asks for the blobs that the node's bindings read and that nobody has read yet."""
         execution = self._execution
         here = True
         for source in spec.sources:
-            data = self._outputs_of(scope, source)
+            data = self._outputs_of(scope.data, source)
             if data is None or data.uri is None or data.uri in execution.blobs:
                 continue
             here = False
@@ -191,6 +162,17 @@ class Starts:
         if parsed is None:
             parsed = self._parsed[id(data)] = _literal_map(data.inline or b"")
         return parsed
+
+
+def _tell_what_failed(scope: Scope, literals: literals_pb2.LiteralMap) -> None:
+    """A failure node that has an input called `err` gets the failure there, as the SDK's FlyteError."""
+    if "err" not in literals.literals:
+        return
+    error = execution_pb2.ExecutionError.FromString(scope.error or b"")
+    union = literals.literals["err"].scalar.union
+    union.value.scalar.error.CopyFrom(types_pb2.Error(failed_node_id=scope.failed, message=error.message))
+    union.type.simple = types_pb2.ERROR
+    union.type.structure.tag = "FlyteError"
 
 
 def _literal_map(serialized: bytes) -> literals_pb2.LiteralMap:

@@ -2,7 +2,7 @@
 
 Rules of this package:
 
-1. Everything that changes the state of an execution is in `step`, `starts`, `attempts`, `endings` and `journal`.
+1. Everything that changes the state of an execution is in this package, and every phase moves in `journal`.
 2. None of it knows what time it is, what a queue or a database is, or who runs attempts.
 3. Its cost is proportional to what changed: a finished node touches its downstream edges, never the whole graph.
 4. A stale event (of a superseded attempt, of a node that is final, seen before) changes nothing.
@@ -14,25 +14,32 @@ import heapq
 from collections.abc import Sequence
 
 from libs.workflow.machine.attempts import Attempts
+from libs.workflow.machine.branches import Branches
+from libs.workflow.machine.children import Children
+from libs.workflow.machine.dynamics import Dynamics
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution
+from libs.workflow.machine.execution import Execution, LiveNode
+from libs.workflow.machine.gates import Gates
 from libs.workflow.machine.journal import Journal, Turn
 from libs.workflow.machine.messages import (
     Accepted,
     BlobRead,
     BlobWritten,
+    ChildEnded,
     Disown,
     Event,
+    GraphBuilt,
     IntentRead,
     Lost,
     Placed,
-    Seek,
+    Report,
     Started,
-    Stop,
 )
+from libs.workflow.machine.openings import Openings
 from libs.workflow.machine.restore import unfinished
 from libs.workflow.machine.starts import Starts
-from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase
+from libs.workflow.machine.subworkflows import SubWorkflows
+from libs.workflow.phases import Desired, ExecutionPhase, NodeKind
 
 
 def step(execution: Execution, events: Sequence[Event], now_us: int) -> Turn:
@@ -53,8 +60,25 @@ class _Step:
         self._execution = execution
         self.journal = Journal(execution, now_us)
         self._endings = Endings(execution, self.journal)
-        self._attempts = Attempts(execution, self.journal, self._endings)
-        self._starts = Starts(execution, self.journal, self._endings, self._attempts)
+        openings = Openings(execution, self.journal, self._endings)
+        self._attempts = Attempts(execution, self.journal, self._endings, openings)
+        self._children = Children(execution, self.journal, self._endings, openings)
+        self._gates = Gates(execution, self.journal, self._endings, openings)
+        self._dynamics = Dynamics(execution, self.journal, self._endings, openings)
+        self._starts = Starts(
+            execution,
+            self.journal,
+            self._endings,
+            openings,
+            self._attempts,
+            {
+                NodeKind.TASK: self._attempts.begin,
+                NodeKind.SUBWORKFLOW: SubWorkflows(openings).begin,
+                NodeKind.BRANCH: Branches(execution, openings).begin,
+                NodeKind.LAUNCH_PLAN: self._children.begin,
+                NodeKind.GATE: self._gates.begin,
+            },
+        )
 
     def run(self, events: Sequence[Event]) -> None:
         state = self._execution.state
@@ -85,7 +109,11 @@ class _Step:
             self._starts.on_blob_read(event)
         elif isinstance(event, BlobWritten):
             self._starts.on_blob_written(event)
-        else:
+        elif isinstance(event, GraphBuilt):
+            self._dynamics.on_graph_built(event)
+        elif isinstance(event, ChildEnded):
+            self._children.on_ended(event)
+        elif isinstance(event, Report):
             self._attempts.on_report(event)
 
     def _refuse_late(self, events: Sequence[Event]) -> None:
@@ -103,14 +131,14 @@ class _Step:
     def _resume(self) -> None:
         """Asks again for what a former leader had only wished for."""
         for node in unfinished(self._execution):
-            attempt = node.attempt
-            if attempt is None:
-                if node.state.wake_at_us is None:
-                    self._execution.parked.append(node)
-            elif attempt.phase is AttemptPhase.WAITING_FOR_RESOURCES:
-                self.journal.command(Seek(node.state.id, attempt.attempt))
-            elif node.stopping:
-                self.journal.command(Stop(node.state.id, attempt.attempt, "the execution is ending"))
+            if node.child is not None:
+                continue  # its own nodes ask
+            if node.spec.kind is NodeKind.LAUNCH_PLAN:
+                self._children.resume(node)
+            elif node.spec.kind is NodeKind.TASK:
+                self._attempts.resume(node)
+            elif node.spec.kind is NodeKind.GATE and node.state.wake_at_us is None:
+                self._gates.wait(node)
 
     def _note_next_wake(self) -> None:
         state = self._execution.state
@@ -127,11 +155,10 @@ class _Step:
         if event.intent.generation > state.observed_generation:
             state.observed_generation = event.intent.generation
             self.journal.execution_changed()
-        undecided = state.phase in (ExecutionPhase.QUEUED, ExecutionPhase.RUNNING)
-        if event.intent.desired is Desired.ABORT and undecided:
-            self.journal.move_execution(ExecutionPhase.ABORTING)
-            self.journal.record("ExecutionAborting", message=event.intent.abort_cause)
-            self._endings.close(self._execution.root)
+        for signal_id, value in event.intent.signals:
+            self._gates.on_signal(signal_id, value)
+        if event.intent.desired is Desired.ABORT and state.phase is not ExecutionPhase.ABORTING:
+            self._endings.abort(event.intent.abort_cause)
 
     def _fire_timers(self) -> None:
         execution = self._execution
@@ -140,4 +167,10 @@ class _Step:
             node = execution.live[node_id]
             node.state.wake_at_us = None
             self.journal.touch(node)
+            self._wake(node)
+
+    def _wake(self, node: LiveNode) -> None:
+        if node.spec.kind is NodeKind.GATE:
+            self._gates.on_timer(node)
+        else:
             self._attempts.seek_or_park(node)

@@ -30,7 +30,8 @@ NODE: Mapping[N, frozenset[N]] = {
     N.WAITING: frozenset({N.QUEUED, N.RUNNING, N.SUCCEEDED, N.FAILED, N.SKIPPED}),
     N.QUEUED: frozenset({N.RUNNING, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
     # A retry puts a node back into the queue.
-    N.RUNNING: frozenset({N.QUEUED, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
+    N.RUNNING: frozenset({N.QUEUED, N.DYNAMIC_RUNNING, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
+    N.DYNAMIC_RUNNING: frozenset({N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
     # What was being stopped may have succeeded first.
     N.FAILING: frozenset({N.FAILED, N.ABORTED, N.SUCCEEDED}),
 }

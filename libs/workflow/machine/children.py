@@ -1,0 +1,86 @@
+"""Launch plan nodes: the execution that they launch is their work, and its end is theirs.
+
+The child's row is part of the commit that opens the node, so there is never a node without child, nor a child without
+node. A child is stopped by being aborted, and its node waits until it has ended.
+"""
+
+from __future__ import annotations
+
+from flyteidl.core import execution_pb2, literals_pb2
+
+from libs.workflow.errors import Internal, InvalidArgument
+from libs.workflow.graph import GraphNode
+from libs.workflow.launch import launch_child
+from libs.workflow.machine.endings import Endings
+from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.journal import Journal
+from libs.workflow.machine.messages import AttendChild, ChildEnded, LookUpChild
+from libs.workflow.machine.openings import Openings
+from libs.workflow.phases import ErrorKind, ExecutionPhase, NodePhase
+from libs.workflow.state import EMPTY, Data, ExecutionState
+
+
+class Children:
+    """What launch plan nodes do in one step."""
+
+    def __init__(self, execution: Execution, journal: Journal, endings: Endings, openings: Openings) -> None:
+        self._execution = execution
+        self._journal = journal
+        self._endings = endings
+        self._openings = openings
+
+    def begin(self, scope: Scope, spec: GraphNode, inputs: Data, literals: literals_pb2.LiteralMap) -> None:
+        """Launches the child."""
+        try:
+            child = self._launched(scope, spec, literals)
+        except InvalidArgument as error:
+            self._openings.fail(scope, spec, "LaunchPlanInputsInvalid", error.message)
+            return
+        if child.inputs.inline == literals.SerializeToString():
+            child.inputs = inputs  # stored once, where they are large
+        node = self._openings.open(scope, spec, NodePhase.RUNNING, inputs=inputs)
+        node.state.child_key = child.key
+        self._journal.turn.changes.children.append(child)
+        self._journal.record("ChildLaunched", node, str(child.id))
+        self._journal.command(AttendChild(child.key))
+
+    def _launched(self, scope: Scope, spec: GraphNode, literals: literals_pb2.LiteralMap) -> ExecutionState:
+        plan = spec.launch_plan
+        if plan is None:
+            raise Internal(f"node {scope.node_id(spec)} has no launch plan")
+        return launch_child(
+            self._execution.state,
+            scope.node_id(spec),
+            0,
+            plan.id,
+            plan.spec,
+            plan.workflow,
+            plan.expected_inputs,
+            literals,
+            self._journal.now_us,
+            order=len(self._journal.turn.changes.children),
+        )
+
+    def resume(self, node: LiveNode) -> None:
+        """The child may have ended while nobody led."""
+        self._journal.command(LookUpChild(node.state.id, node.state.child_key or 0))
+
+    def on_ended(self, event: ChildEnded) -> None:
+        """The child is final, and so is its node."""
+        node = self._execution.node(event.node_id)
+        if node is None or node.state.child_key != event.child_key:
+            return
+        if event.phase is ExecutionPhase.SUCCEEDED:
+            node.state.outputs = event.outputs or EMPTY
+            self._endings.end(node, NodePhase.SUCCEEDED)
+        elif node.stopping:
+            self._endings.end(node, NodePhase.ABORTED)
+        elif event.phase is ExecutionPhase.ABORTED:
+            self._endings.fail(
+                node, "RemoteChildWorkflowExecutionFailed", "the execution it launched was aborted", ErrorKind.USER
+            )
+        else:
+            error = execution_pb2.ExecutionError.FromString(event.error or b"")
+            code = error.code or "LaunchPlanExecutionFailed"
+            message = error.message or f"the execution it launched has {event.phase.name.lower()}"
+            self._endings.fail(node, code, message, ErrorKind(error.kind))
