@@ -178,7 +178,7 @@ def _launch_plan(node: workflow_pb2.Node) -> None:
 
 
 def test_a_launch_plan_that_is_not_at_hand_is_named() -> None:
-    with pytest.raises(Internal, match="node n0: launch plan .* is not at hand"):
+    with pytest.raises(Internal, match=r"node n0: launch plan .* is not at hand"):
         only(lambda node, task: _launch_plan(node))
 
 
