@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flyteidl.core import identifier_pb2, literals_pb2, types_pb2, workflow_pb2
-from google.protobuf import duration_pb2
+from flyteidl.core import condition_pb2, identifier_pb2, literals_pb2, types_pb2, workflow_pb2
+from google.protobuf import duration_pb2, wrappers_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -46,10 +46,13 @@ AS_A_WHOLE: Final = frozenset(
         literals_pb2.Literal,
         literals_pb2.LiteralMap,
         literals_pb2.Binding,
+        types_pb2.Error,
+        condition_pb2.BooleanExpression,
         duration_pb2.Duration,
+        wrappers_pb2.BoolValue,
     )
 )
-"""Types and data: compiler and launch understand all of them, and refuse what is not well-formed."""
+"""Types, data and conditions: compiler and launch understand all of them, and refuse what is not well-formed."""
 
 
 def refuse(message: Message, path: str = "") -> None:

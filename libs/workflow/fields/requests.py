@@ -16,6 +16,7 @@ from flyteidl.admin import (
     version_pb2,
     workflow_pb2,
 )
+from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 from flyteidl.service import dataproxy_pb2, identity_pb2
 
@@ -23,15 +24,13 @@ from libs.workflow.fields.rules import (
     ENFORCED,
     FOR_PEOPLE,
     IDENTITY,
-    NO_CLASSES,
     NO_ENVIRONMENTS,
     NO_ORG,
     NOBODY_NOTIFIED,
-    ON_PREEMPTIBLE,
     ONE_CLUSTER,
-    ONLY_WITH_CACHE,
     Table,
     all_enforced,
+    enforced,
     recorded,
     unbuilt,
     wrong,
@@ -39,7 +38,6 @@ from libs.workflow.fields.rules import (
 
 _PAGE: Final = all_enforced("limit", "token", "sort_by")
 _FILTERED: Final = all_enforced("limit", "token", "sort_by", "filters")
-_NO_SIGNALS: Final = recorded("there are no signals yet: every list is empty")
 
 REGISTRATION: Final[Table] = {
     task_pb2.TaskCreateRequest.DESCRIPTOR.full_name: all_enforced("id", "spec"),
@@ -52,15 +50,13 @@ REGISTRATION: Final[Table] = {
     launch_plan_pb2.LaunchPlanCreateRequest.DESCRIPTOR.full_name: all_enforced("id", "spec"),
     launch_plan_pb2.LaunchPlanSpec.DESCRIPTOR.full_name: {
         **all_enforced("workflow_id", "entity_metadata", "default_inputs", "fixed_inputs", "security_context"),
-        **all_enforced("raw_output_data_config", "max_parallelism", "envs"),
+        **all_enforced("raw_output_data_config", "max_parallelism", "envs", "quality_of_service", "interruptible"),
+        "overwrite_cache": ENFORCED,
         "role": IDENTITY,
         "labels": recorded("executions inherit them"),
         "annotations": recorded("executions inherit them"),
         "auth": IDENTITY,
         "auth_role": IDENTITY,
-        "quality_of_service": NO_CLASSES,
-        "interruptible": ON_PREEMPTIBLE,
-        "overwrite_cache": ONLY_WITH_CACHE,
         "execution_env_assignments": NO_ENVIRONMENTS,
         "cluster_assignment": ONE_CLUSTER,
         "concurrency_policy": unbuilt("limits on the executions of a launch plan are not built yet"),
@@ -90,17 +86,14 @@ EXECUTIONS: Final[Table] = {
     },
     execution_pb2.ExecutionSpec.DESCRIPTOR.full_name: {
         **all_enforced("launch_plan", "inputs", "metadata", "security_context", "max_parallelism"),
-        **all_enforced("raw_output_data_config", "envs"),
+        **all_enforced("raw_output_data_config", "envs", "quality_of_service", "interruptible", "overwrite_cache"),
         "notifications": NOBODY_NOTIFIED,
         "disable_all": NOBODY_NOTIFIED,
-        "labels": recorded("executions are found by them"),
+        "labels": enforced("executions are found by them; `eager-exec` names the execution whose task launches it"),
         "annotations": FOR_PEOPLE,
         "auth_role": IDENTITY,
-        "quality_of_service": NO_CLASSES,
         "cluster_assignment": ONE_CLUSTER,
-        "interruptible": ON_PREEMPTIBLE,
-        "overwrite_cache": ONLY_WITH_CACHE,
-        "tags": recorded("executions are found by them"),
+        "tags": enforced("executions are found by them"),
         "execution_cluster_label": ONE_CLUSTER,
         "execution_env_assignments": NO_ENVIRONMENTS,
     },
@@ -110,15 +103,23 @@ EXECUTIONS: Final[Table] = {
         "nesting": FOR_PEOPLE,
         "scheduled_at": FOR_PEOPLE,
         "parent_node_execution": ENFORCED,
-        "reference_execution": recorded("what it was relaunched from"),
+        "reference_execution": recorded("what it was relaunched from, or recovers"),
         "system_metadata": FOR_PEOPLE,
         "artifact_ids": FOR_PEOPLE,
     },
     common_pb2.Envs.DESCRIPTOR.full_name: all_enforced("values"),
     common_pb2.RawOutputDataConfig.DESCRIPTOR.full_name: all_enforced("output_location_prefix"),
     execution_pb2.ExecutionRelaunchRequest.DESCRIPTOR.full_name: {
+        **all_enforced("id", "name", "overwrite_cache"),
+    },
+    execution_pb2.ExecutionRecoverRequest.DESCRIPTOR.full_name: {
         **all_enforced("id", "name"),
-        "overwrite_cache": ONLY_WITH_CACHE,
+        "metadata": enforced("replaces the original's; mode and reference are those of a recovery"),
+    },
+    common_pb2.Labels.DESCRIPTOR.full_name: all_enforced("values"),
+    core_execution_pb2.QualityOfService.DESCRIPTOR.full_name: {
+        "tier": enforced("work of a higher tier goes first"),
+        "spec": recorded("nothing is given up because it has waited long"),
     },
     execution_pb2.ExecutionTerminateRequest.DESCRIPTOR.full_name: all_enforced("id", "cause"),
     signal_pb2.SignalSetRequest.DESCRIPTOR.full_name: all_enforced("id", "value"),
@@ -152,7 +153,7 @@ READING: Final[Table] = {
     task_execution_pb2.TaskExecutionListRequest.DESCRIPTOR.full_name: {"node_execution_id": ENFORCED, **_FILTERED},
     signal_pb2.SignalListRequest.DESCRIPTOR.full_name: {
         "workflow_execution_id": ENFORCED,
-        **dict.fromkeys(_FILTERED, _NO_SIGNALS),
+        **_FILTERED,
     },
     project_pb2.ProjectListRequest.DESCRIPTOR.full_name: {**_FILTERED, "org": NO_ORG},
     project_pb2.GetDomainRequest.DESCRIPTOR.full_name: {},

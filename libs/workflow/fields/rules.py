@@ -55,14 +55,10 @@ def all_enforced(*fields: str) -> Mapping[str, Rule]:
     return dict.fromkeys(fields, ENFORCED)
 
 
-NO_CACHE: Final = unbuilt("caching of results is not built yet: register the task without cache")
-ONLY_WITH_CACHE: Final = recorded("has a meaning only with caching, which is refused")
 NO_POD: Final = unbuilt("pods are not built yet: use a task without pod template")
-ON_PREEMPTIBLE: Final = recorded("all executors are alike: none is preemptible")
 IDENTITY: Final = recorded("task processes run as the executor's user")
 ONE_CLUSTER: Final = recorded("there is one cluster")
 NOBODY_NOTIFIED: Final = recorded("no notifications are sent")
-NO_CLASSES: Final = recorded("all work has the same priority")
 NO_ENVIRONMENTS: Final = unbuilt("execution environments that outlive a task are not built yet")
 NO_ARTIFACTS: Final = recorded("there is no artifact service")
 NO_PLUGINS: Final = recorded("for plugins, of which there are none")

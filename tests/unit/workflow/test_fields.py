@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flyteidl.admin import execution_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
+from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, project_pb2, task_pb2, workflow_pb2
 from flyteidl.core import identifier_pb2, security_pb2, tasks_pb2
 from flyteidl.core import workflow_pb2 as core_workflow_pb2
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
@@ -18,6 +17,7 @@ from tests.support.flytetypes import INTEGER
 from tests.support.templates import node, plan_node, sub_node, task_template, workflow
 
 SECRET = security_pb2.SecurityContext(secrets=[security_pb2.Secret(key="k")])
+TOKEN = security_pb2.SecurityContext(tokens=[security_pb2.OAuth2TokenRequest(name="t")])
 SPEC = execution_pb2.ExecutionSpec
 PLAN = launch_plan_pb2.LaunchPlanSpec
 
@@ -75,18 +75,44 @@ def test_a_refused_field_is_refused_by_its_path_once_it_says_something(message: 
     assert caught.value.message.startswith(f"spec.{field}: ")
 
 
+TAKEN = [
+    (message, field)
+    for message, rules in sorted(fields.FIELDS.items())
+    for field, rule in rules.items()
+    if rule.fate is not fields.Fate.REFUSED and (message, field) != ("flyteidl.core.KeyValuePair", "value")
+]
+
+
+@pytest.mark.parametrize(("message", "field"), TAKEN)
+def test_a_field_that_is_enforced_or_recorded_is_taken(message: str, field: str) -> None:
+    if message == "flyteidl.admin.RawOutputDataConfig":
+        fields.refuse(common_pb2.RawOutputDataConfig(output_location_prefix="/data"))
+    else:
+        fields.refuse(saying_something(message, field), "spec")
+
+
 def saying_something(message: str, field: str) -> Message:
     found = descriptor(message)
-    module = importlib.import_module(found.file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
-    request: Any = getattr(module, found.name)()
+    request: Any = message_factory.GetMessageClass(found)()
     described = found.fields_by_name[field]
-    if described.message_type and described.is_repeated:
-        getattr(request, field).add()
-    elif described.message_type:
+    kind = described.message_type
+    text = {described.TYPE_STRING: "x", described.TYPE_BYTES: b"x"}.get(described.type, 1)
+    if kind is not None and kind.GetOptions().map_entry:
+        if kind.fields_by_name["value"].message_type is not None:
+            getattr(request, field)["k"].SetInParent()
+        else:
+            getattr(request, field)["k"] = "v"
+    elif kind is not None and described.is_repeated:
+        entry = getattr(request, field).add()
+        if kind.full_name == "flyteidl.core.KeyValuePair":
+            entry.key = "k"
+    elif kind is not None:
         # Any bytes of an unknown field: what matters is that the message is not empty.
         getattr(request, field).MergeFromString(b"\xfa\x7f\x01a")
+    elif described.is_repeated:
+        getattr(request, field).append(text)
     else:
-        setattr(request, field, "x" if described.type == described.TYPE_STRING else 1)
+        setattr(request, field, text)
     return request  # type: ignore[no-any-return]
 
 
@@ -100,7 +126,9 @@ def registered(*nodes: core_workflow_pb2.Node) -> workflow_pb2.WorkflowCreateReq
     return workflow_pb2.WorkflowCreateRequest(spec=workflow_pb2.WorkflowSpec(template=workflow(*nodes)))
 
 
-CACHED = core_workflow_pb2.Node(id="n0", metadata={"cacheable": True})
+STUBBORN = core_workflow_pb2.ArrayNode(run_all_sub_nodes=True, node=node("n9", "t"))
+ARRAY = core_workflow_pb2.Node(id="n0", array_node=STUBBORN)
+BRANCH = core_workflow_pb2.Node(id="n1", branch_node={"if_else": {"case": {"then_node": ARRAY}}})
 PATHS: list[tuple[Message, type[AirscrewError], str]] = [
     (execution_pb2.ExecutionCreateRequest(org="o"), InvalidArgument, "org: "),
     (
@@ -109,19 +137,23 @@ PATHS: list[tuple[Message, type[AirscrewError], str]] = [
         "spec.launch_plan.org: ",
     ),
     (
-        execution_pb2.ExecutionCreateRequest(spec=SPEC(security_context=SECRET)),
+        execution_pb2.ExecutionCreateRequest(spec=SPEC(security_context=TOKEN)),
         Unimplemented,
-        "spec.security_context.secrets: ",
+        "spec.security_context.tokens: ",
     ),
     (container(data_config={"enabled": True}), Unimplemented, "spec.template.container.data_config: "),
-    (registered(plan_node("n0", "p")), Unimplemented, "spec.template.nodes.n0.workflow_node.launchplan_ref: "),
-    (registered(node("n1", "t"), CACHED), Unimplemented, "spec.template.nodes.n0.metadata.cacheable: "),
+    (registered(node("n1", "t"), ARRAY), Unimplemented, "spec.template.nodes.n0.array_node.run_all_sub_nodes: "),
+    (
+        registered(BRANCH),
+        Unimplemented,
+        "spec.template.nodes.n1.branch_node.if_else.case.then_node.array_node.run_all_sub_nodes: ",
+    ),
     (
         workflow_pb2.WorkflowCreateRequest(
-            spec=workflow_pb2.WorkflowSpec(sub_workflows=[workflow(CACHED, name="inner")])
+            spec=workflow_pb2.WorkflowSpec(sub_workflows=[workflow(ARRAY, name="inner")])
         ),
         Unimplemented,
-        "spec.sub_workflows.inner.nodes.n0.metadata.cacheable: ",
+        "spec.sub_workflows.inner.nodes.n0.array_node.run_all_sub_nodes: ",
     ),
     (
         launch_plan_pb2.LaunchPlanCreateRequest(
@@ -192,10 +224,21 @@ def test_what_is_enforced_or_recorded_passes() -> None:
         overwrite_cache=True,
         disable_all=True,
         envs={"values": [{"key": "a"}]},
-        security_context={"run_as": {"iam_role": "r"}},
+        security_context={"run_as": {"iam_role": "r"}, "secrets": SECRET.secrets},
+        interruptible={"value": False},
+        quality_of_service={"spec": {"queueing_budget": {"seconds": 3}}},
     )
     fields.refuse(execution_pb2.ExecutionCreateRequest(project="p", domain="d", name="n", spec=spec))
     fields.refuse(PLAN(max_parallelism=3, entity_metadata={"schedule": {"cron_expression": "* * * * *"}}))
+
+
+def test_every_kind_of_node_passes() -> None:
+    gate = core_workflow_pb2.Node(id="n2", gate_node={"sleep": {"duration": {"seconds": 1}}})
+    array = core_workflow_pb2.Node(id="n3", array_node={"node": node("n9", "t"), "min_success_ratio": 0.5})
+    branch = core_workflow_pb2.Node(id="n4", branch_node={"if_else": {"case": {"then_node": gate}, "else_node": array}})
+    request = registered(plan_node("n0", "p"), sub_node("n1", "wf"), gate, array, branch)
+    request.spec.template.failure_node.CopyFrom(node("fn0", "t"))
+    fields.refuse(request)
 
 
 def test_what_sdks_write_where_nobody_chose_passes() -> None:
