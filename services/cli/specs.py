@@ -79,7 +79,7 @@ def files(path: Path) -> list[File]:
         else:
             return [File(str(path), path.read_bytes())]
     except (OSError, tarfile.TarError) as error:
-        raise Unreadable(f"cannot be read: {error}") from error
+        raise Unreadable(f"cannot be read: {str(error).splitlines()[0]}") from error
     if not found:
         raise Unreadable("contains no file that ends in .pb or .json")
     return found
@@ -164,7 +164,9 @@ def _missing(spec: Spec) -> str:
                 "spec.workflow_id", spec.spec.workflow_id, identifier_pb2.WORKFLOW
             )
         case _:
-            return "" if spec.nodes and all(node.id for node in spec.nodes) else "it has no nodes, or one without an id"
+            # Bytes of something else make ids, too, but not such as anybody would write.
+            named = spec.nodes and all(node.id and node.id.isprintable() for node in spec.nodes)
+            return "" if named else "it has no nodes, or one without a readable id"
 
 
 def _not_named(field: str, id: identifier_pb2.Identifier, kind: int) -> str:

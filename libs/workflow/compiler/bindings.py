@@ -43,8 +43,9 @@ class Bindings:
                 report.add(
                     Code.VARIABLE_NAME_NOT_FOUND, node.id, f"there is no input {binding.var!r}; inputs are: {known}"
                 )
-        for name, wanted in inputs.items():
-            if name not in bound and not is_optional(wanted):
+        for name in sorted(inputs.keys() - bound):
+            wanted = inputs[name]
+            if not is_optional(wanted):
                 report.add(
                     Code.PARAMETER_NOT_BOUND,
                     node.id,

@@ -125,7 +125,7 @@ def of_typed(interface: interface_pb2.TypedInterface, node_id: str, owner: str, 
     """A declared interface, or None with a report if a variable has no name, or a type that cannot be meant."""
     complete = True
     for direction, variables in (("input", interface.inputs.variables), ("output", interface.outputs.variables)):
-        for name, variable in variables.items():
+        for name, variable in sorted(variables.items()):
             if not name:
                 report.add(Code.VALUE_REQUIRED, node_id, f"{owner} has an {direction} without a name: name it")
                 complete = False

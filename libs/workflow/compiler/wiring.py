@@ -21,6 +21,8 @@ from libs.workflow.compiler.prepare import Scope, promises_in
 from libs.workflow.identity import END_NODE_ID, START_NODE_ID
 
 _Edges = dict[str, set[str]]
+_Readers = dict[str, list[str]]
+"""In the order of the template: whatever follows from it, such as the order of errors, is the same in every run."""
 
 
 def wire(scope: Scope) -> list[str]:
@@ -83,15 +85,15 @@ def _close(scope: Scope, upstream: _Edges) -> None:
             upstream[END_NODE_ID].add(node_id)
 
 
-def _reversed(edges: Mapping[str, set[str]]) -> _Edges:
-    found: _Edges = {}
+def _reversed(edges: Mapping[str, set[str]]) -> _Readers:
+    found: _Readers = {}
     for node_id, sources in edges.items():
         for source in sources:
-            found.setdefault(source, set()).add(node_id)
+            found.setdefault(source, []).append(node_id)
     return found
 
 
-def _write(scope: Scope, upstream: _Edges, downstream: _Edges) -> None:
+def _write(scope: Scope, upstream: _Edges, downstream: _Readers) -> None:
     connections = scope.compiled.connections
     connections.SetInParent()
     for node_id, sources in upstream.items():
@@ -101,7 +103,7 @@ def _write(scope: Scope, upstream: _Edges, downstream: _Edges) -> None:
         connections.downstream[node_id].ids.extend(sorted(readers))
 
 
-def _ordered(scope: Scope, waits: _Edges, downstream: _Edges) -> list[str]:
+def _ordered(scope: Scope, waits: _Edges, downstream: _Readers) -> list[str]:
     readers = _reversed(waits)
     missing = {node_id: len(sources) for node_id, sources in waits.items()}
     ready = deque(node_id for node_id, count in missing.items() if not count)
@@ -142,7 +144,7 @@ def _report_cycles(scope: Scope, stuck: list[str], waits: _Edges) -> None:
         seen.update(walk)
 
 
-def _report_unreachable(scope: Scope, downstream: _Edges) -> None:
+def _report_unreachable(scope: Scope, downstream: _Readers) -> None:
     if not downstream.get(START_NODE_ID):
         scope.report.add(
             Code.NO_ENTRY_NODE_FOUND,
