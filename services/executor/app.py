@@ -120,6 +120,8 @@ def _platform(settings: ExecutorSettings, slots: SlotPool, environ: Mapping[str,
     return variables.Platform(
         admin_address=settings.admin_address,
         admin_insecure=settings.admin_insecure,
+        console_url=settings.console_url,
+        offload_mb=(settings.offload_from_mb, settings.offload_limit_mb) if settings.offload_from_mb else None,
         additions={**passed, **settings.task_envs},
         has_gpus=bool(slots.devices),
     )

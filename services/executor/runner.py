@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _SUPERVISOR: Final = Path(__file__).with_name("bootstrap") / "supervisor.py"
 _SIGKILL: Final = 9
+
+# What one word or variable may have in bytes: the kernel's MAX_ARG_STRLEN without the zero at its end.
+_LONGEST_WORD: Final = 32 * os.sysconf("SC_PAGE_SIZE") - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class ProcessRunner(Protocol):
     """Starts commands."""
 
     async def start(self, launch: Launch) -> Running:
-        """Raises Unavailable when this machine cannot start it now."""
+        """Raises Unavailable when this machine cannot start it now, InvalidArgument when none ever can."""
 
 
 class SupervisedProcesses:
@@ -103,10 +107,24 @@ class SupervisedProcesses:
             popen = await asyncio.shield(asyncio.to_thread(_spawn, launch, theirs))
         except OSError as error:
             ours.close()
+            if error.errno == errno.E2BIG:
+                raise errors.InvalidArgument(_too_big(launch)) from error
             raise errors.Unavailable(f"cannot start a process: {error}") from error
         finally:
             theirs.close()
         return _SupervisedProcess(launch, popen, ours, self._clock.now_us())
+
+
+def _too_big(launch: Launch) -> str:
+    """What the kernel does not take (`execve`): one word or variable that is too long, or too much in all."""
+    words = [("word", f"number {number}", len(os.fsencode(word))) for number, word in enumerate(launch.command)]
+    pairs = [("variable", name, len(os.fsencode(f"{name}={value}"))) for name, value in launch.environment.items()]
+    kind, name, size = max((*words, *pairs), key=lambda part: part[2])
+    total = sum(part[2] for part in (*words, *pairs))
+    return (
+        f"container: command line and environment ({total} bytes) are larger than the system lets a process have;"
+        f" the longest {kind}, {name}, has {size} bytes of at most {_LONGEST_WORD}: hand it over as an input instead"
+    )
 
 
 def _spawn(launch: Launch, control: socket.socket) -> subprocess.Popen[bytes]:

@@ -73,6 +73,16 @@ class ExecutorSettings:
     admin_insecure: bool = True
     """Whether tasks speak to it without TLS (`FLYTE_PLATFORM_INSECURE`)."""
 
+    console_url: str = ""
+    """Where people look at executions in a browser; tasks are told their own page there (`FLYTE_EXECUTION_URL`)."""
+
+    offload_from_mb: int = 1
+    """An output of a task that is at least this large goes to a file of its own, and only its place and hash travel
+    (`_F_L_MIN_SIZE_MB`). 0: never."""
+
+    offload_limit_mb: int = 1000
+    """Largest output that a task may have in such a file (`_F_L_MAX_SIZE_MB`)."""
+
     echo_seconds: float = 0.0
     """How long an echo task takes: Flyte's `sleep-duration` of its echo plugin, for trying things out under load."""
 
@@ -117,6 +127,8 @@ class ExecutorSettings:
             raise ValueError(f"DATA_DIR: {str(self.data_dir)!r} is not an absolute path")
         if self.secrets_dir is not None and not self.secrets_dir.is_absolute():
             raise ValueError(f"SECRETS_DIR: {str(self.secrets_dir)!r} is not an absolute path")
+        if not 0 <= self.offload_from_mb <= self.offload_limit_mb:
+            raise ValueError("OFFLOAD_FROM_MB: must not be more than OFFLOAD_LIMIT_MB, nor less than 0")
         for name in ("storage_patience_seconds", "resend_seconds", "dial_seconds", "log_upload_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name.upper()}: must be more than 0")

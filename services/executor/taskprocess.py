@@ -71,6 +71,8 @@ class ProcessAttempt(Attempt):
         try:
             with self._span("process"):
                 ended = await self._process(launch)
+        except errors.InvalidArgument as error:
+            return outcome.of_refusal(error)
         except errors.Unavailable as error:
             return outcome.system("ProcessNotStarted", error.message)
         with self._span("finish"):

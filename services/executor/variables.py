@@ -25,6 +25,9 @@ class Platform:
 
     admin_address: str = ""
     admin_insecure: bool = True
+    console_url: str = ""
+    offload_mb: tuple[int, int] | None = None
+    """From which size on, and up to which, tasks put an output into a file of its own."""
     additions: Mapping[str, str] | None = None
     """The operator's variables."""
     has_gpus: bool = False
@@ -51,7 +54,7 @@ def of_attempt(
     template_env: Mapping[str, str],
 ) -> dict[str, str]:
     """Everything that the task process finds in its environment."""
-    environment = _basics(platform, place)
+    environment = _basics(platform, place, assignment)
     environment.update(platform.additions or {})
     environment.update(template_env)
     environment.update(assignment.envs)
@@ -68,7 +71,7 @@ def of_attempt(
     return {name: value for name, value in environment.items() if name and "=" not in name and "\0" not in name + value}
 
 
-def _basics(platform: Platform, place: Place) -> dict[str, str]:
+def _basics(platform: Platform, place: Place, assignment: Assignment) -> dict[str, str]:
     basics = {
         "HOME": str(place.home),
         "LANG": "C.UTF-8",
@@ -78,6 +81,13 @@ def _basics(platform: Platform, place: Place) -> dict[str, str]:
     if platform.admin_address:
         basics["FLYTE_PLATFORM_URL"] = platform.admin_address
         basics["FLYTE_PLATFORM_INSECURE"] = "true" if platform.admin_insecure else "false"
+    if platform.offload_mb is not None:
+        basics["_F_L_MIN_SIZE_MB"], basics["_F_L_MAX_SIZE_MB"] = map(str, platform.offload_mb)
+    if platform.console_url:
+        basics["FLYTE_EXECUTION_URL"] = (
+            f"{platform.console_url.rstrip('/')}/projects/{assignment.project}/domains/{assignment.domain}"
+            f"/executions/{assignment.name}/nodeId/{assignment.id.node}/nodes"
+        )
     return basics
 
 

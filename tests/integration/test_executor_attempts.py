@@ -39,14 +39,6 @@ def add(a: int, b: int) -> int:
     return a + b
 
 @task
-def squares(x: int, by: int) -> int:
-    return x * x * by
-
-@task
-def tells(group: str, key: str) -> str:
-    return current_context().secrets.get(group, key)
-
-@task
 def big(size: int) -> str:
     return "x" * size
 
@@ -110,16 +102,6 @@ def flytekit_task(code: str, name: str, output: types_pb2.SimpleType = types_pb2
     return template(*words, outputs={"o0": output})
 
 
-def map_task(code: str, name: str, output: types_pb2.SimpleType = types_pb2.INTEGER) -> tasks_pb2.TaskTemplate:
-    """What flytekit makes of a task of MODULE in `map_task(functools.partial(…, by=…))`."""
-    words = """pyflyte-fast-execute --additional-distribution CODE --dest-dir /root -- pyflyte-map-execute
-        --inputs {{.input}} --output-prefix {{.outputPrefix}} --raw-output-data-prefix {{.rawOutputDataPrefix}}
-        --checkpoint-path {{.checkpointOutputPrefix}} --prev-checkpoint {{.prevCheckpointPrefix}}
-        --resolver flytekit.core.array_node_map_task.ArrayNodeMapTaskResolver -- vars by
-        resolver flytekit.core.python_auto_container.default_task_resolver task-module mine task-name"""
-    return template(*words.replace("CODE", code).split(), name, outputs={"o0": output})
-
-
 def number(value: int) -> literals_pb2.Literal:
     return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=value)))
 
@@ -174,42 +156,6 @@ async def test_flytekit_tasks_run_from_their_upload_to_typed_outputs_and_typed_e
     assert report.outputs.size == Path(report.outputs.uri).stat().st_size > 20_000
 
     assert outputs_of(await session.final(own[0].id))["o0"].scalar.primitive.string_value == "the user"
-    await nothing_left(tmp_path)
-
-
-async def test_each_item_of_a_map_task_finds_the_whole_list_and_gives_the_value_of_its_own(
-    session: ExecutorSession, work: Assignments, code: str, tmp_path: Path
-) -> None:
-    numbers = literals_pb2.LiteralCollection(literals=[number(value) for value in (3, 4, 5)])
-    inputs = {"x": literals_pb2.Literal(collection=numbers), "by": number(10)}
-    items = [work.of(map_task(code, "squares"), inputs, array_index=index) for index in (0, 2)]
-    session.assign(*items)
-    outputs = [outputs_of(await session.final(assign.id)) for assign, _ in items]
-    assert [found["o0"].scalar.primitive.integer for found in outputs] == [90, 250]
-    assert not list((tmp_path / "blob").rglob("inputs.pb")), "items on many machines do not write one blob"
-
-
-async def test_flytekit_finds_a_secret_as_variable_and_as_file(
-    leader: Leader, executor_settings: dict[str, Any], work: Assignments, code: str, tmp_path: Path
-) -> None:
-    secrets = tmp_path / "secrets" / "Store"
-    secrets.mkdir(parents=True)
-    (secrets / "token").write_text("of the store\n")
-    executor_settings["secrets_dir"] = secrets.parent
-    inputs = {"group": string("Store"), "key": string("token")}
-    async with executing(executor_settings):
-        session = await leader.session()
-        assigned = []
-        for mount in (Secret.ENV_VAR, Secret.FILE, Secret.ANY):
-            task = flytekit_task(code, "tells", types_pb2.STRING)
-            task.security_context.secrets.add(group="Store", key="token", mount_requirement=mount)
-            assigned.append(work.of(task, inputs))
-        unasked = work.of(flytekit_task(code, "tells", types_pb2.STRING), inputs)
-        session.assign(*assigned, unasked)
-        for assign, _ in assigned:
-            outputs = outputs_of(await session.final(assign.id))
-            assert outputs["o0"].scalar.primitive.string_value == "of the store"
-        assert "Unable to find secret" in error_of(await session.final(unasked[0].id)).message
     await nothing_left(tmp_path)
 
 

@@ -30,6 +30,7 @@ def test_four_settings_are_enough() -> None:
         ({"AIRSCREW_PROPELLERS": ","}, "PROPELLERS"),
         ({"AIRSCREW_EXECUTOR_DATA_DIR": "relative"}, "DATA_DIR"),
         ({"AIRSCREW_EXECUTOR_SECRETS_DIR": "relative"}, "SECRETS_DIR"),
+        ({"AIRSCREW_EXECUTOR_OFFLOAD_FROM_MB": "2000"}, "OFFLOAD_FROM_MB"),
         ({"AIRSCREW_EXECUTOR_RESEND_SECONDS": "0"}, "RESEND_SECONDS"),
         ({"AIRSCREW_EXECUTOR_TASK_UID": "1000"}, "TASK_GID"),
     ],

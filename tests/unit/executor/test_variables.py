@@ -24,6 +24,7 @@ def environment(template_env: dict[str, str] | None = None, **given: Any) -> dic
         temporary=Path("/scratch/tmp"),
         devices=given.pop("devices", ()),
         traceparent=given.pop("traceparent", ""),
+        secrets=given.pop("secrets", {}),
     )
     assignment = Assignment(
         id=AttemptId(1, "n0", 3),
@@ -103,6 +104,25 @@ def test_the_task_environments_commands_come_first_whatever_the_path_is_set_to()
 def test_a_task_can_call_the_api_back_if_there_is_one() -> None:
     found = environment(platform=variables.Platform(admin_address="admin:81", admin_insecure=False))
     assert (found["FLYTE_PLATFORM_URL"], found["FLYTE_PLATFORM_INSECURE"]) == ("admin:81", "false")
+
+
+def test_a_task_knows_its_page_in_the_console_if_there_is_one() -> None:
+    found = environment(platform=variables.Platform(console_url="https://flyte.example/console/"))
+    url = "https://flyte.example/console/projects/p/domains/d/executions/ex/nodeId/n0/nodes"
+    assert found["FLYTE_EXECUTION_URL"] == url
+
+
+def test_a_task_may_choose_for_itself_which_outputs_are_large() -> None:
+    platform = variables.Platform(offload_mb=(1, 1000))
+    found = environment(platform=platform)
+    assert (found["_F_L_MIN_SIZE_MB"], found["_F_L_MAX_SIZE_MB"]) == ("1", "1000")
+    assert environment({"_F_L_MIN_SIZE_MB": "5"}, platform=platform)["_F_L_MIN_SIZE_MB"] == "5"
+    assert not [name for name in environment() if name.startswith("_F_L_")]
+
+
+def test_a_secret_wins_over_whoever_else_says_it() -> None:
+    found = environment({"_FSEC_G_K": "task"}, envs={"_FSEC_G_K": "execution"}, secrets={"_FSEC_G_K": "secret"})
+    assert found["_FSEC_G_K"] == "secret"
 
 
 def test_what_no_process_can_have_is_left_out() -> None:
