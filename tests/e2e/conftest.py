@@ -14,7 +14,7 @@ import pytest
 from flytekit.remote import FlyteRemote, FlyteWorkflowExecution
 
 from tests.support import flyte, otlp, smalltasks
-from tests.support.example_cases import ALL, Example, Kind
+from tests.support.example_cases import ALL, GATED, Example, Kind
 from tests.support.markers import Markers
 from tests.support.system import System
 
@@ -71,7 +71,7 @@ def examples_version(client: flyte.Client) -> str:
     """The version under which `pyflyte register` has registered all examples."""
     version = "examples"
     # Files, not their folder: for a folder `pyflyte` would take the checkout for the project and send all of it.
-    files = sorted({str(example.path) for example in ALL})
+    files = sorted({str(example.path) for example in (*ALL, GATED)})
     finished = client.pyflyte("register", "--version", version, *files)
     assert finished.returncode == 0, finished.stdout
     return version

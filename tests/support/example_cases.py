@@ -110,13 +110,33 @@ EXAMPLES_THAT_SUCCEED = [
     Example("outputs_and_defaults", "a_hundred", {"divisor": 9}, ("--divisor", "9"), kind=Kind.LAUNCH_PLAN),
     Example("subworkflows", "subworkflows", {"a": 1, "b": 2}, ("--a", "1", "--b", "2")),
     Example("single_task", "primes", {"below": 20}, ("--below", "20"), kind=Kind.TASK),
+    Example("plans", "plans", {"plants": 3}, ("--plants", "3")),
+    Example(
+        "branches",
+        "branches",
+        {"width": 20.0, "height": 20.0, "fenced": True},
+        ("--width", "20.0", "--height", "20.0", "--fenced"),
+    ),
+    Example("generated", "generated", {"height": 3}, ("--height", "3")),
+    Example("mapped", "mapped", {"values": [1.0, 2.0, 0.0], "by": 3.0}, ("--values", "[1.0, 2.0, 0.0]", "--by", "3.0")),
+    Example("echoes", "echoes", {"speed": 3.5, "station": "Zugspitze"}, ("--speed", "3.5", "--station", "Zugspitze")),
+    Example("eagerly", "eagerly", {"first": 1}, ("--first", "1")),
+    Example("overrides", "overrides", {"station": "Zugspitze"}, ("--station", "Zugspitze")),
+    Example("cached", "cached", {"field": "north"}, ("--field", "north")),
     Example("retried", "retried", {"station": "Zugspitze"}, ("--station", "Zugspitze")),
     Example("report", "report", {"values": [3, 9, 4]}, ("--values", "[3, 9, 4]")),
 ]
 
 FAILING = Example("failing", "failing", {"amount": -5}, ("--amount", "-5"))
 
-ALL = [*EXAMPLES_THAT_SUCCEED, FAILING]
+CLEANED_UP = Example("cleanup", "cleanup", {"server": "lemon"}, ("--server", "lemon"))
+"""Fails, and its failure node runs."""
+
+ALL = [*EXAMPLES_THAT_SUCCEED, FAILING, CLEANED_UP]
+"""Everything that runs without anybody's help."""
+
+GATED = Example("gates", "gates", {"topic": "spring"}, ("--topic", "spring"))
+"""Waits for an approval and a value."""
 
 
 def load(file: str) -> ModuleType:
