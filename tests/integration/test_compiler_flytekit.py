@@ -32,7 +32,6 @@ from flytekit.types.error import FlyteError
 
 from libs.workflow import compiler, fields, launch, supported
 from libs.workflow.compiler.requirements import entity_id
-from libs.workflow.errors import Unimplemented
 
 SETTINGS = SerializationSettings(
     image_config=ImageConfig(Image("default", "image", "tag")), project="p", domain="d", version="v"
@@ -190,8 +189,22 @@ def ordered() -> None:
     paint() >> one
 
 
-RUNNABLE = [attributes, enums_and_options, sub_workflows, dynamics, references, ordered, child]
-LATER = [branches, plans, gates, maps, tolerant_map, array_of_plans, with_failure_node]
+WORKFLOWS = [
+    attributes,
+    enums_and_options,
+    sub_workflows,
+    dynamics,
+    references,
+    ordered,
+    child,
+    branches,
+    plans,
+    gates,
+    maps,
+    tolerant_map,
+    array_of_plans,
+    with_failure_node,
+]
 
 
 def serialized(*entities: Any) -> list[Any]:
@@ -225,7 +238,7 @@ def specification(entity: Any) -> tuple[Any, list[Any]]:
     return spec, tasks
 
 
-@pytest.mark.parametrize("entity", [*RUNNABLE, *LATER], ids=lambda entity: entity.name)
+@pytest.mark.parametrize("entity", WORKFLOWS, ids=lambda entity: entity.name)
 def test_what_flytekit_serializes_compiles(entity: Any) -> None:
     spec, tasks = specification(entity)
     needed = compiler.requirements(spec.template, spec.sub_workflows)
@@ -236,15 +249,8 @@ def test_what_flytekit_serializes_compiles(entity: Any) -> None:
         assert set(one.upstream_node_ids) <= known
 
 
-@pytest.mark.parametrize("entity", LATER, ids=lambda entity: entity.name)
-def test_what_the_engine_does_not_run_yet_is_refused(entity: Any) -> None:
-    spec, _ = specification(entity)
-    with pytest.raises(Unimplemented, match=r"template\.(nodes\.n\d|failure_node)"):
-        fields.refuse(spec)
-
-
-@pytest.mark.parametrize("entity", RUNNABLE, ids=lambda entity: entity.name)
-def test_what_the_engine_runs_is_accepted(entity: Any) -> None:
+@pytest.mark.parametrize("entity", WORKFLOWS, ids=lambda entity: entity.name)
+def test_what_flytekit_serializes_is_accepted(entity: Any) -> None:
     spec, tasks = specification(entity)
     fields.refuse(spec)
     for one in tasks:

@@ -3,16 +3,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from flyteidl.core import workflow_pb2
+from flyteidl.core import condition_pb2, literals_pb2, workflow_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.workflow import compiler
 from libs.workflow.compiler import Code
+from tests.support.decompile import decompile
 from tests.support.flytetypes import INTEGER, listed
-from tests.support.templates import constant, list_of, node, promise, task, workflow
+from tests.support.templates import bindings, constant, list_of, node, promise, sub_node, task, workflow
 
-TASKS = [task("total", {"xs": listed(INTEGER)}, {"o0": INTEGER})]
+TASKS = [
+    task("total", {"xs": listed(INTEGER)}, {"o0": INTEGER}),
+    task("double", {"x": INTEGER}, {"o0": INTEGER}),
+    task("squares", {"xs": listed(INTEGER)}, {"o0": listed(INTEGER)}),
+    task("clean"),
+]
+INNER = workflow(
+    node("n0", "double", x="x"), name="inner", inputs={"x": INTEGER}, outputs={"o0": INTEGER}, returns={"o0": "n0.o0"}
+)
 
 
 @dataclass
@@ -41,6 +50,90 @@ def workflows(draw: st.DrawFn) -> Drawn:
     shuffled = draw(st.permutations(nodes))
     template = workflow(*shuffled, inputs={"a": INTEGER}, outputs={"o0": INTEGER}, returns={"o0": f"n{result}.o0"})
     return Drawn(template, edges)
+
+
+@st.composite
+def integers(draw: st.DrawFn, known: list[str]) -> literals_pb2.BindingData:
+    """Something of type INTEGER that can be bound: a constant, an input or an output of a known node."""
+    return draw(st.one_of(st.integers(0, 9).map(constant), st.sampled_from(known).map(promise)))
+
+
+@st.composite
+def nodes_of_any_kind(draw: st.DrawFn, node_id: str, known: list[str], depth: int = 2) -> workflow_pb2.Node:
+    """A node with an output `o0` of type INTEGER."""
+    kinds = ["task", "list", "sub", "approve", "signal", *(["branch"] if depth else [])]
+    match draw(st.sampled_from(kinds)):
+        case "task":
+            return node(node_id, "double", x=draw(integers(known)))
+        case "list":
+            return node(node_id, "total", xs=list_of(*draw(st.lists(integers(known), max_size=3))))
+        case "sub":
+            return sub_node(node_id, "inner", x=draw(integers(known)))
+        case "approve":
+            one = workflow_pb2.Node(id=node_id, inputs=bindings({"o0": draw(integers(known))}))
+            one.gate_node.approve.signal_id = node_id
+            return one
+        case "signal":
+            one = workflow_pb2.Node(id=node_id)
+            one.gate_node.signal.CopyFrom(workflow_pb2.SignalCondition(type=INTEGER, output_variable_name="o0"))
+            return one
+    one = workflow_pb2.Node(id=node_id, inputs=bindings({"a": draw(integers(known))}))
+    cases = [draw(nodes_of_any_kind(f"n{number}", known, depth - 1)) for number in range(draw(st.integers(1, 3)))]
+    operands = {
+        "left_value": condition_pb2.Operand(var="a"),
+        "right_value": condition_pb2.Operand(scalar=constant(1).scalar),
+    }
+    condition = condition_pb2.BooleanExpression(comparison=condition_pb2.ComparisonExpression(**operands))
+    blocks = [workflow_pb2.IfBlock(condition=condition, then_node=case) for case in cases]
+    if_else = one.branch_node.if_else
+    if_else.case.CopyFrom(blocks[0])
+    if_else.other.extend(blocks[1:])
+    if draw(st.booleans()):
+        if_else.error.message = "no case fits"
+    else:
+        if_else.else_node.CopyFrom(draw(nodes_of_any_kind(f"n{len(cases)}", known, depth - 1)))
+    return one
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> workflow_pb2.WorkflowTemplate:
+    """A workflow with nodes of any kind, written in any order."""
+    known, nodes = ["a"], []
+    for number in range(draw(st.integers(1, 6))):
+        one = draw(nodes_of_any_kind(f"n{number}", known))
+        after = draw(st.lists(st.sampled_from(sorted(nodes_of(known))), unique=True)) if len(known) > 1 else []
+        one.upstream_node_ids.extend(sorted(after))
+        nodes.append(one)
+        known.append(f"n{number}.o0")
+    if draw(st.booleans()):
+        array = workflow_pb2.ArrayNode(node=node("item", "squares"), parallelism=2)
+        bound = bindings({"xs": list_of(draw(integers(known)))})
+        nodes.append(workflow_pb2.Node(id="array", inputs=bound, array_node=array))
+    template = workflow(
+        *draw(st.permutations(nodes)),
+        inputs={"a": INTEGER},
+        outputs={"o0": INTEGER},
+        returns={"o0": draw(integers(known))},
+    )
+    if draw(st.booleans()):
+        template.failure_node.CopyFrom(draw(nodes_of_any_kind("fn0", ["a"], depth=0)))
+    return template
+
+
+def nodes_of(paths: list[str]) -> set[str]:
+    return {path.split(".")[0] for path in paths if "." in path}
+
+
+@given(sources())
+def test_decompiling_undoes_compiling_and_compiling_undoes_decompiling(
+    template: workflow_pb2.WorkflowTemplate,
+) -> None:
+    closure = compiler.compile_workflow(template, [INNER], TASKS)
+    source = decompile(closure)
+    assert source.template == template
+    assert source.sub_workflows in ([], [INNER])
+    tasks = [compiler.compile_task(one) for one in source.tasks]
+    assert compiler.compile_workflow(source.template, source.sub_workflows, tasks) == closure
 
 
 @given(workflows())
