@@ -2,6 +2,7 @@
 
     metadata/propeller/<project>-<domain>-<execution>/<node>/data/inputs.pb
     metadata/propeller/<project>-<domain>-<execution>/<node>/data/<attempt>/{outputs,error,futures}.pb, deck.html
+    metadata/propeller/<project>-<domain>-<execution>/<node>/data/<attempt>/dynamic_compiled.pb
     raw/<project>-<domain>-<execution>/<node>/<attempt>/…      what task code stores itself
     logs/<project>-<domain>-<execution>/<node>/<attempt>.log
     uploads/<project>/<domain>/<folder>/<file>                 what clients upload
@@ -23,6 +24,8 @@ OUTPUTS = "outputs.pb"
 ERROR = "error.pb"
 FUTURES = "futures.pb"
 DECK = "deck.html"
+COMPILED = "dynamic_compiled.pb"
+"""What the engine made of `FUTURES`."""
 
 
 def execution_prefix(root: str, id: ExecutionId) -> str:

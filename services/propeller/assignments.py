@@ -7,14 +7,13 @@ P4).
 from __future__ import annotations
 
 from libs.blob import layout
-from libs.telemetry.traces import TraceContext
-from libs.wire.session import Assignment, Spec
+from libs.wire.session import NO_INDEX, Assignment, Spec
 from libs.workflow.errors import Internal
-from libs.workflow.graph import TaskTarget
+from libs.workflow.graph import Shape, TaskTarget
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
-from libs.workflow.machine import INLINE_LIMIT_BYTES, Execution, LiveNode
-from libs.workflow.state import EMPTY
-from services.propeller.spans import attempt_context
+from libs.workflow.machine import INLINE_LIMIT_BYTES, Execution, LiveNode, interruptible
+from libs.workflow.state import EMPTY, ExecutionState
+from services.propeller.spans import attempt_context, root_context
 
 CHECKPOINTS = "_flytecheckpoints"
 """Folder below an attempt's raw output prefix: Flyte's name for it."""
@@ -34,7 +33,11 @@ class Assignments:
 
     def outputs_uri(self, execution: ExecutionId, node_id: str) -> str:
         """Where the engine itself stores outputs that are too large for a row: those of end nodes."""
-        return f"{layout.attempt_prefix(self._root, execution, node_id, 0)}/outputs.pb"
+        return f"{layout.attempt_prefix(self._root, execution, node_id, 0)}/{layout.OUTPUTS}"
+
+    def compiled_uri(self, execution: ExecutionId, node_id: str, attempt: int) -> str:
+        """Where the engine stores what it has made of the nodes that an attempt asked for."""
+        return f"{layout.attempt_prefix(self._root, execution, node_id, attempt)}/{layout.COMPILED}"
 
     def spec(self, node: LiveNode) -> Spec:
         task = _task(node)
@@ -46,13 +49,14 @@ class Assignments:
         if attempt is None:
             raise Internal(f"node {node.state.id} has no attempt to assign")
         raw = self._raw_prefix(execution, node.state.id, attempt.attempt)
+        source = _source_of_inputs(node)
         return Assignment(
             id=AttemptId(state.key, node.state.id, attempt.attempt),
             spec_digest=task.digest,
-            inputs=node.state.inputs or EMPTY,
+            inputs=source.state.inputs or EMPTY,
             resources=node.spec.slots,
             time_allowed_us=node.spec.time_allowed_us,
-            traceparent=_traceparent(state.traceparent, node.state.id, attempt.attempt),
+            traceparent=_traceparent(state, node.state.id, attempt.attempt),
             project=state.id.project,
             domain=state.id.domain,
             name=state.id.name,
@@ -60,12 +64,14 @@ class Assignments:
             launch_plan=_shown(state.launch_plan),
             container_image=node.spec.image,
             envs={pair.key: pair.value for pair in execution.spec.envs.values},
-            inputs_uri=self.inputs_uri(state.id, node.state.id),
             output_prefix=layout.attempt_prefix(self._root, state.id, node.state.id, attempt.attempt),
             raw_output_prefix=raw,
             previous_checkpoint=self._previous_checkpoint(execution, node.state.id, attempt.attempt),
             log_uri=attempt.log_uri or "",
             inline_limit=INLINE_LIMIT_BYTES,
+            array_index=NO_INDEX if source is node else node.spec.index,
+            interruptible=interruptible(execution, node),
+            security_context=execution.spec.security_context.SerializeToString(),
         )
 
     def _raw_prefix(self, execution: Execution, node_id: str, attempt: int) -> str:
@@ -78,6 +84,16 @@ class Assignments:
         return f"{self._raw_prefix(execution, node_id, attempt - 1)}/{CHECKPOINTS}"
 
 
+def _source_of_inputs(node: LiveNode) -> LiveNode:
+    """Whose inputs the node's attempts read: an item of a list that is not sliced reads those of its array node, and
+    picks its elements by its index.
+    """
+    array = node.scope.parent
+    if array is None or node.scope.graph.shape is not Shape.ITEMS or array.spec.array is None:
+        return node
+    return node if array.spec.array.sliced else array
+
+
 def _task(node: LiveNode) -> TaskTarget:
     if node.spec.task is None:
         raise Internal(f"node {node.state.id} is no task")
@@ -88,6 +104,6 @@ def _shown(entity: EntityId) -> str:
     return f"{entity.project}:{entity.domain}:{entity.name}"
 
 
-def _traceparent(root: str, node_id: str, attempt: int) -> str:
-    context = TraceContext.parse(root)
+def _traceparent(execution: ExecutionState, node_id: str, attempt: int) -> str:
+    context = root_context(execution)
     return attempt_context(context, node_id, attempt).traceparent() if context else ""

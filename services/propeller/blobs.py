@@ -7,22 +7,16 @@ store (tasks write there too) is an error of the node that needs it.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from libs.blob import BlobStore
-from libs.runtime.backoff import Backoff
-from libs.workflow.errors import AirscrewError, ResourceExhausted, Unavailable
+from libs.workflow.errors import AirscrewError, ResourceExhausted
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.state import Data
 from services.propeller.assignments import Assignments
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
+from services.propeller.patience import patiently
 
 READ_LIMIT_BYTES = 512 * 2**20
 """Largest literal map that the leader reads into memory to make inputs from it."""
@@ -58,7 +52,7 @@ class Blobs:
 
     async def _read(self, key: int, uri: str) -> None:
         try:
-            content = await _patiently(lambda: self._store.read(uri, READ_LIMIT_BYTES), f"reading {uri}")
+            content = await patiently(lambda: self._store.read(uri, READ_LIMIT_BYTES), f"reading {uri}")
         except AirscrewError as error:
             self._tell(key, m.BlobRead(uri, None, error.message))
         else:
@@ -66,21 +60,8 @@ class Blobs:
 
     async def _write(self, key: int, uri: str, command: m.WriteBlob) -> None:
         try:
-            await _patiently(lambda: self._store.write(uri, command.content), f"writing {uri}", ResourceExhausted)
+            await patiently(lambda: self._store.write(uri, command.content), f"writing {uri}", ResourceExhausted)
         except AirscrewError as error:
             self._tell(key, m.BlobWritten(command.node_id, command.role, None, error.message))
         else:
             self._tell(key, m.BlobWritten(command.node_id, command.role, Data.at(uri, len(command.content))))
-
-
-async def _patiently(
-    attempt: Callable[[], Coroutine[Any, Any, T]], what: str, also: type[AirscrewError] = Unavailable
-) -> T:
-    """Tries until it works; `also` is another error that will pass, such as a full disk."""
-    backoff = Backoff(0.1, 10.0)
-    while True:
-        try:
-            return await attempt()
-        except (Unavailable, also) as error:
-            logger.warning("%s: %s", what, error.message)
-            await asyncio.sleep(backoff.next())

@@ -1,37 +1,38 @@
-"""The executions that the leader has in memory, and the graphs that they share.
+"""The executions that the leader has in memory.
 
 The leader is the only writer of its shard, so what is in memory is the truth until a commit fails; then the execution
-is forgotten and read again. Finished executions leave at once. Graphs are built once per workflow version.
+is forgotten and read again. Finished executions leave at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-
-from flyteidl.core import compiler_pb2
+from collections.abc import Callable
 
 from libs.workflow.errors import Unavailable
-from libs.workflow.graph import Graph, build
-from libs.workflow.identity import EntityId
+from libs.workflow.graph import Graph
 from libs.workflow.machine import Execution, restore
-from libs.workflow.quantities import Slots
-from libs.workflow.state import Snapshot
+from libs.workflow.phases import NodeKind
+from libs.workflow.state import ExecutionState, Snapshot
+from services.propeller.graphs import Graphs
 from services.propeller.store import LeaderStore
 
-GRAPHS_KEPT = 1000
-"""Graphs of versions that are not in use are forgotten beyond this number."""
+_READS = 16
+"""How many graphs of one execution's dynamic nodes are read at a time."""
 
 
 class Library:
     """Executions by key. Not thread-safe: belongs to the event loop."""
 
-    def __init__(self, store: LeaderStore, shard: int, default_slots: Slots) -> None:
+    def __init__(
+        self, store: LeaderStore, shard: int, graphs: Graphs, on_final: Callable[[ExecutionState], None]
+    ) -> None:
+        """`on_final` is told of each execution that turns out to be final when it is read."""
         self._store = store
         self._shard = shard
-        self._default_slots = default_slots
+        self._graphs = graphs
+        self._on_final = on_final
         self._executions: dict[int, Execution] = {}
-        self._graphs: OrderedDict[EntityId, asyncio.Future[Graph]] = OrderedDict()
         self._asked: dict[int, asyncio.Future[Snapshot | None]] = {}
         self._reading = asyncio.Lock()
 
@@ -47,14 +48,33 @@ class Library:
     async def load(self, key: int) -> Execution | None:
         """Reads an execution from the store; None when there is none, or it is final.
 
-        Raises Unavailable, or Internal when its rows or its workflow make no sense.
+        Raises Unavailable, or something else when its rows, its workflow or the graph of a dynamic node make no sense.
         """
         snapshot = await self._snapshot(key)
-        if snapshot is None or snapshot.execution.phase.terminal:
+        if snapshot is None:
             return None
-        execution = restore(snapshot, await self._graph(snapshot.execution.workflow))
+        if snapshot.execution.phase.terminal:
+            self._on_final(snapshot.execution)
+            return None
+        graph = await self._graphs.of_workflow(snapshot.execution.workflow)
+        execution = restore(snapshot, graph, await self._dynamic_graphs(snapshot))
         self._executions[key] = execution
         return execution
+
+    async def _dynamic_graphs(self, snapshot: Snapshot) -> dict[str, Graph]:
+        """By uri of their closures, the graphs of dynamic nodes that are under way."""
+        uris = {
+            node.closure_uri: None
+            for node in snapshot.nodes
+            if node.closure_uri is not None and node.kind is NodeKind.TASK and not node.phase.terminal
+        }
+        places = asyncio.Semaphore(_READS)
+
+        async def read(uri: str) -> Graph:
+            async with places:
+                return await self._graphs.stored(uri)
+
+        return dict(zip(uris, await asyncio.gather(*map(read, uris)), strict=True))
 
     async def _snapshot(self, key: int) -> Snapshot | None:
         """One read at a time serves all who ask meanwhile: whoever gets the lock first reads for those behind it."""
@@ -86,27 +106,3 @@ class Library:
         else:
             for key, answer in asked.items():
                 answer.set_result(found.get(key))
-
-    async def _graph(self, workflow: EntityId) -> Graph:
-        """Built at most once at a time; a failure is not remembered."""
-        known = self._graphs.get(workflow)
-        if known is None:
-            known = self._graphs[workflow] = asyncio.get_running_loop().create_future()
-            try:
-                known.set_result(await self._build(workflow))
-            except BaseException as error:
-                del self._graphs[workflow]
-                if isinstance(error, Exception):
-                    known.set_exception(error)
-                    known.exception()  # whoever waits gets it too; nobody has to
-                else:
-                    known.cancel()
-                raise
-        self._graphs.move_to_end(workflow)
-        while len(self._graphs) > GRAPHS_KEPT:
-            self._graphs.popitem(last=False)
-        return await asyncio.shield(known)
-
-    async def _build(self, workflow: EntityId) -> Graph:
-        closure = compiler_pb2.CompiledWorkflowClosure.FromString(await self._store.program(workflow))
-        return build(closure, self._default_slots)

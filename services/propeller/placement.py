@@ -4,15 +4,22 @@ The leader decides and counts; the executor is the authority on its slots and ma
 by being committed (promise P4), so placing here only *holds* slots; they are given back when the attempt ends, or when
 the commit fails and the execution is forgotten.
 
-Attempts that want the same amount of everything wait in one line, first come first served; a slot that becomes free
-goes to the line whose head has waited longest among those that fit, so that a large request delays only its like.
+Attempts that want the same amount of everything, equally urgently, wait in one line, first come first served; a slot
+that becomes free goes to the most urgent line, then to the one whose head has waited longest, among those that fit. So
+a large request delays only its like.
+
+An executor may be *interruptible*: its machine can be taken away at any moment. Only attempts that allow for that are
+placed there, and they rather go there than anywhere else. Attempts that want nothing (`@eager` tasks, which wait for
+what they launch) fit everywhere, always, and are spread by number.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
@@ -26,11 +33,19 @@ class Room:
     incarnation: str
     capacity: Slots
     used: Slots = Slots()
+    attempts: int = 0
+    """How many attempts hold what is used."""
     open: bool = True
     """False while it drains, is in trouble, or is not connected: nothing new is placed there."""
+    interruptible: bool = False
 
     def free(self) -> Slots:
         return self.capacity.minus(self.used)
+
+    def suits(self, wish: Wish) -> bool:
+        """Whether the wish can be granted here now."""
+        allowed = wish.interruptible or not self.interruptible
+        return self.open and allowed and wish.slots.fits(self.free())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +56,20 @@ class Place:
     incarnation: str
 
 
+class Wish(NamedTuple):
+    """What an attempt wants: the key of its line."""
+
+    slots: Slots
+    priority: int
+    """Higher first; 0 is normal."""
+    interruptible: bool
+    """Whether it may run where it can be interrupted."""
+
+
 _Line = OrderedDict[AttemptId, int]
-"""Attempts that want the same slots, in order of arrival; the number tells which line's head came first."""
+"""Attempts that want the same, in order of arrival; the number tells which line's head came first."""
+
+_NOTHING = Slots()
 
 
 class Placement:
@@ -50,9 +77,9 @@ class Placement:
 
     def __init__(self) -> None:
         self._rooms: dict[str, Room] = {}
-        self._lines: dict[Slots, _Line] = {}
-        self._wanted: dict[AttemptId, Slots] = {}
-        """Every waiting attempt, with what it wants: the key of its line."""
+        self._lines: dict[Wish, _Line] = {}
+        self._wanted: dict[AttemptId, Wish] = {}
+        """Every waiting attempt, with what it wants."""
         self._held: dict[AttemptId, tuple[str, Slots]] = {}
         self._of_execution: dict[int, set[AttemptId]] = {}
         """Waiting and holding attempts by execution."""
@@ -72,13 +99,12 @@ class Placement:
 
     # -------------------------------------------------------------------------------------------------- executors
 
-    def open(self, executor: str, incarnation: str, capacity: Slots) -> None:
+    def open(self, executor: str, incarnation: str, capacity: Slots, interruptible: bool = False) -> None:
         """An executor is connected; attempts that it held before still hold its slots."""
-        used = Slots()
+        self._rooms[executor] = Room(executor, incarnation, capacity, interruptible=interruptible)
         for holder, slots in self._held.values():
             if holder == executor:
-                used = used.plus(slots)
-        self._rooms[executor] = Room(executor, incarnation, capacity, used)
+                self._use(executor, slots, 1)
 
     def set_open(self, executor: str, is_open: bool) -> None:
         """Whether the executor takes new attempts."""
@@ -92,25 +118,27 @@ class Placement:
 
     # --------------------------------------------------------------------------------------------------- attempts
 
-    def seek(self, attempt: AttemptId, slots: Slots) -> Place | None:
-        """A slot at once, or a place in the line."""
+    def seek(self, attempt: AttemptId, slots: Slots, priority: int = 0, interruptible: bool = False) -> Place | None:
+        """A slot at once, or a place in the line.
+
+        What has just become free belongs to those who wait, if they are as urgent: `fill` gives it to them.
+        """
         if attempt in self._wanted or attempt in self._held:
             return None
         self._of_execution.setdefault(attempt.execution, set()).add(attempt)
-        line = self._lines.get(slots)
-        if not line and (room := self._roomiest(slots)) is not None:
-            return self._take(attempt, slots, room)
-        if line is None:
-            line = self._lines[slots] = OrderedDict()
-        line[attempt] = next(self._arrivals)
-        self._wanted[attempt] = slots
+        wish = Wish(slots, priority, interruptible)
+        room = self._best(wish)
+        if room is not None and not self._is_behind_somebody(wish):
+            return self._take(attempt, wish, room)
+        self._lines.setdefault(wish, OrderedDict())[attempt] = next(self._arrivals)
+        self._wanted[attempt] = wish
         return None
 
     def unseek(self, attempt: AttemptId) -> None:
         """The attempt waits for a slot no longer. Does nothing for one that does not wait."""
-        slots = self._wanted.pop(attempt, None)
-        if slots is not None:
-            del self._lines[slots][attempt]
+        wish = self._wanted.pop(attempt, None)
+        if wish is not None:
+            del self._lines[wish][attempt]
             self._unlist(attempt)
 
     def hold(self, attempt: AttemptId, slots: Slots, executor: str) -> None:
@@ -118,7 +146,7 @@ class Placement:
         if attempt not in self._held:
             self._held[attempt] = (executor, slots)
             self._of_execution.setdefault(attempt.execution, set()).add(attempt)
-            self._use(executor, slots)
+            self._use(executor, slots, 1)
 
     def release(self, attempt: AttemptId) -> None:
         """The attempt has ended, or was never committed: its slots are free, and it waits no longer."""
@@ -126,7 +154,7 @@ class Placement:
         held = self._held.pop(attempt, None)
         if held is not None:
             executor, slots = held
-            self._use(executor, Slots().minus(slots))
+            self._use(executor, _NOTHING.minus(slots), -1)
             self._unlist(attempt)
 
     def drop(self, execution: int) -> None:
@@ -141,29 +169,44 @@ class Placement:
     def fill(self) -> list[tuple[AttemptId, Place]]:
         """Takes slots for waiting attempts, as many as fit now."""
         placed: list[tuple[AttemptId, Place]] = []
-        lines = deque(sorted(self._heads(), key=lambda head: head[0]))
-        while lines:
-            _, slots = lines.popleft()
-            line = self._lines[slots]
-            while line and (room := self._roomiest(slots)) is not None:
-                attempt, _ = line.popitem(last=False)
-                del self._wanted[attempt]
-                placed.append((attempt, self._take(attempt, slots, room)))
+        heads = [_turn_of(wish, line) for wish, line in self._waiting_lines()]
+        heapq.heapify(heads)
+        while heads:
+            *_, wish = heapq.heappop(heads)
+            room = self._best(wish)
+            if room is None:
+                continue  # nor will there be one later: rooms only get fuller here
+            line = self._lines[wish]
+            attempt, _ = line.popitem(last=False)
+            del self._wanted[attempt]
+            placed.append((attempt, self._take(attempt, wish, room)))
+            if line:
+                heapq.heappush(heads, _turn_of(wish, line))
         return placed
 
-    def _heads(self) -> list[tuple[int, Slots]]:
-        for slots in [slots for slots, line in self._lines.items() if not line]:
-            del self._lines[slots]
-        return [(next(iter(line.values())), slots) for slots, line in self._lines.items()]
+    def _waiting_lines(self) -> list[tuple[Wish, _Line]]:
+        for wish in [wish for wish, line in self._lines.items() if not line]:
+            del self._lines[wish]
+        return list(self._lines.items())
 
-    def _roomiest(self, slots: Slots) -> Room | None:
-        """The executor with most free cores among those that the slots fit: spreads work, deterministically."""
-        fitting = [room for room in self._rooms.values() if room.open and slots.fits(room.free())]
-        return max(fitting, key=lambda room: (room.free(), room.executor), default=None)
+    def _is_behind_somebody(self, wish: Wish) -> bool:
+        """Whether somebody as urgent waits already for what could be had now."""
+        return any(
+            other.priority >= wish.priority and (other == wish or self._best(other) is not None)
+            for other, line in self._lines.items()
+            if line
+        )
 
-    def _take(self, attempt: AttemptId, slots: Slots, room: Room) -> Place:
-        self._held[attempt] = (room.executor, slots)
-        room.used = room.used.plus(slots)
+    def _best(self, wish: Wish) -> Room | None:
+        """Of the executors that suit, the one with most free cores: spreads work, deterministically."""
+        fitting = [room for room in self._rooms.values() if room.suits(wish)]
+        if wish.slots == _NOTHING:
+            return min(fitting, key=lambda room: (not room.interruptible, room.attempts, room.executor), default=None)
+        return max(fitting, key=lambda room: (room.interruptible, room.free(), room.executor), default=None)
+
+    def _take(self, attempt: AttemptId, wish: Wish, room: Room) -> Place:
+        self._held[attempt] = (room.executor, wish.slots)
+        self._use(room.executor, wish.slots, 1)
         return Place(room.executor, room.incarnation)
 
     def _unlist(self, attempt: AttemptId) -> None:
@@ -172,7 +215,13 @@ class Placement:
         if not listed:
             del self._of_execution[attempt.execution]
 
-    def _use(self, executor: str, slots: Slots) -> None:
+    def _use(self, executor: str, slots: Slots, attempts: int) -> None:
         room = self._rooms.get(executor)
         if room is not None:
             room.used = room.used.plus(slots)
+            room.attempts += attempts
+
+
+def _turn_of(wish: Wish, line: _Line) -> tuple[int, int, Wish]:
+    """Sorts lines by whose turn it is."""
+    return -wish.priority, next(iter(line.values())), wish

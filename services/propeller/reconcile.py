@@ -15,52 +15,27 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
 from libs.workflow.errors import AirscrewError, Unavailable
 from libs.workflow.identity import AttemptId
-from libs.workflow.machine import Execution, Turn, step
+from libs.workflow.launch import priority
+from libs.workflow.machine import Execution, LiveNode, Turn, interruptible, step
 from libs.workflow.machine import messages as m
-from libs.workflow.state import Changes
 from libs.workqueue import DelayingQueue, Item, ItemExponential
 from services.propeller.assignments import Assignments
 from services.propeller.committer import Committer, Pending
 from services.propeller.library import Library
-from services.propeller.placement import Placement
-from services.propeller.spans import Spans
+from services.propeller.outside import Outside, Question
+from services.propeller.placement import Place, Placement
+from services.propeller.spans import Spans, child_traceparent
 
 logger = logging.getLogger(__name__)
 
 RETRY_BASE_US = 100_000
 RETRY_CAP_US = 5_000_000
 """How long an execution waits after a turn that could not be committed or loaded."""
-
-
-class Outside(Protocol):
-    """What follows from a committed turn outside the leader's memory."""
-
-    def adopt(self, execution: Execution) -> None:
-        """Compares what an execution that was just read has placed with what its executors know."""
-
-    def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
-        """Sends a placed attempt to its executor, if that is connected."""
-
-    def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
-        """Tells an executor to stop an attempt."""
-
-    def disown(self, identity: AttemptId, executor: str) -> None:
-        """Tells an executor that works on an attempt to stop and forget it."""
-
-    def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
-        """Tells an executor that its final report is committed, or will never matter."""
-
-    def changed(self, changes: Changes) -> None:
-        """Tells watchers."""
-
-    def blob(self, execution: Execution, command: m.ReadBlob | m.WriteBlob) -> None:
-        """Reads or writes a literal map and puts the outcome into the inbox. Needs no commit before."""
 
 
 @dataclass(slots=True)
@@ -198,7 +173,9 @@ class Reconciler:
             self._take_back(key, events, settled)
             raise
         self.turns += 1
-        self._ask_for_blobs(execution, turn)
+        for child in turn.changes.children:
+            child.traceparent = child_traceparent(execution.state, child.parent_node_id)
+        self._ask(execution, turn)
         opened = _Open(execution, events, turn, started_us, settled)
         if turn.changes:
             self._open[key] = []
@@ -245,7 +222,7 @@ class Reconciler:
         for command in turn.commands:
             if isinstance(command, m.Seek):
                 node = execution.node(command.node_id)
-                place = node and self._placement.seek(AttemptId(key, command.node_id, command.attempt), node.spec.slots)
+                place = node and self._seek(execution, node, command)
                 if place:
                     placed.append(
                         self.placed(execution, command.node_id, command.attempt, place.executor, place.incarnation)
@@ -255,14 +232,22 @@ class Reconciler:
         if placed:
             turn.absorb(step(execution, placed, now_us))
 
+    def _seek(self, execution: Execution, node: LiveNode, command: m.Seek) -> Place | None:
+        return self._placement.seek(
+            AttemptId(execution.state.key, command.node_id, command.attempt),
+            node.spec.slots,
+            priority(execution.spec),
+            interruptible(execution, node),
+        )
+
     def placed(self, execution: Execution, node_id: str, attempt: int, executor: str, incarnation: str) -> m.Placed:
         log_uri = self._assignments.log_uri(execution.state.id, node_id, attempt)
         return m.Placed(node_id, attempt, executor, incarnation, log_uri)
 
-    def _ask_for_blobs(self, execution: Execution, turn: Turn) -> None:
+    def _ask(self, execution: Execution, turn: Turn) -> None:
         for command in turn.commands:
-            if isinstance(command, m.ReadBlob | m.WriteBlob):
-                self._outside.blob(execution, command)
+            if isinstance(command, Question):
+                self._outside.ask(execution, command)
 
     # ----------------------------------------------------------------------------------------------- after commit
 
@@ -296,6 +281,14 @@ class Reconciler:
                 )
         elif isinstance(command, m.Disown):
             self._outside.disown(AttemptId(key, command.node_id, command.attempt), command.executor)
+        elif isinstance(command, m.AttendChild):
+            self.attend(command.child_key, execution.state.id.project, priority(execution.spec))
+        elif isinstance(command, m.LookUpChild):
+            self._outside.look_up_child(execution, command)
+        elif isinstance(command, m.AttendBelow):
+            self._outside.attend_below()
+        elif isinstance(command, m.End):
+            self._outside.ended(execution)
 
     def _release_unused(self, execution: Execution, events: Iterable[m.Event], turn: Turn) -> None:
         """Slots taken for an attempt that did not want them any more."""
@@ -346,7 +339,8 @@ class Reconciler:
         self._committer().set_aside(key, f"{type(error).__name__}: {error}", lambda: self._set_aside(key))
 
     def _set_aside(self, key: int) -> None:
-        """It is final now; one more turn turns away whatever came for it."""
+        """It is final now; one more turn turns away whatever came for it, and tells whoever waits for it."""
+        self._outside.attend_below()
         self._close(key)
         self.attend(key)
 

@@ -17,7 +17,7 @@ from functools import partial
 from libs.rpc.stream import Batcher
 from libs.runtime.clock import Clock
 from libs.wire import reports
-from libs.wire.session import Ack, ExecutorSays, FromLeader, Hello, Report, Stop
+from libs.wire.session import INTERRUPTIBLE, Ack, ExecutorSays, FromLeader, Hello, Report, Stop
 from libs.workflow.errors import ResourceExhausted
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, LiveNode
@@ -111,7 +111,8 @@ class Sessions:
             session.outbox.close()
             return session
         self._sessions[hello.executor] = session
-        self._placement.open(hello.executor, hello.incarnation, hello.capacity)
+        interruptible = hello.labels.get(INTERRUPTIBLE) == "true"
+        self._placement.open(hello.executor, hello.incarnation, hello.capacity, interruptible)
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
         session.known.update(report.id for report in hello.snapshot)
         self._reconcile(session)

@@ -2,6 +2,9 @@
 
 Ids are derived (`TraceContext.child`), so that a child can be emitted before its parent and by another process, and a
 new leader repeats a span rather than adding one.
+
+An execution that a launch plan node has launched is part of its parent's trace: its row names the span of that node,
+and its own span is derived from it.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ class Spans:
 
     def root(self, execution: ExecutionState) -> TraceContext | None:
         """The context of the execution's own span; None when the execution is not traced."""
-        context = TraceContext.parse(execution.traceparent)
+        context = root_context(execution)
         return context if context is not None and context.sampled else None
 
     def turn(self, changes: Changes, start_us: int, end_us: int, commit: tuple[int, int]) -> None:
@@ -85,12 +88,31 @@ class Spans:
         self._tracing.emit(
             "execution",
             root,
-            None,
+            _launching_span(execution),
             execution.created_at_us,
             execution.ended_at_us or execution.updated_at_us,
             about | {"flyte.execution.phase": execution.phase.name},
             error=_message(execution.error),
         )
+
+
+def root_context(execution: ExecutionState) -> TraceContext | None:
+    """The context of an execution's own span."""
+    context = TraceContext.parse(execution.traceparent)
+    if context is None or not execution.parent_node_id:
+        return context
+    return context.child("execution", execution.key)
+
+
+def child_traceparent(parent: ExecutionState, node_id: str) -> str:
+    """What the row of an execution says that this node launches."""
+    context = root_context(parent)
+    return context.child("node", node_id).traceparent() if context else ""
+
+
+def _launching_span(execution: ExecutionState) -> int | None:
+    launching = TraceContext.parse(execution.traceparent) if execution.parent_node_id else None
+    return launching.span_id if launching else None
 
 
 def attempt_context(root: TraceContext, node_id: str, attempt: int) -> TraceContext:

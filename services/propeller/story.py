@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from libs.telemetry.traces import TraceContext
 from libs.workflow.state import Changes, RecordedEvent
+from services.propeller.spans import root_context
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def tell(changes: Changes) -> None:
 
 
 def _about(changes: Changes, event: RecordedEvent) -> dict[str, object]:
-    context = TraceContext.parse(changes.execution.traceparent)
+    context = root_context(changes.execution)
     about: dict[str, object] = {"execution": str(changes.execution.id)}
     if event.node_id:
         about["node"] = event.node_id

@@ -7,7 +7,9 @@ in the reconciler's local queue, and from there on there is one way only:
                                ▼                          │
     sessions ──report──▶ reconciler: turn ──▶ committer: commit ─▶ publisher: hints ──▶ watchers
                           │        ▲                      │
-                 placement: slots  library: executions    └─▶ placement: free slots go to who waits
+                 placement: slots  library: executions    ├─▶ placement: free slots go to who waits
+                                   ▲                      └─▶ children, cache: whoever waits for this is told
+                 blobs, dynamics, cache, children: what the machine asks, and their answers
 
 A new term begins by asking for everything that is live, what is due first. It reads nothing before its claim (promise
 P2).
@@ -37,8 +39,13 @@ from libs.workflow.state import Changes
 from services.propeller import story
 from services.propeller.assignments import Assignments
 from services.propeller.blobs import Blobs
+from services.propeller.cache import Cache
+from services.propeller.children import Children
 from services.propeller.committer import Committer
+from services.propeller.dynamics import Dynamics
+from services.propeller.graphs import Graphs
 from services.propeller.library import Library
+from services.propeller.outside import Question
 from services.propeller.placement import Placement
 from services.propeller.reconcile import Reconciler
 from services.propeller.sessions import Sessions
@@ -89,7 +96,8 @@ class Term:
         self._pool = WorkerPool(settings.workers, name="turn")
         self.placement = Placement()
         default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
-        self.library = Library(store, self.shard, default_slots)
+        graphs = Graphs(store, blob, default_slots)
+        self.library = Library(store, self.shard, graphs, lambda state: self._children.ended(state))
         assignments = Assignments(blob.root)
         self.reconciler = Reconciler(
             self.library, self.placement, lambda: self.committer, assignments, self, self._pool, clock, spans
@@ -114,7 +122,13 @@ class Term:
             self.reconciler.fill,
             self.reconciler.when_quiet,
         )
-        self._blobs = Blobs(blob, assignments, self.reconciler.tell, self._spawn)
+        tell = self.reconciler.tell
+        self._blobs = Blobs(blob, assignments, tell, self._spawn)
+        self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn)
+        self._children = Children(store, self.library, tell, self._spawn)
+        self._cache = Cache(store, self.library, clock, tell, self._spawn)
+        self._below = asyncio.Event()
+        """Set when something was passed on to descendants in a commit."""
         self.work_counters = Counters()
         """Messages exchanged with the queue service."""
         self._cold: set[int] = set()
@@ -135,6 +149,8 @@ class Term:
                     ("commit", self.committer.run()),
                     ("timers", self._keep_time()),
                     ("sweep", self._sweep()),
+                    ("below", self._attend_what_is_below()),
+                    ("cache", self._cache.ask_again()),
                     ("silence", self.sessions.watch()),
                     ("take-over", self._take_over()),
                     ("feed", self._take_work()),
@@ -201,6 +217,20 @@ class Term:
                 await self._attend_what_is_due()
             except Unavailable as error:
                 logger.warning("the sweep waits for the store: %s", error.message)
+
+    async def _attend_what_is_below(self) -> None:
+        """Finds descendants that are to be aborted as the sweep finds them, but at once: one look for many."""
+        backoff = Backoff(0.1, 2.0)
+        while True:
+            await self._below.wait()
+            self._below.clear()
+            try:
+                await self._attend_what_is_due()
+                backoff.reset()
+            except Unavailable as error:
+                logger.warning("descendants wait for the store: %s", error.message)
+                self._below.set()
+                await asyncio.sleep(backoff.next())
 
     async def _attend_what_is_due(self) -> None:
         keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT)
@@ -273,9 +303,24 @@ class Term:
         story.tell(changes)
         if self._publisher is not None:
             self._publisher.publish(changes.execution.key, changes.execution.phase)
+        self._cache.released(changes.released)
 
-    def blob(self, execution: Execution, command: m.ReadBlob | m.WriteBlob) -> None:
-        self._blobs.carry_out(execution, command)
+    def ask(self, execution: Execution, command: Question) -> None:
+        if isinstance(command, m.BuildGraph):
+            self._dynamics.carry_out(execution, command)
+        elif isinstance(command, m.LookUpCache):
+            self._cache.look_up(execution.state.key, command)
+        else:
+            self._blobs.carry_out(execution, command)
+
+    def look_up_child(self, execution: Execution, command: m.LookUpChild) -> None:
+        self._children.look_up(execution.state.key, command)
+
+    def attend_below(self) -> None:
+        self._below.set()
+
+    def ended(self, execution: Execution) -> None:
+        self._children.ended(execution.state)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if self._group is None:

@@ -10,13 +10,25 @@ endings       how nodes, graphs and the execution end
 attempts      seeking a slot, reports, trying again
 starts        from being ready to a row
 step          all of it, to a fixed point
+preemption    whether an attempt may run where it can be interrupted
 invariants    what is true after every step
 """
 
 from libs.workflow.machine.execution import Execution, LiveNode, Scope, new_execution
 from libs.workflow.machine.journal import Turn
+from libs.workflow.machine.preemption import interruptible
 from libs.workflow.machine.restore import restore
 from libs.workflow.machine.starts import INLINE_LIMIT_BYTES
 from libs.workflow.machine.step import step
 
-__all__ = ["INLINE_LIMIT_BYTES", "Execution", "LiveNode", "Scope", "Turn", "new_execution", "restore", "step"]
+__all__ = [
+    "INLINE_LIMIT_BYTES",
+    "Execution",
+    "LiveNode",
+    "Scope",
+    "Turn",
+    "interruptible",
+    "new_execution",
+    "restore",
+    "step",
+]
