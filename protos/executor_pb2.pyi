@@ -166,7 +166,6 @@ class Assign(_message.Message):
     LAUNCH_PLAN_FIELD_NUMBER: _builtins.int
     CONTAINER_IMAGE_FIELD_NUMBER: _builtins.int
     ENVS_FIELD_NUMBER: _builtins.int
-    INPUTS_URI_FIELD_NUMBER: _builtins.int
     OUTPUT_PREFIX_FIELD_NUMBER: _builtins.int
     RAW_OUTPUT_PREFIX_FIELD_NUMBER: _builtins.int
     PREVIOUS_CHECKPOINT_FIELD_NUMBER: _builtins.int
@@ -190,10 +189,6 @@ class Assign(_message.Message):
     """project:domain:name"""
     container_image: _builtins.str
     """after overrides: names the task environment"""
-    inputs_uri: _builtins.str
-    """Where its files go: set by the propeller, under paths of its own (P4).
-    inputs.pb: written by the executor when the inputs came inline
-    """
     output_prefix: _builtins.str
     raw_output_prefix: _builtins.str
     previous_checkpoint: _builtins.str
@@ -235,7 +230,6 @@ class Assign(_message.Message):
         launch_plan: _builtins.str = ...,
         container_image: _builtins.str = ...,
         envs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        inputs_uri: _builtins.str = ...,
         output_prefix: _builtins.str = ...,
         raw_output_prefix: _builtins.str = ...,
         previous_checkpoint: _builtins.str = ...,
@@ -247,7 +241,7 @@ class Assign(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "id", b"id", "inputs", b"inputs", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "inputs_uri", b"inputs_uri", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__array_index: _TypeAlias = _typing.Literal["array_index"]  # noqa: Y015
     _WhichOneofArgType__array_index: _TypeAlias = _typing.Literal["_array_index", b"_array_index"]  # noqa: Y015

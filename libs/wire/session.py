@@ -38,7 +38,6 @@ class Assignment:
     inputs: Data
     resources: Slots
     output_prefix: str
-    inputs_uri: str
     raw_output_prefix: str
     log_uri: str
     inline_limit: int

@@ -446,7 +446,7 @@ async def test_the_phases_are_spans_below_the_attempt_and_the_task_continues_the
     attempt = traces.TraceContext(0xAB, 0xCD, sampled=True)
     async with executing(executor_settings, tracing=traces.Tracing(kept)):
         session = await leader.session()
-        assigned = work.of(shell('echo "$TRACEPARENT"'), traceparent=attempt.traceparent())
+        assigned = work.of(shell('echo "$TRACEPARENT"'), traceparent=attempt.traceparent(), interruptible=True)
         await run(session, assigned)
     spans = kept.by_name()
     assert set(spans) == {"prepare", "process", "finish"}
@@ -456,3 +456,4 @@ async def test_the_phases_are_spans_below_the_attempt_and_the_task_continues_the
     assert Path(assigned[0].log_uri).read_text().strip() == process.context.traceparent()
     assert process.start_us < process.end_us <= spans["finish"].start_us
     assert process.attributes["flyte.execution.id"] == "flytesnacks:development:ex1"
+    assert process.attributes["flyte.interruptible"] is True

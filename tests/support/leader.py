@@ -278,7 +278,6 @@ class Assignments:
             "name": f"ex{self.execution}",
             "workflow": "flytesnacks:development:wf",
             "launch_plan": "flytesnacks:development:lp",
-            "inputs_uri": f"{base}/inputs.pb",
             "output_prefix": f"{base}/{attempt}",
             "raw_output_prefix": f"{self.root}/raw/ex{self.execution}/{node}/{attempt}",
             "log_uri": f"{self.root}/logs/ex{self.execution}/{node}/{attempt}.log",

@@ -32,7 +32,6 @@ def environment(template_env: dict[str, str] | None = None, **given: Any) -> dic
         inputs=EMPTY,
         resources=Slots(),
         output_prefix="",
-        inputs_uri="",
         raw_output_prefix="",
         log_uri="",
         inline_limit=0,

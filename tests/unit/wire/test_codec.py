@@ -20,7 +20,6 @@ ASSIGNMENT = session.Assignment(
     inputs=Data.of(b"in"),
     resources=Slots(100, 2, 3),
     output_prefix="/out",
-    inputs_uri="/in/inputs.pb",
     raw_output_prefix="/raw",
     log_uri="/log",
     inline_limit=9,
