@@ -27,6 +27,7 @@ from libs.workflow.identity import END_NODE_ID, START_NODE_ID, EntityId
 from libs.workflow.phases import NodeKind
 from libs.workflow.quantities import Slots, requested
 from libs.workflow.retry import RetryPolicy
+from libs.workflow.supported import ECHO
 
 _Index = Mapping[str, int]
 """Where the nodes of a workflow stand, by id."""
@@ -129,7 +130,8 @@ class _Builder:
             plain,
             task=target,
             retry=RetryPolicy(max_attempts=(retries or target.retries) + 1),
-            slots=_NO_SLOTS if target.eager else slots,
+            # An eager task only waits, an echo task is answered without a process.
+            slots=_NO_SLOTS if target.eager or self._tasks[task].type == ECHO else slots,
             image=overrides.container_image or target.image,
             cache=_cache_policy(self._tasks[task], node),
         )
