@@ -10,22 +10,23 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import grpc
-from flyteidl.admin import common_pb2, execution_pb2, node_execution_pb2, version_pb2
-from flyteidl.core import execution_pb2 as core_execution_pb2
-from flyteidl.core import identifier_pb2
+from flyteidl.admin import common_pb2, execution_pb2, signal_pb2, version_pb2
+from flyteidl.core import identifier_pb2, literals_pb2
 from flyteidl.service.admin_pb2_grpc import AdminServiceStub
-from google.protobuf.timestamp_pb2 import Timestamp
+from flyteidl.service.signal_pb2_grpc import SignalServiceStub
 
 from libs.rpc import channel, errors
 from libs.workflow.errors import NotFound
 from libs.workflow.identity import ExecutionId
-from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
+from libs.workflow.phases import ExecutionPhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
-from services.cli import views
+from services.cli import decode, views
 from services.cli.endpoint import Endpoint
 from services.cli.names import LATEST
 
 DEADLINE_SECONDS = 30.0
+_SIGNALS = 1000
+"""More gates than anybody waits at."""
 
 
 @asynccontextmanager
@@ -46,6 +47,7 @@ class Admin:
 
     def __init__(self, connection: grpc.aio.Channel) -> None:
         self._flyte = AdminServiceStub(connection)
+        self._signals = SignalServiceStub(connection)
         self._airscrew = airscrew_pb2_grpc.AirscrewStub(connection)
 
     async def version(self) -> str:
@@ -66,7 +68,7 @@ class Admin:
         )
         with _errors():
             reply = await self._flyte.ListExecutions(request, timeout=DEADLINE_SECONDS)
-        return [_execution(execution) for execution in reply.executions]
+        return [decode.execution(execution) for execution in reply.executions]
 
     async def resolve(self, id: ExecutionId) -> ExecutionId:
         """The same, with `@latest` replaced by the newest name. Raises NotFound when there is none."""
@@ -83,12 +85,11 @@ class Admin:
                 airscrew_pb2.GetTreeRequest(id=_identifier(id)), timeout=DEADLINE_SECONDS
             )
         return views.Tree(
-            execution=_execution(reply.execution),
-            nodes=tuple(
-                _node(node.node, node.parent_id, node.kind, node.task, tuple(map(_attempt, node.attempts)))
-                for node in reply.nodes
-            ),
+            execution=decode.execution(reply.execution),
+            nodes=tuple(decode.node(node.node, node) for node in reply.nodes),
             trace_id=reply.trace_id,
+            signals=tuple(decode.signal(signal.signal, signal.node_id) for signal in reply.signals),
+            launched=tuple(map(decode.execution, reply.launched)),
         )
 
     async def watch(self, id: ExecutionId) -> AsyncIterator[views.Change]:
@@ -97,8 +98,8 @@ class Admin:
         with _errors():
             async for reply in self._airscrew.WatchExecution(request):
                 yield views.Change(
-                    _execution(reply.execution) if reply.HasField("execution") else None,
-                    tuple(_node(node) for node in reply.nodes),
+                    decode.execution(reply.execution) if reply.HasField("execution") else None,
+                    tuple(decode.node(node) for node in reply.nodes),
                 )
 
     async def logs(
@@ -117,6 +118,49 @@ class Admin:
         with _errors():
             await self._flyte.TerminateExecution(request, timeout=DEADLINE_SECONDS)
 
+    async def relaunch(self, id: ExecutionId, name: str, overwrite_cache: bool) -> ExecutionId:
+        """Runs it once more; the new one's id."""
+        request = execution_pb2.ExecutionRelaunchRequest(id=_identifier(id), name=name, overwrite_cache=overwrite_cache)
+        with _errors():
+            reply = await self._flyte.RelaunchExecution(request, timeout=DEADLINE_SECONDS)
+        return decode.execution_id(reply.id)
+
+    async def recover(self, id: ExecutionId, name: str) -> ExecutionId:
+        """Runs it once more from where it failed; the new one's id."""
+        request = execution_pb2.ExecutionRecoverRequest(id=_identifier(id), name=name)
+        with _errors():
+            reply = await self._flyte.RecoverExecution(request, timeout=DEADLINE_SECONDS)
+        return decode.execution_id(reply.id)
+
+    async def signals(self, id: ExecutionId) -> list[views.Signal]:
+        """Those that its gates have asked for, the oldest first."""
+        request = signal_pb2.SignalListRequest(workflow_execution_id=_identifier(id), limit=_SIGNALS)
+        with _errors():
+            reply = await self._signals.ListSignals(request, timeout=DEADLINE_SECONDS)
+        return [decode.signal(signal) for signal in reply.signals]
+
+    async def set_signal(self, id: ExecutionId, signal: str, value: literals_pb2.Literal) -> None:
+        request = signal_pb2.SignalSetRequest(
+            id=identifier_pb2.SignalIdentifier(signal_id=signal, execution_id=_identifier(id)), value=value
+        )
+        with _errors():
+            await self._signals.SetSignal(request, timeout=DEADLINE_SECONDS)
+
+    async def evict_task(self, project: str, domain: str, name: str, version: str) -> int:
+        """Forgets what a task has computed, in one version or (empty) in all; how many results that were."""
+        task = airscrew_pb2.EvictCacheRequest.Task(project=project, domain=domain, name=name, version=version)
+        return await self._evict(airscrew_pb2.EvictCacheRequest(task=task))
+
+    async def evict_made(self, id: ExecutionId, node: str) -> int:
+        """Forgets what a node of an execution, or (empty) any of them, has computed or taken over."""
+        made = airscrew_pb2.EvictCacheRequest.Made(execution_id=_identifier(id), node_id=node)
+        return await self._evict(airscrew_pb2.EvictCacheRequest(made=made))
+
+    async def _evict(self, request: airscrew_pb2.EvictCacheRequest) -> int:
+        with _errors():
+            reply = await self._airscrew.EvictCache(request, timeout=DEADLINE_SECONDS)
+        return int(reply.evicted)
+
 
 @contextmanager
 def _errors() -> Iterator[None]:
@@ -128,88 +172,3 @@ def _errors() -> Iterator[None]:
 
 def _identifier(id: ExecutionId) -> identifier_pb2.WorkflowExecutionIdentifier:
     return identifier_pb2.WorkflowExecutionIdentifier(project=id.project, domain=id.domain, name=id.name)
-
-
-def _execution(message: execution_pb2.Execution) -> views.Execution:
-    closure = message.closure
-    started = _microseconds(closure, "started_at")
-    phase = ExecutionPhase(closure.phase)
-    return views.Execution(
-        id=ExecutionId(message.id.project, message.id.domain, message.id.name),
-        phase=phase,
-        entity=message.spec.launch_plan.name,
-        version=message.spec.launch_plan.version,
-        created_us=_microseconds(closure, "created_at"),
-        started_us=started,
-        ended_us=_end(closure, started, phase.terminal),
-        error=_execution_error(closure),
-    )
-
-
-def _execution_error(closure: execution_pb2.ExecutionClosure) -> str:
-    if closure.HasField("error"):
-        return _error(closure.error)
-    if closure.HasField("abort_metadata"):
-        aborted = closure.abort_metadata
-        by = f" by {aborted.principal}" if aborted.principal else ""
-        return f"aborted{by}: {aborted.cause or 'no reason given'}"
-    return ""
-
-
-def _node(
-    message: node_execution_pb2.NodeExecution,
-    parent_id: str = "",
-    kind: str = "",
-    task: str = "",
-    attempts: tuple[views.Attempt, ...] = (),
-) -> views.Node:
-    closure = message.closure
-    started = _microseconds(closure, "started_at")
-    phase = NodePhase(closure.phase)
-    return views.Node(
-        id=message.id.node_id,
-        parent_id=parent_id,
-        kind=kind,
-        task=task,
-        phase=phase,
-        created_us=_microseconds(closure, "created_at"),
-        started_us=started,
-        ended_us=_end(closure, started, phase.terminal),
-        error=_error(closure.error) if closure.HasField("error") else "",
-        attempts=attempts,
-    )
-
-
-def _attempt(message: airscrew_pb2.GetTreeReply.Attempt) -> views.Attempt:
-    return views.Attempt(
-        number=message.attempt,
-        phase=AttemptPhase[message.phase],
-        executor=message.executor,
-        reason=message.reason,
-        error=message.error,
-        created_us=message.created_us or None,
-        started_us=message.started_us or None,
-        ended_us=message.ended_us or None,
-    )
-
-
-def _error(error: core_execution_pb2.ExecutionError) -> str:
-    return f"{error.code}: {error.message}" if error.code else str(error.message)
-
-
-def _end(
-    closure: execution_pb2.ExecutionClosure | node_execution_pb2.NodeExecutionClosure, started: int | None, final: bool
-) -> int | None:
-    """Flyte's wire has no end, only a start and a duration."""
-    if not final or started is None:
-        return None
-    return started + int(closure.duration.ToMicroseconds())
-
-
-def _microseconds(
-    closure: execution_pb2.ExecutionClosure | node_execution_pb2.NodeExecutionClosure, field: str
-) -> int | None:
-    if not closure.HasField(field):
-        return None
-    moment: Timestamp = getattr(closure, field)
-    return int(moment.ToMicroseconds())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from services.cli.abort import abort
+from services.cli.again import recover, relaunch
+from services.cli.cache import cache
 from services.cli.compile import compile_files
 from services.cli.demo import demo
 from services.cli.get import get
 from services.cli.logs import logs
 from services.cli.operate import etcd, migrate, start, version
+from services.cli.signals import approve, signal
 from services.cli.watch import watch
 
 
@@ -22,5 +25,9 @@ def airscrew() -> None:
     """
 
 
-for command in (start, demo, get, watch, logs, abort, compile_files, migrate, etcd, version):
+for command in (
+    *(start, demo, get, watch, logs),
+    *(abort, approve, signal, relaunch, recover, cache, compile_files),
+    *(migrate, etcd, version),
+):
     airscrew.add_command(command)

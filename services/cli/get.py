@@ -15,7 +15,7 @@ PHASES = [phase.name for phase in ExecutionPhase if phase is not ExecutionPhase.
 
 @click.group()
 def get() -> None:
-    """Show executions."""
+    """Show executions, and the signals that they wait for."""
 
 
 @get.command("executions")
@@ -60,4 +60,17 @@ async def execution(client: Client, execution: str) -> int:
     )
     if client.output.live and (error := render.full_error(tree)):
         client.output.line(error)
+    return 0
+
+
+@get.command("signals")
+@click.argument("execution")
+@asks_admin
+async def signals(client: Client, execution: str) -> int:
+    """List the signals of an execution: those that its gates wait for, and those that were given.
+
+    EXECUTION is a name, PROJECT:DOMAIN:NAME, or @latest.
+    """
+    found = await client.admin.signals(await client.execution(execution))
+    client.output.show([signal.as_json() for signal in found], lambda: render.signals_text(found))
     return 0

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from flyteidl.core import literals_pb2, types_pb2
+from google.protobuf import text_format
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
-from services.cli.views import Attempt, Change, Execution, Node, Tree
+from libs.workflow.types import describe
+from services.cli.views import Attempt, Change, Execution, Node, Signal, Tree
 
 _STYLE = {
     "SUCCEEDED": ("✔", "green"),
@@ -87,12 +90,30 @@ def _node_row(node: Node, depth: int, now_us: int) -> Row:
     return Row(
         depth=depth,
         label=node.id,
-        name=node.task or node.kind,
+        name=_name(node),
         phase=node.phase.name,
         time=duration(node.seconds(now_us)),
-        detail=detail,
+        detail="; ".join(filter(None, (_items(node), _cache(node), detail))),
         urgency=0 if node.phase in _URGENT_NODES else 1,
     )
+
+
+def _name(node: Node) -> str:
+    if node.child is not None:
+        return f"execution {node.child.name}"
+    return node.task or node.kind.replace("_", " ")
+
+
+def _items(node: Node) -> str:
+    """How many items an array has, and how they stand."""
+    if node.size is None:
+        return ""
+    counts = ", ".join(f"{count} {phase.name}" for phase, count in sorted(node.items.items()))
+    return f"{node.size} {'item' if node.size == 1 else 'items'}" + (f": {counts}" if counts else "")
+
+
+def _cache(node: Node) -> str:
+    return f"cache {node.cache.lower().replace('_', ' ')}" if node.cache else ""
 
 
 def _attempt_row(attempt: Attempt, depth: int, now_us: int) -> Row:
@@ -116,7 +137,7 @@ def tree_text(tree: Tree, now_us: int) -> str:
     """The whole tree as plain lines, with the full error at the end."""
     rows = tree_rows(tree, now_us)
     table = columns([["NODE", "NAME", "PHASE", "TIME", "DETAIL"], *([*_cells(row)] for row in rows)])
-    return "\n".join([*_head(tree, now_us), "", *table, *_full_error(tree.execution)])
+    return "\n".join([*_head(tree, now_us), "", *table, *_below(tree), *_full_error(tree.execution)])
 
 
 def tree_rich(tree: Tree, now_us: int, height: int | None = None) -> RenderableType:
@@ -136,7 +157,40 @@ def tree_rich(tree: Tree, now_us: int, height: int | None = None) -> RenderableT
     if hidden:
         counts = Counter(row.phase for row in hidden)
         parts.append(Text("… " + ", ".join(f"{number} {phase}" for phase, number in counts.most_common()), "dim"))
+    parts.extend(Text(line) for line in _below(tree))
     return Group(*parts)
+
+
+def _below(tree: Tree) -> list[str]:
+    """What belongs to the execution and is no node of it: signals that it waits for, executions of its tasks."""
+    lines = [
+        f"waits for signal {signal.id} ({describe(signal.type)}): airscrew {_answer(signal)} {tree.execution.id.name}"
+        f" {signal.id}{'' if _is_approval(signal) else ' VALUE'}"
+        for signal in tree.signals
+    ]
+    lines += [f"launched {child.id.name}  {child.entity}  {child.phase.name}" for child in tree.launched]
+    return ["", *lines] if lines else []
+
+
+def _answer(signal: Signal) -> str:
+    return "approve" if _is_approval(signal) else "signal"
+
+
+def _is_approval(signal: Signal) -> bool:
+    return bool(signal.type.simple == types_pb2.BOOLEAN)
+
+
+def signals_text(signals: Sequence[Signal]) -> str:
+    """Each signal with its type and, once it is given, its value."""
+    rows = [
+        [signal.id, describe(signal.type), "waits" if signal.value is None else _value_text(signal.value)]
+        for signal in signals
+    ]
+    return "\n".join(columns([["SIGNAL", "TYPE", "VALUE"], *rows]))
+
+
+def _value_text(value: literals_pb2.Literal) -> str:
+    return " ".join(text_format.MessageToString(value, as_one_line=True).split())
 
 
 def _one_line(text: str) -> Text:

@@ -3,12 +3,17 @@ since the epoch, None where it did not come to that."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from flyteidl.core import literals_pb2, types_pb2
+from google.protobuf import json_format
+
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
+from libs.workflow.types import describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ class Node:
     id: str
     parent_id: str
     kind: str
-    """task, subworkflow, start or end."""
+    """task, subworkflow, branch, launch_plan, gate, array, start or end."""
     task: str
     phase: NodePhase
     created_us: int | None
@@ -90,6 +95,14 @@ class Node:
     ended_us: int | None
     error: str
     attempts: tuple[Attempt, ...] = ()
+    cache: str = ""
+    """How it met the cache; empty when it is not cached."""
+    child: ExecutionId | None = None
+    """Of a launch plan node: the execution that it has launched."""
+    size: int | None = None
+    """Of an array node: how many items it has."""
+    items: Mapping[NodePhase, int] = field(default_factory=dict)
+    """Of an array node: how many items are in which phase. Those that have not begun are in none."""
 
     def seconds(self, now_us: int) -> float | None:
         return _seconds(self.started_us, self.ended_us, now_us)
@@ -105,7 +118,30 @@ class Node:
             "started_at": iso(self.started_us),
             "ended_at": iso(self.ended_us),
             "error": self.error or None,
+            "cache": self.cache or None,
+            "child": str(self.child) if self.child else None,
+            "size": self.size,
+            "items": {phase.name: count for phase, count in self.items.items()},
             "attempts": [attempt.as_json() for attempt in self.attempts],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What a gate waits for, or has been given."""
+
+    id: str
+    node_id: str
+    type: types_pb2.LiteralType
+    value: literals_pb2.Literal | None
+    """None until it is given."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "signal": self.id,
+            "node": self.node_id or None,
+            "type": describe(self.type),
+            "value": None if self.value is None else json_format.MessageToDict(self.value),
         }
 
 
@@ -116,11 +152,17 @@ class Tree:
     execution: Execution
     nodes: tuple[Node, ...]
     trace_id: str
+    signals: tuple[Signal, ...] = ()
+    """What gates wait for."""
+    launched: tuple[Execution, ...] = ()
+    """By its tasks."""
 
     def as_json(self) -> dict[str, Any]:
         return self.execution.as_json() | {
             "trace_id": self.trace_id or None,
             "nodes": [node.as_json() for node in self.nodes],
+            "signals": [signal.as_json() for signal in self.signals],
+            "launched": [execution.as_json() for execution in self.launched],
         }
 
 

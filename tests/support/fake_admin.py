@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import grpc
-from flyteidl.admin import execution_pb2, node_execution_pb2, version_pb2
+from flyteidl.admin import execution_pb2, node_execution_pb2, signal_pb2, version_pb2
 from flyteidl.core import execution_pb2 as core
 from flyteidl.core import identifier_pb2
-from flyteidl.service import admin_pb2_grpc
+from flyteidl.service import admin_pb2_grpc, signal_pb2_grpc
 
 from libs.workflow.phases import ExecutionPhase, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
@@ -69,6 +69,11 @@ class FakeAdmin:
         self.latest_attempt = 0
         self.list_requests: list[Any] = []
         self.aborted: list[tuple[str, str]] = []
+        self.signals: dict[str, list[signal_pb2.Signal]] = {}
+        """By execution."""
+        self.given: list[signal_pb2.SignalSetRequest] = []
+        self.again: list[execution_pb2.ExecutionRelaunchRequest | execution_pb2.ExecutionRecoverRequest] = []
+        self.evictions: list[airscrew_pb2.EvictCacheRequest] = []
         self.log_breaks: list[int] = []
         """After how many pieces each coming stream of logs breaks off; when there are no more, none does."""
         self.endpoint = ""
@@ -76,6 +81,7 @@ class FakeAdmin:
     def __enter__(self) -> FakeAdmin:
         self._server = grpc.server(ThreadPoolExecutor(8))
         admin_pb2_grpc.add_AdminServiceServicer_to_server(_Flyte(self), self._server)
+        signal_pb2_grpc.add_SignalServiceServicer_to_server(_Signals(self), self._server)
         airscrew_pb2_grpc.add_AirscrewServicer_to_server(_Airscrew(self), self._server)
         self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -105,8 +111,42 @@ class _Flyte(admin_pb2_grpc.AdminServiceServicer):
         self._fake.aborted.append((request.id.name, request.cause))
         return execution_pb2.ExecutionTerminateResponse()
 
+    def RelaunchExecution(
+        self, request: execution_pb2.ExecutionRelaunchRequest, context: grpc.ServicerContext
+    ) -> execution_pb2.ExecutionCreateResponse:
+        return self._again(request, context)
+
+    def RecoverExecution(
+        self, request: execution_pb2.ExecutionRecoverRequest, context: grpc.ServicerContext
+    ) -> execution_pb2.ExecutionCreateResponse:
+        return self._again(request, context)
+
+    def _again(self, request: Any, context: grpc.ServicerContext) -> execution_pb2.ExecutionCreateResponse:
+        self._fake.known(request.id.name, context)
+        self._fake.again.append(request)
+        created = identifier_pb2.WorkflowExecutionIdentifier(
+            project=request.id.project, domain=request.id.domain, name=request.name or "made-up"
+        )
+        return execution_pb2.ExecutionCreateResponse(id=created)
+
     def GetVersion(self, request: Any, context: grpc.ServicerContext) -> version_pb2.GetVersionResponse:
         return version_pb2.GetVersionResponse(control_plane_version=version_pb2.Version(Version="v0.1.0"))
+
+
+class _Signals(signal_pb2_grpc.SignalServiceServicer):
+    def __init__(self, fake: FakeAdmin) -> None:
+        self._fake = fake
+
+    def ListSignals(
+        self, request: signal_pb2.SignalListRequest, context: grpc.ServicerContext
+    ) -> signal_pb2.SignalList:
+        return signal_pb2.SignalList(signals=self._fake.signals.get(request.workflow_execution_id.name, ()))
+
+    def SetSignal(
+        self, request: signal_pb2.SignalSetRequest, context: grpc.ServicerContext
+    ) -> signal_pb2.SignalSetResponse:
+        self._fake.given.append(request)
+        return signal_pb2.SignalSetResponse()
 
 
 class _Airscrew(airscrew_pb2_grpc.AirscrewServicer):
@@ -131,6 +171,12 @@ class _Airscrew(airscrew_pb2_grpc.AirscrewServicer):
         self, request: airscrew_pb2.WatchExecutionsRequest, context: grpc.ServicerContext
     ) -> Iterator[airscrew_pb2.WatchExecutionsReply]:
         yield airscrew_pb2.WatchExecutionsReply(executions=self._fake.executions)
+
+    def EvictCache(
+        self, request: airscrew_pb2.EvictCacheRequest, context: grpc.ServicerContext
+    ) -> airscrew_pb2.EvictCacheReply:
+        self._fake.evictions.append(request)
+        return airscrew_pb2.EvictCacheReply(evicted=2)
 
     def StreamLogs(
         self, request: airscrew_pb2.StreamLogsRequest, context: grpc.ServicerContext

@@ -3,51 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from libs.workflow.phases import ExecutionPhase, NodePhase
 from protos import airscrew_pb2
-from services.cli.__main__ import main
+from tests.support.command import Command, Ran
 from tests.support.fake_admin import BORN_US, SECOND_US, FakeAdmin, execution, node
 
 FAILURE = "Trace:\n\n  File demo.py\n\nMessage:\n\n  ValueError: bad luck\n"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """Runs `airscrew …` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> Ran:
-        self._monkeypatch.setattr(sys, "argv", ["airscrew", *arguments])
-        code = main()
-        captured = self._capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-
-@pytest.fixture
-def airscrew(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
-def admin(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAdmin]:
-    with FakeAdmin() as fake:
-        monkeypatch.setenv("AIRSCREW_ENDPOINT", fake.endpoint)
-        yield fake
 
 
 def watch_reply(*nodes: object, of: object = None) -> airscrew_pb2.WatchExecutionReply:
