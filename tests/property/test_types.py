@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from flyteidl.core import literals_pb2, types_pb2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.workflow import types
 from tests.support import flytetypes as ft
+from tests.support import slowtypes
 
 names = st.sampled_from(["a", "b", "c"])
 simple_types = st.sampled_from(types_pb2.SimpleType.keys()).map(ft.simple)
@@ -18,7 +19,11 @@ leaves = st.one_of(
     st.dictionaries(names, st.sampled_from(["INTEGER", "FLOAT", "STRING"]), max_size=3).map(
         lambda them: ft.schema(**them)
     ),
+    st.builds(ft.dataset, st.sampled_from(["", "csv", "Parquet"])),
     st.builds(ft.tagged, simple_types, names),
+    st.dictionaries(names, st.sampled_from(["integer", "string"]), max_size=2).map(
+        lambda fields: ft.dataclass_type({"properties": {name: {"type": kind} for name, kind in fields.items()}})
+    ),
 )
 literal_types = st.recursive(
     leaves,
@@ -28,6 +33,39 @@ literal_types = st.recursive(
         st.lists(inner, min_size=1, max_size=3).map(lambda variants: ft.union(*variants)),
     ),
     max_leaves=8,
+)
+
+
+@st.composite
+def neighbours(draw: st.DrawFn, one: types_pb2.LiteralType) -> types_pb2.LiteralType:
+    """A type that differs from another a little or not at all: two random types hardly ever fit."""
+    inner = {"collection_type": ft.listed, "map_value_type": ft.mapped}
+    kind = one.WhichOneof("type")
+    match draw(st.sampled_from(["same", "inside", "tag", "wider", "optional", "single"])):
+        case "inside" if kind in inner:
+            return inner[kind](draw(neighbours(getattr(one, kind))))
+        case "inside" if kind == "union_type":
+            return ft.union(*[draw(neighbours(variant)) for variant in one.union_type.variants])
+        case "inside" if kind == "structured_dataset_type":
+            dataset = one.structured_dataset_type
+            columns = {column.name: draw(neighbours(column.literal_type)) for column in dataset.columns}
+            return ft.dataset(dataset.format, **columns)
+        case "tag":
+            return ft.tagged(one, draw(names))
+        case "wider":
+            return ft.union(one, draw(leaves))
+        case "optional":
+            return ft.union(one, ft.NONE)
+        case "single":
+            return ft.union(one)
+    return one
+
+
+pairs = st.one_of(
+    st.tuples(leaves, leaves),
+    st.tuples(literal_types, literal_types),
+    literal_types.flatmap(lambda one: st.tuples(st.just(one), neighbours(one))),
+    literal_types.flatmap(lambda one: st.tuples(neighbours(one), st.just(one))),
 )
 plain = st.recursive(
     st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=3), st.booleans()),
@@ -41,6 +79,33 @@ def test_every_type_may_be_bound_to_itself(literal_type: types_pb2.LiteralType) 
     copy = types_pb2.LiteralType.FromString(literal_type.SerializeToString())
     assert types.assignable(literal_type, copy)
     assert types.assignable(ft.listed(literal_type), ft.listed(copy))
+
+
+@settings(max_examples=1000)
+@given(pairs)
+def test_assignability_is_what_the_rules_say_when_read_literally(
+    pair: tuple[types_pb2.LiteralType, types_pb2.LiteralType],
+) -> None:
+    upstream, downstream = pair
+    assert types.assignable(upstream, downstream) is slowtypes.assignable(upstream, downstream)
+
+
+@given(literal_types)
+def test_the_rules_when_read_literally_let_every_type_be_bound_to_itself(one: types_pb2.LiteralType) -> None:
+    assert slowtypes.assignable(one, one)
+
+
+@given(pairs)
+def test_an_offloaded_value_fits_where_its_recorded_type_does(
+    pair: tuple[types_pb2.LiteralType, types_pb2.LiteralType],
+) -> None:
+    recorded, wanted = pair
+    metadata = literals_pb2.LiteralOffloadedMetadata(uri="/x", inferred_type=recorded)
+    literal = literals_pb2.Literal(offloaded_metadata=metadata)
+    assert (types.validate(literal, wanted, "x") == []) is types.assignable(recorded, wanted)
+    listed = ft.value([literal])
+    mismatches = types.validate(listed, ft.listed(wanted), "x")
+    assert [mismatch.path for mismatch in mismatches] == ([] if types.assignable(recorded, wanted) else ["x[0]"])
 
 
 @given(literal_types, literal_types)

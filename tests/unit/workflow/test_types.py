@@ -242,6 +242,22 @@ def test_an_offloaded_value_is_judged_by_its_recorded_type() -> None:
     assert str(types.validate(literal, INTEGER, "x")[0]) == "x: expected INTEGER, got LIST[INTEGER]"
 
 
+def test_an_offloaded_value_in_a_list_is_judged_where_it_stands() -> None:
+    offloaded = literals_pb2.LiteralOffloadedMetadata(uri="/x", inferred_type=listed(STRING))
+    literal = value([[1], literals_pb2.Literal(offloaded_metadata=offloaded)])
+    assert types.validate(literal, listed(listed(INTEGER)), "x") == [
+        types.Mismatch("x[1]", "LIST[INTEGER]", "LIST[STRING]")
+    ]
+    assert types.type_of(literal) == listed(listed(union(INTEGER, STRING)))
+
+
+def test_an_offloaded_value_that_does_not_record_its_type_fits_nothing() -> None:
+    literal = literals_pb2.Literal(offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri="/x"))
+    assert types.type_of(literal) is None
+    assert types.type_of(value([literal])) is None
+    assert str(types.validate(literal, INTEGER, "x")[0]) == "x: expected INTEGER, got no type"
+
+
 INFERRED = [
     ([], listed(NONE)),
     ([1, 2], listed(INTEGER)),
@@ -255,6 +271,37 @@ INFERRED = [
 @pytest.mark.parametrize(("thing", "expected"), INFERRED)
 def test_the_type_of_a_value_is_inferred(thing: object, expected: types_pb2.LiteralType) -> None:
     assert types.type_of(value(thing)) == expected
+
+
+NEWER = types_pb2.LiteralType.FromString(bytes([0xFA, 0x07, 0x00]))  # field 127, which today's types lack
+
+
+def twice_a_column(*kinds: types_pb2.LiteralType) -> types_pb2.LiteralType:
+    column = types_pb2.StructuredDatasetType.DatasetColumn
+    columns = [column(name="a", literal_type=kind) for kind in kinds]
+    return types_pb2.LiteralType(structured_dataset_type=types_pb2.StructuredDatasetType(columns=columns))
+
+
+CLASS = types_pb2.TypeStructure(dataclass_type={"field": NEWER})
+
+# (declared type, what is wrong with it)
+FLAWED = [
+    (NEWER, [types.Fault.UNKNOWN]),
+    (types_pb2.LiteralType(simple=77), [types.Fault.UNKNOWN]),
+    (listed(mapped(NEWER)), [types.Fault.UNKNOWN]),
+    (union(INTEGER, NEWER, NEWER), [types.Fault.UNKNOWN, types.Fault.UNKNOWN]),
+    (dataset(a=listed(NEWER)), [types.Fault.UNKNOWN]),
+    (simple("STRUCT", structure=CLASS), [types.Fault.UNKNOWN]),
+    (twice_a_column(INTEGER, STRING), [types.Fault.CONTRADICTORY]),
+    (twice_a_column(INTEGER, INTEGER), []),
+    (types_pb2.LiteralType(), []),
+    (listed(union(enum("a"), schema(a="INTEGER"), blob("csv"), PERSON)), []),
+]
+
+
+@pytest.mark.parametrize(("literal_type", "faults"), FLAWED)
+def test_a_type_that_cannot_be_meant_is_told(literal_type: types_pb2.LiteralType, faults: list[types.Fault]) -> None:
+    assert [flaw.fault for flaw in types.flaws(literal_type)] == faults
 
 
 def test_kinds_that_a_newer_client_knows_are_named_by_their_number() -> None:
