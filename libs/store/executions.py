@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Table, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.store import fields, launches, rows, schema
 from libs.store.engine import reading, writing
 from libs.store.listing import page_of, select_page
+from libs.store.lookup import is_below, is_named, is_of, unknown
 from libs.store.query import Query
 from libs.store.records import AbortAnswer, ExecutionRecord, Page
 from libs.store.submissions import Submissions
@@ -29,6 +30,13 @@ class AttemptRecord(NamedTuple):
 
     attempt: AttemptState
     node: NodeState
+
+
+class ItemRecord(NamedTuple):
+    """An item of an array node, with its latest attempt where it has one (an item that is a workflow has none)."""
+
+    node: NodeState
+    attempt: AttemptState | None
 
 
 class Executions:
@@ -50,8 +58,9 @@ class Executions:
     async def create(self, record: ExecutionRecord, tags: Sequence[tuple[str, str]] = ()) -> None:
         """Stores a new execution; returns when it is durable. Concurrent calls share commits.
 
-        Raises AlreadyExists when the name is taken and Refused when its key is, or when the database cannot store a
-        value.
+        Raises AlreadyExists when the name is taken, Refused when its key is, or when the database cannot store a value,
+        and FailedPrecondition when its parent has ended or is about to: whatever the parent's end is, it has seen all
+        that it has launched.
         """
         await self._submissions.submit(record, tags)
 
@@ -63,7 +72,7 @@ class Executions:
         columns = (table.c.key, table.c.shard)
         wish = (
             update(table)
-            .where(_is(table, id), table.c.desired != Desired.ABORT.value, schema.live(table))
+            .where(is_named(table, id), table.c.desired != Desired.ABORT.value, schema.live(table))
             .values(
                 desired=Desired.ABORT.value,
                 abort_cause=cause,
@@ -76,9 +85,9 @@ class Executions:
             changed = (await connection.execute(wish)).one_or_none()
             if changed is not None:
                 return AbortAnswer(changed.key, changed.shard, True)
-            found = (await connection.execute(select(*columns).where(_is(table, id)))).one_or_none()
+            found = (await connection.execute(select(*columns).where(is_named(table, id)))).one_or_none()
         if found is None:
-            raise _unknown(id)
+            raise unknown(id)
         return AbortAnswer(found.key, found.shard, False)
 
     # ------------------------------------------------------------------------------------------------- executions
@@ -86,10 +95,10 @@ class Executions:
     async def get(self, id: ExecutionId) -> ExecutionRecord:
         """Raises NotFound."""
         async with reading(self._engine) as connection:
-            found = await connection.execute(_EXECUTION.where(_is(schema.executions, id)))
+            found = await connection.execute(_EXECUTION.where(is_named(schema.executions, id)))
             row = found.one_or_none()
         if row is None:
-            raise _unknown(id)
+            raise unknown(id)
         return _execution(row)
 
     async def get_by_key(self, keys: Sequence[int]) -> list[ExecutionRecord]:
@@ -112,7 +121,7 @@ class Executions:
     ) -> Page[NodeState]:
         """Nodes in order of creation: those below the node `parent`, those at the top level for "", all for None."""
         table = schema.nodes
-        nodes = _NODE.where(_of(table, execution))
+        nodes = _NODE.where(is_of(table, execution))
         if parent is not None:
             nodes = nodes.where(table.c.parent_id == parent)
         statement = select_page(nodes, fields.NODES, query)
@@ -123,7 +132,7 @@ class Executions:
         """Raises NotFound."""
         table = schema.nodes
         async with reading(self._engine) as connection:
-            found = await connection.execute(_NODE.where(_of(table, execution), table.c.node_id == node_id))
+            found = await connection.execute(_NODE.where(is_of(table, execution), table.c.node_id == node_id))
             row = found.one_or_none()
         if row is None:
             raise NotFound(f"execution {execution} has no node execution {node_id!r}")
@@ -134,17 +143,28 @@ class Executions:
     ) -> Page[AttemptRecord]:
         """Attempts in order of creation: those of one node, those of all nodes for None."""
         table = schema.attempts
-        attempts = _ATTEMPT.where(_of(table, execution))
+        attempts = _ATTEMPT.where(is_of(table, execution))
         if node_id is not None:
             attempts = attempts.where(table.c.node_id == node_id)
         statement = select_page(attempts, fields.ATTEMPTS, query)
         async with reading(self._engine) as connection:
             return page_of((await connection.execute(statement)).all(), query, _attempt)
 
+    async def list_attempts_of_items(
+        self, query: Query, execution: int | ExecutionId, array_node_id: str
+    ) -> Page[ItemRecord]:
+        """The items of an array node in their order; those that wait have no row. The query's fields are the nodes'."""
+        node_id = schema.nodes.c.node_id
+        within = is_below(schema.nodes, array_node_id)  # keeps the search away from the rest of the execution
+        items = _ITEM.where(is_of(schema.nodes, execution), within, schema.nodes.c.parent_id == array_node_id)
+        statement = select_page(items.order_by(func.length(node_id), node_id), fields.NODES, query)
+        async with reading(self._engine) as connection:
+            return page_of((await connection.execute(statement)).all(), query, _item)
+
     async def get_attempt(self, execution: int | ExecutionId, node_id: str, attempt: int) -> AttemptRecord:
         """Raises NotFound."""
         table = schema.attempts
-        wanted = _ATTEMPT.where(_of(table, execution), table.c.node_id == node_id, table.c.attempt == attempt)
+        wanted = _ATTEMPT.where(is_of(table, execution), table.c.node_id == node_id, table.c.attempt == attempt)
         async with reading(self._engine) as connection:
             row = (await connection.execute(wanted)).one_or_none()
         if row is None:
@@ -164,6 +184,17 @@ _EXECUTION = select(
     *(schema.executions.c[name] for name in launches.COLUMNS),
 )
 _NODE = select(*(schema.nodes.c[name] for name in rows.NODE_COLUMNS))
+_ITEM = select(
+    *(schema.nodes.c[name] for name in rows.NODE_COLUMNS),
+    *(schema.attempts.c[name] for name in rows.ATTEMPT_COLUMNS),
+).join_from(
+    schema.nodes,
+    schema.attempts,
+    (schema.attempts.c.execution_key == schema.nodes.c.execution_key)
+    & (schema.attempts.c.node_id == schema.nodes.c.node_id)
+    & (schema.attempts.c.attempt == schema.nodes.c.attempt),
+    isouter=True,
+)
 _ATTEMPT = select(
     *(schema.attempts.c[name] for name in rows.ATTEMPT_COLUMNS),
     *(schema.nodes.c[name] for name in rows.NODE_COLUMNS),
@@ -175,22 +206,6 @@ _ATTEMPT = select(
 )
 
 
-def _is(table: Table, id: ExecutionId) -> ColumnElement[bool]:
-    return (table.c.project == id.project) & (table.c.domain == id.domain) & (table.c.name == id.name)
-
-
-def _of(table: Table, execution: int | ExecutionId) -> ColumnElement[bool]:
-    """Rows of a table that belong to an execution, which may be named by its id within the same query."""
-    if isinstance(execution, int):
-        return table.c.execution_key == execution
-    key = select(schema.executions.c.key).where(_is(schema.executions, execution)).scalar_subquery()
-    return table.c.execution_key == key
-
-
-def _unknown(id: ExecutionId) -> NotFound:
-    return NotFound(f"execution {id} does not exist")
-
-
 def _execution(row: Row[Any]) -> ExecutionRecord:
     length = len(rows.EXECUTION_COLUMNS)
     return ExecutionRecord(rows.execution_from(row), *row[length:])
@@ -199,3 +214,9 @@ def _execution(row: Row[Any]) -> ExecutionRecord:
 def _attempt(row: Row[Any]) -> AttemptRecord:
     length = len(rows.ATTEMPT_COLUMNS)
     return AttemptRecord(rows.attempt_from(row), rows.node_from(row[length:]))
+
+
+def _item(row: Row[Any]) -> ItemRecord:
+    length = len(rows.NODE_COLUMNS)
+    of_attempt = row[length:]
+    return ItemRecord(rows.node_from(row), None if of_attempt[0] is None else rows.attempt_from(of_attempt))

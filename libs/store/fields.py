@@ -170,6 +170,22 @@ ATTEMPTS = Entity(
 )
 
 
+_signals = schema.signals
+
+SIGNALS = Entity(
+    "signals",
+    "signal",
+    {
+        **_texts(_executions, "project", "domain", "name"),
+        **{f"execution.{part}": Field(_executions.c[part]) for part in ("project", "domain", "name")},
+        **_texts(_signals, "signal_id", "node_id"),
+        **_times(_signals, "created_at", "set_at"),
+    },
+    (_signals.c.execution_key, _signals.c.signal_id),
+    descending=False,
+)
+
+
 def _registered(table: Table, name: str, prefix: str, more: Mapping[str, Field]) -> Entity:
     key = tuple(table.c[part] for part in ("project", "domain", "name", "version"))
     return Entity(

@@ -45,7 +45,7 @@ class Batch:
 def batch_of(changes: Iterable[Changes]) -> Batch:
     """The rows of `changes`. PostgreSQL refuses to upsert a row twice in one statement, so the last one stands.
 
-    Rows that leaders of several shards may write are sorted, so that no two leaders wait for each other.
+    Rows that others may write or lock too are sorted, so that no two wait for each other.
     """
     changes = list(changes)
     executions: dict[int, rows.Row] = {}
@@ -66,7 +66,7 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
             cached[entry.key] = rows.cache_row(key, entry)
     children = {child.key: child for change in changes for child in change.children}
     return Batch(
-        list(executions.values()),
+        [executions[key] for key in sorted(executions)],
         list(nodes.values()),
         list(attempts.values()),
         events,

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from libs.workflow.identity import EntityId
+from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase
-from libs.workflow.state import Data, ExecutionState
+from libs.workflow.state import CacheEntry, Data, ExecutionState
 
 T = TypeVar("T")
 
@@ -116,6 +116,38 @@ class AbortAnswer(NamedTuple):
     key: int
     shard: int
     changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRecord:
+    """A signal that a gate waits for, or has been given."""
+
+    execution: ExecutionId
+    id: str
+    node_id: str
+    type: bytes
+    """Serialized `flyteidl.core.LiteralType`."""
+    value: bytes | None
+    """Serialized `flyteidl.core.Literal`; None until it is given."""
+    principal: str
+    """Who gave it."""
+    created_at_us: int
+    set_at_us: int | None
+
+
+class SignalAnswer(NamedTuple):
+    """The execution whose signal `Signals.set_signal` has given. `changed` is False where it had that value already."""
+
+    key: int
+    shard: int
+    changed: bool
+
+
+class CacheRecord(NamedTuple):
+    """An entry of the cache and the execution that made it."""
+
+    entry: CacheEntry
+    execution_key: int
 
 
 class Final(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from libs.store.records import LaunchPlanRecord
+from libs.store.records import CacheRecord, LaunchPlanRecord
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import (
     AttemptPhase,
@@ -406,6 +406,13 @@ def event_from(row: Sequence[Any]) -> RecordedEvent:
 def launch_plan_from(row: Sequence[Any]) -> LaunchPlanRecord:
     """Of a row of LAUNCH_PLAN_COLUMNS."""
     return LaunchPlanRecord(EntityId(*row[0:4]), EntityId(*row[4:8]), *row[8:])
+
+
+def cache_from(row: Sequence[Any]) -> CacheRecord:
+    """Of a row of CACHE_COLUMNS."""
+    outputs = data_from(row[5:8]) or Data.of(b"")
+    entry = CacheEntry(row[0], EntityId(*row[1:5]), outputs, node_id=row[9], attempt=row[10], created_at_us=row[11])
+    return CacheRecord(entry, execution_key=row[8])
 
 
 def data_from(row: Sequence[Any]) -> Data | None:

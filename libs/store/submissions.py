@@ -2,6 +2,9 @@
 
 Every caller gets its own answer, and only when its row is durable. A row that the database refuses, or a name that is
 taken, hurts nobody else in the batch.
+
+An execution that has a parent is stored only while the parent is not about to end, and the parent can't begin to before
+the child can be seen: when a leader decides the end of an execution, it finds all that was launched.
 """
 
 from __future__ import annotations
@@ -19,11 +22,18 @@ from libs.store import launches, schema
 from libs.store.engine import writing
 from libs.store.failures import translate
 from libs.store.records import ExecutionRecord
-from libs.workflow.errors import AlreadyExists, Refused
+from libs.workflow.errors import AlreadyExists, FailedPrecondition, Refused
 from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import Desired, ExecutionPhase
+from libs.workflow.state import ExecutionState
 
 MAX_BATCH = 500
 """Submissions in one transaction: keeps the write lock of SQLite within milliseconds."""
+
+_ENDING = {phase.value for phase in ExecutionPhase if phase.terminal} | {
+    ExecutionPhase.FAILING.value,
+    ExecutionPhase.ABORTING.value,
+}
 
 Tags = Sequence[tuple[str, str]]
 
@@ -89,7 +99,10 @@ class Submissions:
     async def _insert(self, batch: Sequence[_Submission]) -> list[Exception | None]:
         """One transaction; for each submission None or why it was not stored."""
         async with writing(self._engine) as connection:
-            created = await _insert_new(connection, batch)
+            orphans = await _orphans(connection, [submission.record.execution for submission in batch])
+            created = await _insert_new(
+                connection, [each for each in batch if each.record.execution.key not in orphans]
+            )
             tags = [
                 dict(zip(launches.TAG_COLUMNS, row, strict=True))
                 for submission in batch
@@ -100,11 +113,26 @@ class Submissions:
                 await connection.execute(insert(schema.execution_tags), tags)
             left = [submission.record for submission in batch if submission.record.execution.key not in created]
             taken = await _taken(connection, [record.execution.id for record in left]) if left else set()
-        return [_verdict(submission.record, created, taken) for submission in batch]
+        return [_verdict(submission.record, created, taken, orphans) for submission in batch]
+
+
+async def _orphans(connection: AsyncConnection, executions: Sequence[ExecutionState]) -> set[int]:
+    """Keys of those whose parent has ended or is about to. The other parents stay as they are until the commit."""
+    parents = {each.parent_key for each in executions if each.parent_key is not None}
+    if not parents:
+        return set()
+    table = schema.executions
+    # In the order in which a leader's commit takes them, so that neither waits for the other.
+    statement = select(table.c.key, table.c.desired, table.c.phase).where(table.c.key.in_(parents))
+    found = await connection.execute(statement.order_by(table.c.key).with_for_update(read=True))
+    ending = {row.key for row in found if row.desired == Desired.ABORT or row.phase in _ENDING}
+    return {each.key for each in executions if each.parent_key in ending}
 
 
 async def _insert_new(connection: AsyncConnection, batch: Sequence[_Submission]) -> set[int]:
     """Keys of the rows that were inserted: names and keys that exist are passed over."""
+    if not batch:
+        return set()
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(schema.executions).on_conflict_do_nothing().returning(schema.executions.c.key)
     # By name: two processes that insert the same names in different orders would wait for each other.
@@ -118,10 +146,14 @@ async def _taken(connection: AsyncConnection, ids: Sequence[ExecutionId]) -> set
     return {ExecutionId(*row) for row in found}
 
 
-def _verdict(record: ExecutionRecord, created: set[int], taken: set[ExecutionId]) -> Exception | None:
+def _verdict(
+    record: ExecutionRecord, created: set[int], taken: set[ExecutionId], orphans: set[int]
+) -> Exception | None:
     execution = record.execution
     if execution.key in created:
         return None
+    if execution.key in orphans:
+        return FailedPrecondition("the parent execution has ended or is ending: it launches nothing more")
     if execution.id in taken:
         return AlreadyExists(f"execution {execution.id} exists already")
     return Refused(f"execution key {execution.key} is taken: mint another")

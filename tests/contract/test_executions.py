@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs.store import submissions
+from libs.store.engine import open_async, writing
 from libs.store.executions import Executions
 from libs.store.ledger import Ledger
 from libs.store.query import Query
-from libs.store.records import AbortAnswer
-from libs.workflow.errors import AlreadyExists, NotFound, Refused
+from libs.store.records import AbortAnswer, ExecutionRecord
+from libs.workflow.errors import AlreadyExists, FailedPrecondition, NotFound, Refused
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
-from libs.workflow.state import Changes, Intent
+from libs.workflow.state import AbortBelow, Changes, Intent
 from tests.support import stored
 
 
@@ -209,6 +212,7 @@ async def test_every_list_is_one_query(engine: AsyncEngine, executions: Executio
         executions.list(query),
         executions.list_nodes(Query(), record.execution.id, ""),
         executions.list_attempts(Query(), record.execution.id, "n0"),
+        executions.list_attempts_of_items(Query(), record.execution.id, "n0"),
     ):
         statements.clear()
         await listing
@@ -223,3 +227,95 @@ async def test_what_is_displayed_is_what_the_last_commit_left(executions: Execut
     ledger.commit(0, 1, [turn])
     assert (await executions.get(record.execution.id)).shown_phase is ExecutionPhase.RUNNING
     assert (await executions.get_node(5, "n0")).phase is NodePhase.QUEUED
+
+
+async def test_items_of_an_array_node_come_in_their_order_with_their_latest_attempt(
+    executions: Executions, ledger: Ledger
+) -> None:
+    record = stored.record(5)
+    await executions.create(record)
+    ids = [f"n1-0-n{number}" for number in (10, 9, 2, 0, 1)]
+    others = [
+        stored.node("n1"),
+        stored.node("n10-0-n0", parent_id="n10"),
+        stored.node("n1-0-n0-0-n0", parent_id=ids[3]),
+    ]
+    items = [stored.node(id, parent_id="n1", attempt=int(id == "n1-0-n2")) for id in ids]
+    attempts = {(id, number): stored.attempt(id, number) for id, number in ((ids[0], 0), (ids[2], 0), (ids[2], 1))}
+    turn = stored.with_nodes(record.execution, *items, *others)
+    turn.attempts.update(attempts)
+    ledger.commit(0, 1, [turn])
+    for named in (5, record.execution.id):
+        found = (await executions.list_attempts_of_items(Query(), named, "n1")).items
+        assert [(each.node.id, each.attempt) for each in found] == [
+            ("n1-0-n0", None),
+            ("n1-0-n1", None),
+            ("n1-0-n2", attempts["n1-0-n2", 1]),
+            ("n1-0-n9", None),
+            ("n1-0-n10", attempts["n1-0-n10", 0]),
+        ]
+    page = await executions.list_attempts_of_items(Query(limit=2, token="2"), 5, "n1")
+    assert ([each.node.id for each in page.items], page.token) == (["n1-0-n2", "n1-0-n9"], "4")
+
+
+@pytest.mark.parametrize(
+    "phase", [ExecutionPhase.FAILING, ExecutionPhase.ABORTING, *(each for each in ExecutionPhase if each.terminal)]
+)
+async def test_nothing_is_launched_by_an_execution_that_ends_or_has_ended(
+    executions: Executions, ledger: Ledger, phase: ExecutionPhase
+) -> None:
+    parent = stored.record(1)
+    await executions.create(parent)
+    ledger.commit(0, 1, [stored.ended(parent.execution, phase)])
+    answers = await asyncio.gather(
+        executions.create(stored.record(2, parent_key=1)), executions.create(stored.record(3)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [FailedPrecondition, type(None)]
+    assert [each.execution.key for each in await executions.get_by_key([2, 3])] == [3]
+
+
+async def test_what_a_running_execution_launches_has_it_as_its_parent(executions: Executions, ledger: Ledger) -> None:
+    parent = stored.record(1)
+    await executions.create(parent)
+    ledger.commit(0, 1, [stored.running(parent.execution)])
+    await executions.create(stored.record(2, parent_key=1, recovers_key=7))
+    found = (await executions.get_by_key([2]))[0].execution
+    assert (found.parent_key, found.recovers_key) == (1, 7)
+    await executions.request_abort(parent.execution.id, "enough", "")
+    with pytest.raises(FailedPrecondition, match="launches nothing more"):
+        await executions.create(stored.record(3, parent_key=1))
+
+
+async def test_an_abort_that_is_decided_while_a_child_is_submitted_reaches_the_child_or_the_child_is_refused(
+    postgres_url: str,
+) -> None:
+    engine = open_async(postgres_url)
+    await stored.submit(postgres_url, stored.record(1))
+    ledger = Ledger(postgres_url)
+    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
+    async with writing(engine) as connection:
+        # A submission that has looked at its parent and has not committed yet.
+        assert await submissions._orphans(connection, [stored.execution(2, parent_key=1)]) == set()
+        await submissions._insert_new(connection, [submission(stored.record(2, parent_key=1))])
+        turn = stored.running(stored.execution(1), phase=ExecutionPhase.FAILING)
+        turn.aborts.append(AbortBelow("the parent failed", ""))
+        deciding = asyncio.create_task(asyncio.to_thread(ledger.commit, 0, 1, [turn]))
+        await until_somebody_waits(postgres_url)
+    await deciding
+    assert ledger.intents([2])[2].desired is Desired.ABORT
+    ledger.close()
+    await engine.dispose()
+
+
+def submission(record: ExecutionRecord) -> submissions._Submission:
+    return submissions._Submission(record, (), asyncio.get_running_loop().create_future())
+
+
+async def until_somebody_waits(url: str) -> None:
+    """Returns when a connection waits for another one's lock."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        while True:
+            found = await (await connection.execute(waiting)).fetchone()
+            if found is not None and found[0]:
+                return

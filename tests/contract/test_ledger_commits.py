@@ -8,10 +8,28 @@ from collections.abc import Sequence
 import pytest
 from flyteidl.core import execution_pb2
 
+from libs.store.ledger import Ledger
 from libs.workflow.errors import Fenced, Refused
 from libs.workflow.identity import EntityId
-from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, Changes, Data, ExecutionState, NodeState, RecordedEvent, Snapshot
+from libs.workflow.phases import (
+    AttemptPhase,
+    CacheStatus,
+    Desired,
+    ExecutionPhase,
+    NodeKind,
+    NodePhase,
+    ReservationStatus,
+)
+from libs.workflow.state import (
+    AbortBelow,
+    AttemptState,
+    Changes,
+    Data,
+    ExecutionState,
+    NodeState,
+    RecordedEvent,
+    Snapshot,
+)
 from tests.support import stored
 from tests.support.ledgers import Bench
 
@@ -58,6 +76,14 @@ async def test_a_commit_stores_every_field_of_every_row(bench: Bench) -> None:
         outputs=Data.at("/tmp/outputs.pb", 1 << 40),
         error=b"\x00",
         deck_uri="/tmp/deck.html",
+        choice=0,
+        child_key=1 << 62,
+        futures_uri="/tmp/futures.pb",
+        closure_uri="/tmp/dynamic_compiled.pb",
+        items=100_000,
+        cache_status=CacheStatus.POPULATED,
+        cache_key=bytes(range(32)),
+        reservation=ReservationStatus.RELEASED,
     )
     attempt = AttemptState(
         node_id="n1-0-n0",
@@ -200,6 +226,24 @@ async def test_a_final_attempt_is_never_left_and_is_not_loaded(bench: Bench, pha
     bench.ledger.commit(0, epoch, [Changes(state, attempts={("n0", 0): stored.attempt()})])
     assert [each.phase for each in await bench.attempts(1)] == [phase]
     assert one(bench).attempts == []
+
+
+@pytest.mark.parametrize("unstorable", [NOT_UNICODE, "a NUL: \0"])
+async def test_a_commit_with_an_abort_refuses_what_cannot_be_stored(database_url: str, unstorable: str) -> None:
+    await stored.submit(database_url, stored.record(1))
+    ledger = Ledger(database_url)
+    epoch = ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
+    state = stored.execution(1)
+    turn = stored.running(state)
+    turn.aborts.append(AbortBelow("", ""))
+    turn.nodes["n0"] = stored.node(deck_uri=unstorable)
+    if "\0" in unstorable and database_url.startswith("sqlite"):
+        ledger.commit(0, epoch, [turn])  # SQLite takes it
+    else:
+        with pytest.raises(Refused):
+            ledger.commit(0, epoch, [turn])
+        assert ledger.load(0, [1])[0].nodes == []
+    ledger.close()
 
 
 async def test_a_refused_row_leaves_the_others_untouched_and_storable_alone(bench: Bench) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from libs.workflow.errors import NotFound
-from libs.workflow.phases import Desired, ExecutionPhase
-from libs.workflow.state import Data, Intent
+from libs.workflow.errors import Fenced, NotFound
+from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
+from libs.workflow.state import AbortBelow, Changes, Data, Intent, SignalState
 from tests.support import stored
 from tests.support.ledgers import Bench
 
@@ -16,7 +16,15 @@ def lead(bench: Bench, shard: int = 0) -> int:
 
 
 async def test_a_submitted_execution_is_loaded_as_it_was_submitted(bench: Bench) -> None:
-    state = stored.execution(7, inputs=Data.at("s3://bucket/inputs", 123), spec=b"\x00\x01", root_key=3)
+    state = stored.execution(
+        7,
+        inputs=Data.at("s3://bucket/inputs", 123),
+        spec=b"\x00\x01",
+        root_key=3,
+        principal="bert",
+        parent_key=3,
+        parent_node_id="n1",
+    )
     await bench.submit(state)
     (found,) = bench.ledger.load(0, [7])
     assert found.execution == state
@@ -78,6 +86,87 @@ async def test_live_pages_through_what_is_not_final(bench: Bench) -> None:
     assert bench.ledger.live(0, 0, 2) == [1, 3]
     assert bench.ledger.live(0, 3, 10) == [4, 5]
     assert bench.ledger.live(0, 5, 10) == []
+
+
+async def test_an_execution_that_recovers_another_is_loaded_with_all_nodes_of_that_one(bench: Bench) -> None:
+    original, plain = stored.execution(1, shard=1), stored.execution(4)
+    await bench.submit(original, stored.execution(2, recovers_key=1), stored.execution(3, recovers_key=1), plain)
+    epoch = lead(bench, shard=1)
+    nodes = [stored.node("n0", NodePhase.SUCCEEDED, created_at_us=1), stored.node("n1", NodePhase.FAILED)]
+    bench.ledger.commit(1, epoch, [stored.with_nodes(original, *nodes)])
+    found = bench.ledger.load(0, [2, 3, 4])
+    assert [each.execution.recovers_key for each in found] == [1, 1, None]
+    assert [each.recoverable for each in found] == [nodes, nodes, []]
+    assert [each.nodes for each in found] == [[], [], []]
+
+
+async def test_an_execution_may_be_loaded_beside_the_one_that_it_recovers(bench: Bench) -> None:
+    original = stored.execution(1)
+    await bench.submit(original, stored.execution(2, recovers_key=1))
+    bench.ledger.commit(0, lead(bench), [stored.with_nodes(original, stored.node("n0"))])
+    found = bench.ledger.load(0, [1, 2])
+    assert [len(each.nodes) for each in found] == [1, 0]
+    assert [len(each.recoverable) for each in found] == [0, 1]
+
+
+async def test_a_signal_is_wanted_once_it_is_given(bench: Bench) -> None:
+    state, other = stored.execution(1), stored.execution(2)
+    await bench.submit(state, other)
+    signals = [SignalState(id, "n0", b"type", 7) for id in ("yes", "name", "never")]
+    turns = [stored.running(state), stored.running(other)]
+    turns[0].signals.extend(signals)
+    bench.ledger.commit(0, lead(bench), turns)
+    assert await bench.signals(1) == sorted(signals, key=lambda each: each.id)
+    assert bench.ledger.intents([1])[1].signals == ()
+    assert bench.ledger.due(0, 100, 10) == []
+    await bench.set_signal(state, "yes", b"\x00literal")
+    await bench.set_signal(state, "name", b"")
+    assert bench.ledger.due(0, 100, 10) == [1]
+    wanted = Intent(3, Desired.RUN, signals=(("name", b""), ("yes", b"\x00literal")))
+    assert bench.ledger.intents([1, 2]) == {1: wanted, 2: Intent(1, Desired.RUN)}
+    assert [each.execution.intent for each in bench.ledger.load(0, [1])] == [wanted]
+
+
+async def test_an_abort_leaves_the_signals_that_were_given(bench: Bench) -> None:
+    state = stored.execution(1)
+    await bench.submit(state)
+    turn = stored.running(state)
+    turn.signals.append(SignalState("yes", "n0", b"type", 7))
+    bench.ledger.commit(0, lead(bench), [turn])
+    await bench.set_signal(state, "yes", b"literal")
+    await bench.request_abort(state, "enough")
+    assert bench.ledger.intents([1])[1] == Intent(3, Desired.ABORT, "enough", "", (("yes", b"literal"),))
+
+
+async def test_a_signal_that_is_waited_for_again_keeps_its_value(bench: Bench) -> None:
+    state = stored.execution(1)
+    await bench.submit(state)
+    epoch = lead(bench)
+    bench.ledger.commit(0, epoch, [Changes(state, signals=[SignalState("yes", "n0", b"type", 7)])])
+    await bench.set_signal(state, "yes", b"literal")
+    bench.ledger.commit(0, epoch, [Changes(state, signals=[SignalState("yes", "n9", b"other", 8)])])
+    assert await bench.signals(1) == [SignalState("yes", "n0", b"type", 7)]
+    assert bench.ledger.intents([1])[1].signals == (("yes", b"literal"),)
+
+
+async def test_a_fenced_commit_waits_for_no_signal(bench: Bench) -> None:
+    state = stored.execution(1)
+    await bench.submit(state)
+    epoch = lead(bench)
+    for aborts in ([], [AbortBelow("", "")]):
+        turn = Changes(state, signals=[SignalState("yes", "n0", b"type", 7)], aborts=aborts)
+        with pytest.raises(Fenced):
+            bench.ledger.commit(0, epoch - 1, [turn])
+    assert await bench.signals(1) == []
+
+
+async def test_launch_plans_are_found_by_their_ids(bench: Bench) -> None:
+    plans = [stored.launch_plan("a"), stored.launch_plan("b", "v2")]
+    for plan in plans:
+        await bench.register_launch_plan(plan)
+    ids = [plans[1].id, plans[0].id, plans[1].id, plans[1].id._replace(version="v3")]
+    assert bench.ledger.launch_plans(ids) == {plan.id: plan for plan in plans}
+    assert bench.ledger.launch_plans([]) == {}
 
 
 async def test_a_program_is_the_closure_of_a_registered_workflow(bench: Bench) -> None:

@@ -7,14 +7,25 @@ import sqlite3
 import psycopg
 import pytest
 
-from libs.store import ledger
+from libs.store import ledger, ledger_rows
 
 SWEEPS = {
     "executions_wanting_attention": ledger._WANTING,
     "executions_with_timer": ledger._TIMED_OUT,
     "executions_live": ledger._LIVE,
+    "executions_by_parent": ledger_rows.ABORT_BELOW,
 }
-VALUES = {"shard": 0, "now": 1, "limit": 10, "after": 0}
+VALUES = {
+    "shard": 0,
+    "now": 1,
+    "limit": 10,
+    "after": 0,
+    "parent": 1,
+    "child": 2,
+    "cause": "''",
+    "principal": "''",
+    "epoch": 1,
+}
 
 
 @pytest.mark.parametrize("index", SWEEPS)

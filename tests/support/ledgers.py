@@ -14,10 +14,11 @@ from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.ledger import Ledger
 from libs.store.query import Query
-from libs.store.records import ExecutionRecord
+from libs.store.records import ExecutionRecord, LaunchPlanRecord
 from libs.store.registry import Registry
+from libs.store.signals import Signals
 from libs.workflow.identity import EntityId
-from libs.workflow.state import AttemptState, ExecutionState, NodeState, RecordedEvent
+from libs.workflow.state import AttemptState, ExecutionState, NodeState, RecordedEvent, SignalState
 from tests.support import stored
 from tests.support.memory_ledger import MemoryLedger, MemoryStore
 
@@ -32,7 +33,11 @@ class Bench(Protocol):
 
     async def request_abort(self, state: ExecutionState, cause: str) -> None: ...
 
+    async def set_signal(self, state: ExecutionState, id: str, value: bytes) -> None: ...
+
     async def register(self, workflow: EntityId, closure: bytes) -> None: ...
+
+    async def register_launch_plan(self, record: LaunchPlanRecord) -> None: ...
 
     def retire(self, cluster: str) -> None: ...
 
@@ -41,6 +46,11 @@ class Bench(Protocol):
     async def attempts(self, key: int) -> Sequence[AttemptState]: ...
 
     async def events(self, key: int) -> Sequence[RecordedEvent]: ...
+
+    async def signals(self, key: int) -> Sequence[SignalState]: ...
+
+    async def tagged(self, key: str, value: str) -> Sequence[int]:
+        """Keys of the executions that have this label, or this tag and nothing."""
 
 
 class MemoryBench:
@@ -55,8 +65,14 @@ class MemoryBench:
     async def request_abort(self, state: ExecutionState, cause: str) -> None:
         self._store.request_abort(state.key, cause)
 
+    async def set_signal(self, state: ExecutionState, id: str, value: bytes) -> None:
+        self._store.set_signal(state.key, id, value)
+
     async def register(self, workflow: EntityId, closure: bytes) -> None:
         self._store.register(workflow, closure)
+
+    async def register_launch_plan(self, record: LaunchPlanRecord) -> None:
+        self._store.register_launch_plan(record)
 
     def retire(self, cluster: str) -> None:
         self._store.clusters[cluster] = True
@@ -69,6 +85,12 @@ class MemoryBench:
 
     async def events(self, key: int) -> Sequence[RecordedEvent]:
         return self._store.events[key]
+
+    async def signals(self, key: int) -> Sequence[SignalState]:
+        return [signal for _, signal in sorted(self._store.signals.get(key, {}).items())]
+
+    async def tagged(self, key: str, value: str) -> Sequence[int]:
+        return sorted(found for found, pairs in self._store.tags.items() if (key, value) in pairs)
 
 
 class SqlBench:
@@ -89,6 +111,12 @@ class SqlBench:
     async def request_abort(self, state: ExecutionState, cause: str) -> None:
         await self._executions.request_abort(state.id, cause, "")
 
+    async def set_signal(self, state: ExecutionState, id: str, value: bytes) -> None:
+        await Signals(self._engine).set_signal(state.id, id, value, "anna", 88)
+
+    async def register_launch_plan(self, record: LaunchPlanRecord) -> None:
+        await Registry(self._engine).create_launch_plan(record)
+
     async def register(self, workflow: EntityId, closure: bytes) -> None:
         await Registry(self._engine).create_workflow(stored.compiled(workflow, closure))
 
@@ -103,6 +131,15 @@ class SqlBench:
 
     async def events(self, key: int) -> Sequence[RecordedEvent]:
         return await self._executions.events(key)
+
+    async def signals(self, key: int) -> Sequence[SignalState]:
+        found = (await Signals(self._engine).list_signals(Query(), key)).items
+        return [SignalState(each.id, each.node_id, each.type, each.created_at_us) for each in found]
+
+    async def tagged(self, key: str, value: str) -> Sequence[int]:
+        filters = f"eq(execution_tag.key,{key})+eq(execution_tag.value,{value})"
+        found = await self._executions.list(Query(filters=filters, sort_key="created_at", descending=False))
+        return [each.execution.key for each in found.items]
 
 
 @pytest_asyncio.fixture(params=["memory", "sqlite", "postgres"])

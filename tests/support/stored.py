@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from libs.store.engine import open_async
+from libs.store.executions import Executions
 from libs.store.records import ExecutionRecord, LaunchPlanRecord, TaskRecord, WorkflowRecord
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, Changes, Data, ExecutionState, Intent, NodeState
+from libs.workflow.state import AttemptState, CacheEntry, Changes, Data, ExecutionState, Intent, NodeState
 
 WORKFLOW = EntityId("flytesnacks", "development", "shop.sell", "v1")
 TASK = EntityId("flytesnacks", "development", "shop.pack", "v1")
@@ -50,6 +52,12 @@ def record(key: int = 1, name: str = "", *, resource_type: int = LAUNCH_PLAN, **
     return ExecutionRecord(execution(key, name, **changed), resource_type=resource_type, mode=0)
 
 
+def child(parent: ExecutionState, key: int, **changed: Any) -> ExecutionState:
+    """An execution that a launch plan node of `parent` launches."""
+    node = {"parent_key": parent.key, "parent_node_id": "n0", "root_key": parent.root_key, "shard": parent.shard}
+    return execution(key, **{"spec": b"", **node, **changed})
+
+
 def running(state: ExecutionState, **changed: Any) -> Changes:
     """A turn that starts an execution."""
     state.phase, state.observed_generation, state.started_at_us = ExecutionPhase.RUNNING, 1, 5_000
@@ -81,6 +89,12 @@ def attempt(node_id: str = "n0", number: int = 0, phase: AttemptPhase = AttemptP
 def with_nodes(state: ExecutionState, *nodes: NodeState) -> Changes:
     """A turn that changes these nodes."""
     return Changes(state, nodes={each.id: each for each in nodes})
+
+
+def entry(key: bytes = b"k" * 32, **changed: Any) -> CacheEntry:
+    """Outputs for the cache."""
+    outputs = Data.of(b"outputs")
+    return replace(CacheEntry(key, TASK, outputs, node_id="n0", attempt=0, created_at_us=7), **changed)
 
 
 def task(name: str = "shop.pack", version: str = "v1", created_at_us: int = 1_000) -> TaskRecord:
@@ -115,3 +129,13 @@ def replace_version(id: EntityId, version: str) -> EntityId:
 def restructured(found: TaskRecord) -> TaskRecord:
     """The same version with another structure."""
     return replace(found, digest=b"other digest")
+
+
+async def submit(url: str, *records: ExecutionRecord) -> None:
+    """Stores executions as `admin` does."""
+    engine = open_async(url)
+    executions = Executions(engine)
+    for each in records:
+        await executions.create(each)
+    await executions.close()
+    await engine.dispose()

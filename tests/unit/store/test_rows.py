@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.store import rows, schema
+from libs.store import launches, rows, schema
 from libs.workflow.identity import EntityId
-from libs.workflow.phases import AttemptPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, Data, NodeState
+from libs.workflow.phases import AttemptPhase, CacheStatus, NodeKind, NodePhase, ReservationStatus
+from libs.workflow.state import AttemptState, CacheEntry, Data, ExecutionState, NodeState, Reservation, SignalState
 from tests.support import stored
 
 
@@ -23,6 +23,11 @@ from tests.support import stored
         ("executions", rows.INTENT_COLUMNS, rows.intent_row(stored.execution().intent)),
         ("nodes", rows.NODE_COLUMNS, rows.node_row(1, stored.node())),
         ("attempts", rows.ATTEMPT_COLUMNS, rows.attempt_row(1, stored.attempt())),
+        ("signals", rows.SIGNAL_COLUMNS, rows.signal_row(1, SignalState("yes", "n0", b"type", 7))),
+        ("cache_entries", rows.CACHE_COLUMNS, rows.cache_row(1, stored.entry())),
+        ("cache_reservations", rows.RESERVATION_COLUMNS, rows.reservation_row(Reservation(b"key", 1, "n0"))),
+        ("executions", launches.COLUMNS, launches.child_row(stored.execution())),
+        ("execution_tags", launches.TAG_COLUMNS, launches.tag_rows(1, [("team", "blue")])[0]),
     ],
 )
 def test_every_column_exists_and_takes_the_value(table: str, columns: Sequence[str], row: rows.Row) -> None:
@@ -32,7 +37,16 @@ def test_every_column_exists_and_takes_the_value(table: str, columns: Sequence[s
         assert (value is None and column.nullable) or type(value) is column.type.python_type, name
 
 
-@pytest.mark.parametrize(("table", "columns"), [("nodes", rows.NODE_COLUMNS), ("attempts", rows.ATTEMPT_COLUMNS)])
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("executions", launches.COLUMNS),
+        ("nodes", rows.NODE_COLUMNS),
+        ("attempts", rows.ATTEMPT_COLUMNS),
+        ("cache_entries", rows.CACHE_COLUMNS),
+        ("launch_plans", rows.LAUNCH_PLAN_COLUMNS),
+    ],
+)
 def test_state_tables_have_no_other_columns(table: str, columns: Sequence[str]) -> None:
     assert set(columns) == set(schema.metadata.tables[table].c.keys())
 
@@ -53,13 +67,40 @@ nodes = st.builds(
     inputs=st.none() | data,
     outputs=st.none() | data,
     error=st.none() | st.binary(),
+    choice=st.none() | integers,
+    child_key=st.none() | integers,
+    futures_uri=st.none() | st.text(),
+    closure_uri=st.none() | st.text(),
+    items=st.none() | integers,
+    cache_status=st.sampled_from(CacheStatus),
+    cache_key=st.none() | st.binary(),
+    reservation=st.sampled_from(ReservationStatus),
 )
+executions = st.builds(
+    stored.execution,
+    key=integers,
+    principal=st.text(),
+    parent_key=st.none() | integers,
+    parent_node_id=st.text(),
+    recovers_key=st.none() | integers,
+)
+entries = st.builds(CacheEntry, key=st.binary(), task=entities, outputs=data, node_id=st.text(), attempt=integers)
 attempts = st.builds(AttemptState, phase=st.sampled_from(AttemptPhase), error=st.none() | st.binary())
 
 
 @given(nodes)
 def test_a_node_comes_back_as_it_went(node: NodeState) -> None:
     assert rows.node_from(rows.node_row(1, node)) == node
+
+
+@given(executions)
+def test_an_execution_comes_back_as_it_went(execution: ExecutionState) -> None:
+    assert rows.execution_from(rows.execution_row(execution)) == execution
+
+
+@given(entries, integers)
+def test_an_entry_of_the_cache_comes_back_with_its_execution(entry: CacheEntry, key: int) -> None:
+    assert rows.cache_from(rows.cache_row(key, entry)) == (entry, key)
 
 
 @given(attempts)

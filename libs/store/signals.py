@@ -1,0 +1,138 @@
+"""Signals as people see them: gates wait for them, somebody gives them.
+
+The leader adds a signal's row when its gate becomes active; the value is written here, once, in one transaction with
+the execution's generation, by which the leader finds it even if nobody tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from libs.store import fields, schema
+from libs.store.engine import reading, writing
+from libs.store.listing import page_of, select_page
+from libs.store.lookup import is_named, is_of, unknown
+from libs.store.query import Query
+from libs.store.records import Page, SignalAnswer, SignalRecord
+from libs.workflow.errors import FailedPrecondition, NotFound
+from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import ExecutionPhase, NodePhase
+
+
+class _Waiting(NamedTuple):
+    """A signal with its execution and its gate."""
+
+    key: int
+    shard: int
+    phase: int
+    node_id: str
+    value: bytes | None
+    node_phase: int | None
+
+
+class Signals:
+    """The signals of executions. Every method may also raise `Unavailable`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def set_signal(
+        self, execution: ExecutionId, signal_id: str, value: bytes, principal: str, now_us: int
+    ) -> SignalAnswer:
+        """Gives a signal its value, a serialized `flyteidl.core.Literal` of the signal's type.
+
+        Giving the same value again changes nothing. Raises NotFound when there is no such execution or none of its
+        gates waits for that signal yet, and FailedPrecondition when it has another value or nothing waits any more.
+        """
+        table = schema.signals
+        async with writing(self._engine) as connection:
+            found = await _waiting(connection, execution, signal_id)
+            given = (
+                update(table)
+                .where(table.c.execution_key == found.key, table.c.signal_id == signal_id, table.c.value.is_(None))
+                .values(value=value, principal=principal, set_at_us=now_us)
+                .returning(table.c.signal_id)
+            )
+            if (await connection.execute(given)).one_or_none() is None:
+                # Another call was first, perhaps while this one waited: what it has given is there now.
+                before = (await _waiting(connection, execution, signal_id)).value
+                if before != value:
+                    raise FailedPrecondition(f"signal {signal_id!r} of execution {execution} has another value already")
+                return SignalAnswer(found.key, found.shard, False)
+            _require_waiting(found, execution, signal_id)
+            executions = schema.executions
+            wish = update(executions).where(executions.c.key == found.key)
+            await connection.execute(wish.values(generation=executions.c.generation + 1))
+        return SignalAnswer(found.key, found.shard, True)
+
+    async def get_signal(self, execution: int | ExecutionId, signal_id: str) -> SignalRecord:
+        """Raises NotFound."""
+        wanted = _SIGNAL.where(is_of(schema.signals, execution), schema.signals.c.signal_id == signal_id)
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        if row is None:
+            raise _no_signal(execution, signal_id)
+        return _signal(row)
+
+    async def list_signals(self, query: Query, execution: int | ExecutionId | None = None) -> Page[SignalRecord]:
+        """Signals in order of their creation: those of one execution, those of all for None."""
+        signals = _SIGNAL if execution is None else _SIGNAL.where(is_of(schema.signals, execution))
+        statement = select_page(signals, fields.SIGNALS, query)
+        async with reading(self._engine) as connection:
+            return page_of((await connection.execute(statement)).all(), query, _signal)
+
+
+_SIGNAL = select(
+    *(schema.executions.c[part] for part in ("project", "domain", "name")),
+    *(
+        schema.signals.c[name]
+        for name in ("signal_id", "node_id", "type", "value", "principal", "created_at_us", "set_at_us")
+    ),
+).join_from(schema.signals, schema.executions, schema.signals.c.execution_key == schema.executions.c.key)
+
+_WAITING = (
+    select(
+        *(schema.executions.c[name] for name in ("key", "shard", "phase")),
+        *(schema.signals.c[name] for name in ("node_id", "value")),
+        schema.nodes.c.phase.label("node_phase"),
+    )
+    .join_from(schema.executions, schema.signals, schema.signals.c.execution_key == schema.executions.c.key)
+    .join(
+        schema.nodes,
+        (schema.nodes.c.execution_key == schema.signals.c.execution_key)
+        & (schema.nodes.c.node_id == schema.signals.c.node_id),
+        isouter=True,
+    )
+)
+
+
+async def _waiting(connection: AsyncConnection, execution: ExecutionId, signal_id: str) -> _Waiting:
+    named = is_named(schema.executions, execution)
+    row = (await connection.execute(_WAITING.where(named, schema.signals.c.signal_id == signal_id))).one_or_none()
+    if row is not None:
+        return _Waiting._make(row)
+    if (await connection.execute(select(schema.executions.c.key).where(named))).one_or_none() is None:
+        raise unknown(execution)
+    raise _no_signal(execution, signal_id)
+
+
+def _require_waiting(found: _Waiting, execution: ExecutionId, signal_id: str) -> None:
+    """Raises FailedPrecondition when nothing waits for the signal any more."""
+    if ExecutionPhase(found.phase).terminal:
+        raise FailedPrecondition(f"signal {signal_id!r}: execution {execution} has ended")
+    if found.node_phase is not None and NodePhase(found.node_phase).terminal:
+        raise FailedPrecondition(
+            f"signal {signal_id!r}: node {found.node_id!r} of execution {execution} no longer waits"
+        )
+
+
+def _no_signal(execution: int | ExecutionId, signal_id: str) -> NotFound:
+    return NotFound(f"execution {execution} has no node that waits for a signal {signal_id!r}, or not yet")
+
+
+def _signal(row: Sequence[Any]) -> SignalRecord:
+    return SignalRecord(ExecutionId(*row[0:3]), *row[3:])
