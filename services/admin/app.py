@@ -20,13 +20,17 @@ from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
 from libs.runtime.process import Life
 from libs.store import migrate
+from libs.store.cache import Cache
 from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.registry import Registry
+from libs.store.signals import Signals
+from libs.store.trees import Trees
 from libs.telemetry.traces import Tracing
 from services.admin import api, web
 from services.admin.artifacts import Artifacts
 from services.admin.data import Literals
+from services.admin.gates import Gates
 from services.admin.hints import Hints
 from services.admin.launch import Launcher, Limits
 from services.admin.logtail import LogTail
@@ -94,11 +98,12 @@ class _Door:
         self._http_address = web.address_of(self._bound, settings.http_listen)
         self._signer = Signer(settings.signing_key.encode(), settings.http_url or f"http://{self._http_address}")
         self._executions = Executions(engine)
+        self._trees = Trees(engine)
         self.hints = Hints()
         self._files = web.Files(
             self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
         )
-        self._server = self._grpc(clock, tracing, Registry(engine), enqueuer)
+        self._server = self._grpc(clock, tracing, engine, enqueuer)
 
     async def open(self) -> Addresses:
         """Listens, and says that it serves."""
@@ -115,8 +120,9 @@ class _Door:
         await self._runner.cleanup()
         await self._executions.close()
 
-    def _grpc(self, clock: Clock, tracing: Tracing, registry: Registry, enqueuer: Enqueuer) -> rpc.Server:
-        settings, executions = self._settings, self._executions
+    def _grpc(self, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer) -> rpc.Server:
+        settings, executions, trees = self._settings, self._executions, self._trees
+        registry = Registry(engine)
         projects = Projects(registry, clock, settings.domains)
         registration = Registration(registry, projects, clock)
         literals = Literals(
@@ -140,14 +146,19 @@ class _Door:
         uploads = Uploads(
             self._store, self._signer, projects, clock, os.urandom, address_seconds=settings.address_seconds
         )
+        gates = Gates(Signals(engine), enqueuer, clock)
         artifacts = Artifacts(executions, self._store, literals)
         return rpc.build(
             settings.listen,
             services=api.registrars(
-                api.AdminApi(registration, launcher, executions, projects, literals),
+                api.AdminApi(registration, launcher, executions, projects, literals, trees),
                 api.DataProxyApi(uploads, artifacts, address_seconds=settings.address_seconds),
+                api.SignalApi(gates),
                 api.AirscrewApi(
                     executions,
+                    trees,
+                    gates,
+                    Cache(engine),
                     Watch(executions, self.hints, clock),
                     LogTail(executions, self._store, self.hints),
                 ),

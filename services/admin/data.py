@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flyteidl.admin import common_pb2
-from flyteidl.core import literals_pb2
+from flyteidl.core import compiler_pb2, literals_pb2
 
 from libs.blob import BlobStore
 from libs.blob.store import relative
@@ -72,6 +72,10 @@ class Literals:
         if data.size > limit_bytes:
             raise ResourceExhausted(f"literals of {data.size} bytes are larger than the {limit_bytes} allowed here")
         return literals_pb2.LiteralMap.FromString(await self._bytes(data))
+
+    async def closure(self, uri: str) -> compiler_pb2.CompiledWorkflowClosure:
+        """The compiled nodes that a dynamic node has asked for. Raises `NotFound` when they are gone."""
+        return compiler_pb2.CompiledWorkflowClosure.FromString(await self._blob.read(uri))
 
     def address(self, uri: str, seconds: int | None = None) -> Address:
         """A signed address for reading a file of the blob store, good for `seconds` (default: the longest allowed)."""

@@ -15,12 +15,13 @@ from flyteidl.admin import (
     launch_plan_pb2,
     node_execution_pb2,
     project_pb2,
+    signal_pb2,
     task_execution_pb2,
     task_pb2,
     workflow_pb2,
 )
+from flyteidl.core import catalog_pb2, identifier_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
-from flyteidl.core import identifier_pb2
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from libs.store.executions import AttemptRecord
@@ -29,14 +30,16 @@ from libs.store.records import (
     LaunchPlanRecord,
     NamedId,
     ProjectRecord,
+    SignalRecord,
     TaskRecord,
     WorkflowRecord,
 )
 from libs.workflow.identity import EntityId, ExecutionId
-from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
+from libs.workflow.phases import AttemptPhase, CacheStatus, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import NodeState
 from services.admin import flyte_urls as urls
 from services.admin.data import outputs_of
+from services.admin.related import NOTHING, Related
 
 _MICROS = 1_000_000
 
@@ -46,6 +49,10 @@ _ATTEMPT_PHASES: Mapping[AttemptPhase, AttemptPhase] = {
     AttemptPhase.REJECTED: AttemptPhase.ABORTED,
 }
 """Phases that flytekit's client has no name for. All others are Flyte's own numbers."""
+
+_DATASET_PREFIX = "flyte_task-"
+_TAG_PREFIX = "flyte_cached-"
+"""How Flyte's catalogue names what a task has computed, and one value of it."""
 
 
 def timestamp(at_us: int | None) -> timestamp_pb2.Timestamp | None:
@@ -184,15 +191,19 @@ def _execution_result(
         closure.outputs.uri = state.outputs.uri
 
 
-def node(owner: ExecutionId, state: NodeState) -> node_execution_pb2.NodeExecution:
+def node(owner: ExecutionId, state: NodeState, related: Related = NOTHING) -> node_execution_pb2.NodeExecution:
     """A node execution."""
     shown_phase = NodePhase.SUCCEEDED if state.phase is NodePhase.RECOVERED else state.phase
+    dynamic = state.kind is NodeKind.TASK and state.closure_uri is not None
     shown = node_execution_pb2.NodeExecution(
         id=node_id(owner, state.id),
         input_uri=(state.inputs.uri or "") if state.inputs else "",
         metadata=node_execution_pb2.NodeExecutionMetaData(
             spec_node_id=state.spec_id,
-            is_parent_node=state.kind is NodeKind.SUBWORKFLOW,
+            # Of a dynamic node only when its nodes can be shown: before, flytekit's client does not know what it is.
+            is_parent_node=state.kind is NodeKind.SUBWORKFLOW or dynamic,
+            is_dynamic=dynamic,
+            is_array=state.kind is NodeKind.ARRAY,
             retry_group=_retry_group(state),
         ),
         closure=node_execution_pb2.NodeExecutionClosure(
@@ -202,12 +213,50 @@ def node(owner: ExecutionId, state: NodeState) -> node_execution_pb2.NodeExecuti
             updated_at=timestamp(state.updated_at_us),
             duration=elapsed(state.started_at_us, state.ended_at_us),
             deck_uri=state.deck_uri or "",
+            dynamic_job_spec_uri=state.futures_uri or "",
         ),
     )
+    child = related.children.get(state.child_key) if state.child_key is not None else None
+    if child is not None:
+        shown.closure.workflow_node_metadata.executionId.CopyFrom(execution_id(child))
+    elif state.cache_status is not CacheStatus.DISABLED:
+        shown.closure.task_node_metadata.CopyFrom(_cache_metadata(state, related))
     if state.error is not None and shown_phase is not NodePhase.SUCCEEDED:
         shown.closure.error.ParseFromString(state.error)
     elif state.outputs is not None and state.outputs.uri is not None:
         shown.closure.output_uri = state.outputs.uri
+    return shown
+
+
+def _cache_metadata(state: NodeState, related: Related) -> node_execution_pb2.TaskNodeMetadata:
+    """How a node met the cache, and where what it found comes from."""
+    metadata = node_execution_pb2.TaskNodeMetadata(cache_status=int(state.cache_status))
+    if state.task is None or state.cache_key is None:
+        return metadata
+    dataset = state.task._replace(name=_DATASET_PREFIX + state.task.name)
+    tag = _TAG_PREFIX + state.cache_key.hex()
+    metadata.catalog_key.dataset_id.CopyFrom(entity_id(dataset, identifier_pb2.DATASET))
+    metadata.catalog_key.artifact_tag.CopyFrom(catalog_pb2.CatalogArtifactTag(artifact_id=tag, name=tag))
+    source = related.sources.get(state.cache_key)
+    if source is not None:
+        metadata.catalog_key.source_task_execution.CopyFrom(
+            identifier_pb2.TaskExecutionIdentifier(
+                task_id=entity_id(state.task, identifier_pb2.TASK),
+                node_execution_id=node_id(source.execution, source.node_id),
+                retry_attempt=source.attempt,
+            )
+        )
+    return metadata
+
+
+def signal(record: SignalRecord) -> signal_pb2.Signal:
+    """A signal, with its value once it is given."""
+    shown = signal_pb2.Signal(
+        id=identifier_pb2.SignalIdentifier(signal_id=record.id, execution_id=execution_id(record.execution))
+    )
+    shown.type.ParseFromString(record.type)
+    if record.value is not None:
+        shown.value.ParseFromString(record.value)
     return shown
 
 
@@ -218,12 +267,16 @@ def _retry_group(state: NodeState) -> str:
     return state.id.removeprefix(f"{state.parent_id}-").partition("-")[0]
 
 
+def attempt_phase(phase: AttemptPhase) -> AttemptPhase:
+    """The phase that flytekit's client is shown."""
+    return _ATTEMPT_PHASES.get(phase, phase)
+
+
 def attempt(
     owner: ExecutionId, record: AttemptRecord, address: Callable[[str], str]
 ) -> task_execution_pb2.TaskExecution:
     """One attempt of a task node, which Flyte calls a task execution. `address` signs a file for reading."""
     state, parent = record
-    phase = _ATTEMPT_PHASES.get(state.phase, state.phase)
     shown = task_execution_pb2.TaskExecution(
         id=identifier_pb2.TaskExecutionIdentifier(
             task_id=entity_id(parent.task, identifier_pb2.TASK) if parent.task else None,
@@ -232,7 +285,7 @@ def attempt(
         ),
         input_uri=(parent.inputs.uri or "") if parent.inputs else "",
         closure=task_execution_pb2.TaskExecutionClosure(
-            phase=int(phase),
+            phase=int(attempt_phase(state.phase)),
             created_at=timestamp(state.created_at_us),
             started_at=timestamp(state.started_at_us),
             updated_at=timestamp(state.updated_at_us),

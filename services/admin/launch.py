@@ -54,8 +54,6 @@ _LARGE_BYTES = 1024 * 1024
 PARENT_LABEL = "eager-exec"
 """Label of executions that a task of flytekit's `@eager` kind launches: the name of the execution that it runs in."""
 
-_ENDING = frozenset({ExecutionPhase.FAILING, ExecutionPhase.ABORTING})
-
 _Mode = execution_pb2.ExecutionMetadata
 
 
@@ -86,7 +84,6 @@ class _Submission:
     traceparent: str
     """Of the caller."""
     started_us: int
-    parent: ExecutionId | None = None
     parent_key: int | None = None
     recovers_key: int | None = None
 
@@ -131,7 +128,7 @@ class Launcher:
             raise InvalidArgument(f"spec.max_parallelism: {request.spec.max_parallelism} is negative")
         target = await self._targets.find(request.spec.launch_plan)
         resolved = await self._resolve(request, target)
-        parent = await self._parent(id, request.spec)
+        parent_key = await self._parent_key(id, request.spec)
         await self._projects.use(id.project, id.domain)
         await self._submit(
             _Submission(
@@ -141,8 +138,7 @@ class Launcher:
                 resolved.inputs.SerializeToString(),
                 traceparent,
                 started_us,
-                parent=None if parent is None else parent.id,
-                parent_key=None if parent is None else parent.key,
+                parent_key=parent_key,
             )
         )
         return id
@@ -211,8 +207,8 @@ class Launcher:
         await self._submit(_Submission(id, target, spec, inputs, traceparent, started_us, recovers_key=recovers_key))
         return id
 
-    async def _parent(self, id: ExecutionId, spec: execution_pb2.ExecutionSpec) -> ExecutionState | None:
-        """The execution whose task launches this one, if it says so. Raises `FailedPrecondition` when it is ending."""
+    async def _parent_key(self, id: ExecutionId, spec: execution_pb2.ExecutionSpec) -> int | None:
+        """The key of the execution whose task launches this one, if it says so."""
         if spec.metadata.HasField("parent_node_execution"):
             field = "spec.metadata.parent_node_execution"
             parent, _ = identifiers.node(spec.metadata.parent_node_execution, field)
@@ -222,14 +218,11 @@ class Launcher:
         else:
             return None
         try:
-            found = (await self._executions.get(parent)).execution
+            return (await self._executions.get(parent)).execution.key
         except NotFound as error:
             if not spec.metadata.HasField("parent_node_execution"):
                 return None  # anybody may call a label so
             raise InvalidArgument(f"{field}: {error.message}") from None
-        if _is_ending(found):
-            raise FailedPrecondition(f"{field}: execution {parent} has ended or is ending: it launches nothing more")
-        return found
 
     async def _submit(self, submission: _Submission) -> None:
         size = len(submission.inputs)
@@ -244,7 +237,7 @@ class Launcher:
             record = await self._record(submission, key, root, now_us)
             try:
                 await self._executions.create(record, searchable)
-            except AlreadyExists:
+            except (AlreadyExists, FailedPrecondition):
                 await self._forget_inputs(record)
                 raise
             except Refused as error:
@@ -253,16 +246,7 @@ class Launcher:
                     raise InvalidArgument(f"spec: {error.message}") from error
             else:
                 self._announce(submission, record, root)
-                await self._follow_parent(submission)
                 return
-
-    async def _follow_parent(self, submission: _Submission) -> None:
-        """Aborts what has just been launched if its parent has begun to end meanwhile, and may have missed it."""
-        if submission.parent is None:
-            return
-        parent = (await self._executions.get(submission.parent)).execution
-        if _is_ending(parent) and parent.phase is not ExecutionPhase.SUCCEEDED:
-            await self.terminate(submission.id, f"its parent {parent.id} has ended")
 
     async def _record(self, submission: _Submission, key: int, root: TraceContext, now_us: int) -> ExecutionRecord:
         """The row, after whatever it refers to has been written."""
@@ -323,7 +307,3 @@ class Launcher:
         self._spans.submitted(state.id, root, submission.traceparent, submission.started_us)
         with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
             logger.info("submitted %s as key %d", submission.target.id, state.key)
-
-
-def _is_ending(state: ExecutionState) -> bool:
-    return state.phase.terminal or state.phase in _ENDING or state.intent.desired is Desired.ABORT

@@ -144,6 +144,7 @@ READING: Final[Table] = {
     execution_pb2.WorkflowExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
     node_execution_pb2.NodeExecutionGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
     node_execution_pb2.NodeExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    node_execution_pb2.GetDynamicNodeWorkflowRequest.DESCRIPTOR.full_name: all_enforced("id"),
     node_execution_pb2.NodeExecutionListRequest.DESCRIPTOR.full_name: {
         **all_enforced("workflow_execution_id", "unique_parent_id"),
         **_FILTERED,

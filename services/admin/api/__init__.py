@@ -14,19 +14,19 @@ from services.admin.api.dataproxy import DataProxyApi
 from services.admin.api.identity import AuthMetadataApi, IdentityApi
 from services.admin.api.signals import SignalApi
 
-__all__ = ["AdminApi", "AirscrewApi", "DataProxyApi", "registrars"]
+__all__ = ["AdminApi", "AirscrewApi", "DataProxyApi", "SignalApi", "registrars"]
 
 
-def registrars(admin: AdminApi, data: DataProxyApi, airscrew: AirscrewApi) -> Mapping[str, Registrar]:
+def registrars(
+    admin: AdminApi, data: DataProxyApi, signals: SignalApi, airscrew: AirscrewApi
+) -> Mapping[str, Registrar]:
     """All services of the front door, by full name, with what adds each to a server."""
     return {
         "flyteidl.service.AdminService": lambda to: admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, to),
         "flyteidl.service.DataProxyService": lambda to: dataproxy_pb2_grpc.add_DataProxyServiceServicer_to_server(
             data, to
         ),
-        "flyteidl.service.SignalService": lambda to: signal_pb2_grpc.add_SignalServiceServicer_to_server(
-            SignalApi(), to
-        ),
+        "flyteidl.service.SignalService": lambda to: signal_pb2_grpc.add_SignalServiceServicer_to_server(signals, to),
         "flyteidl.service.AuthMetadataService": lambda to: auth_pb2_grpc.add_AuthMetadataServiceServicer_to_server(
             AuthMetadataApi(), to
         ),

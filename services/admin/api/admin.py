@@ -20,14 +20,18 @@ from flyteidl.service import admin_pb2_grpc
 
 from libs.rpc import server
 from libs.store.executions import AttemptRecord, Executions
+from libs.store.trees import Trees
 from libs.workflow.errors import NotFound
 from libs.workflow.identity import ExecutionId
-from services.admin import encode, identifiers, paging, version
+from libs.workflow.state import NodeState
+from services.admin import arrays, encode, identifiers, paging, version
 from services.admin.api.checked import checked
+from services.admin.arrays import Array, Arrays
 from services.admin.data import Literals, outputs_of
 from services.admin.launch import Launcher
 from services.admin.projects import Projects
 from services.admin.registry import Registration
+from services.admin.related import related
 
 _TASK = identifier_pb2.TASK
 _WORKFLOW = identifier_pb2.WORKFLOW
@@ -46,12 +50,15 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         executions: Executions,
         projects: Projects,
         literals: Literals,
+        trees: Trees,
     ) -> None:
         self._registration = registration
         self._launcher = launcher
         self._executions = executions
         self._projects = projects
         self._literals = literals
+        self._trees = trees
+        self._arrays = Arrays(executions, trees)
 
     # ----------------------------------------------------------------------------------------------- what is registered
 
@@ -185,14 +192,16 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         self, request: node_execution_pb2.NodeExecutionGetRequest, context: Any
     ) -> node_execution_pb2.NodeExecution:
         owner, node_id = identifiers.node(request.id)
-        return encode.node(owner, await self._executions.get_node(owner, node_id))
+        node = await self._executions.get_node(owner, node_id)
+        return encode.node(owner, node, await related(self._trees, [node]))
 
     async def ListNodeExecutions(
         self, request: node_execution_pb2.NodeExecutionListRequest, context: Any
     ) -> node_execution_pb2.NodeExecutionList:
         owner = identifiers.execution(request.workflow_execution_id, "workflow_execution_id")
         page = await self._executions.list_nodes(paging.query(request), owner, request.unique_parent_id)
-        nodes = (encode.node(owner, node) for node in page.items)
+        about = await related(self._trees, page.items)
+        nodes = (encode.node(owner, node, about) for node in page.items)
         return node_execution_pb2.NodeExecutionList(node_executions=nodes, token=page.token)
 
     async def GetNodeExecutionData(
@@ -206,43 +215,77 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
             full_inputs=inputs.full,
             outputs=outputs.url,
             full_outputs=outputs.full,
+            dynamic_workflow=await self._dynamic(node),
             flyte_urls=encode.flyte_urls(owner, node),
+        )
+
+    async def GetDynamicNodeWorkflow(
+        self, request: node_execution_pb2.GetDynamicNodeWorkflowRequest, context: Any
+    ) -> node_execution_pb2.DynamicNodeWorkflowResponse:
+        owner, node_id = identifiers.node(request.id)
+        dynamic = await self._dynamic(await self._executions.get_node(owner, node_id))
+        if dynamic is None:
+            raise NotFound(f"node {node_id!r} of execution {owner} has no dynamic workflow, or not yet")
+        return node_execution_pb2.DynamicNodeWorkflowResponse(compiled_workflow=dynamic.compiled_workflow)
+
+    async def _dynamic(self, node: NodeState) -> node_execution_pb2.DynamicWorkflowNodeMetadata | None:
+        """The nodes that a dynamic node has asked for."""
+        if node.closure_uri is None:
+            return None
+        closure = await self._literals.closure(node.closure_uri)
+        return node_execution_pb2.DynamicWorkflowNodeMetadata(
+            id=closure.primary.template.id,
+            compiled_workflow=closure,
+            dynamic_job_spec_uri=node.futures_uri or "",
         )
 
     async def GetTaskExecution(
         self, request: task_execution_pb2.TaskExecutionGetRequest, context: Any
     ) -> task_execution_pb2.TaskExecution:
-        owner, record = await self._attempt(request.id)
-        return encode.attempt(owner, record, self._log_url)
+        owner, found = await self._attempt(request.id)
+        if isinstance(found, Array):
+            return arrays.task_execution(owner, found, self._log_url)
+        return encode.attempt(owner, found, self._log_url)
 
     async def ListTaskExecutions(
         self, request: task_execution_pb2.TaskExecutionListRequest, context: Any
     ) -> task_execution_pb2.TaskExecutionList:
         owner, node_id = identifiers.node(request.node_execution_id, "node_execution_id")
         page = await self._executions.list_attempts(paging.query(request), owner, node_id)
-        attempts = (encode.attempt(owner, record, self._log_url) for record in page.items)
+        attempts = [encode.attempt(owner, record, self._log_url) for record in page.items]
+        if not attempts and not request.token and (array := await self._arrays.find(owner, node_id)):
+            attempts.append(arrays.task_execution(owner, array, self._log_url))
         return task_execution_pb2.TaskExecutionList(task_executions=attempts, token=page.token)
 
     async def GetTaskExecutionData(
         self, request: task_execution_pb2.TaskExecutionGetDataRequest, context: Any
     ) -> task_execution_pb2.TaskExecutionGetDataResponse:
-        owner, record = await self._attempt(request.id)
-        inputs = await self._literals.show(record.node.inputs)
-        outputs = await self._literals.show(outputs_of(record))
+        owner, found = await self._attempt(request.id)
+        inputs = await self._literals.show(found.node.inputs)
+        outputs = await self._literals.show(found.node.outputs if isinstance(found, Array) else outputs_of(found))
         return task_execution_pb2.TaskExecutionGetDataResponse(
             inputs=inputs.url,
             full_inputs=inputs.full,
             outputs=outputs.url,
             full_outputs=outputs.full,
-            flyte_urls=encode.flyte_urls(owner, record.node, record.attempt.attempt),
+            flyte_urls=encode.flyte_urls(owner, found.node, request.id.retry_attempt),
         )
 
-    async def _attempt(self, id: identifier_pb2.TaskExecutionIdentifier) -> tuple[ExecutionId, AttemptRecord]:
+    async def _attempt(self, id: identifier_pb2.TaskExecutionIdentifier) -> tuple[ExecutionId, AttemptRecord | Array]:
+        """An attempt; of an array node over a task the one that it is shown to have."""
         owner, node_id, number = identifiers.attempt(id)
-        record = await self._executions.get_attempt(owner, node_id, number)
-        if id.HasField("task_id") and identifiers.entity(id.task_id, _TASK, "id.task_id") != record.node.task:
+        found: AttemptRecord | Array
+        try:
+            found = await self._executions.get_attempt(owner, node_id, number)
+            task = found.node.task
+        except NotFound:
+            array = await self._arrays.find(owner, node_id) if number == arrays.ATTEMPT else None
+            if array is None:
+                raise
+            found, task = array, array.task
+        if id.HasField("task_id") and identifiers.entity(id.task_id, _TASK, "id.task_id") != task:
             raise NotFound(f"id.task_id: node {node_id!r} of execution {owner} runs another task")
-        return owner, record
+        return owner, found
 
     def _log_url(self, uri: str) -> str:
         return self._literals.address(uri).url

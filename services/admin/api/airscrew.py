@@ -8,28 +8,42 @@ from typing import Any
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
 from libs.rpc import server
+from libs.store.cache import Cache
 from libs.store.executions import Executions
 from libs.store.query import Query
-from libs.store.records import ExecutionRecord
+from libs.store.records import ExecutionRecord, SignalRecord
+from libs.store.trees import Trees
 from libs.telemetry.traces import TraceContext
 from libs.workflow.errors import InvalidArgument
-from libs.workflow.phases import NodeKind
-from libs.workflow.state import AttemptState, NodeState
+from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import CacheStatus
+from libs.workflow.state import AttemptState, ExecutionState, NodeState
 from protos import airscrew_pb2, airscrew_pb2_grpc
 from services.admin import encode, identifiers, paging, tree
+from services.admin.gates import Gates
+from services.admin.launch import PARENT_LABEL
 from services.admin.logtail import LogTail
+from services.admin.related import Related, related
 from services.admin.watch import Watch
 
 _WHOLE = Query(limit=1_000, sort_key="created_at", descending=False)
-"""Pages in which whole executions are read."""
+"""Pages in which lists are read to their end."""
+
+_LAUNCHED = 100
+"""Executions that a tree lists besides its own nodes."""
 
 
 @server.unimplemented
 class AirscrewApi(airscrew_pb2_grpc.AirscrewServicer):
     """Streams and whole trees."""
 
-    def __init__(self, executions: Executions, watch: Watch, logs: LogTail) -> None:
+    def __init__(
+        self, executions: Executions, trees: Trees, gates: Gates, cache: Cache, watch: Watch, logs: LogTail
+    ) -> None:
         self._executions = executions
+        self._trees = trees
+        self._gates = gates
+        self._cache = cache
         self._watch = watch
         self._logs = logs
 
@@ -37,9 +51,10 @@ class AirscrewApi(airscrew_pb2_grpc.AirscrewServicer):
         self, request: airscrew_pb2.WatchExecutionRequest, context: Any
     ) -> AsyncIterator[airscrew_pb2.WatchExecutionReply]:
         async for change in self._watch.execution(identifiers.execution(request.id), nodes=request.nodes):
+            about = await related(self._trees, change.nodes)
             yield airscrew_pb2.WatchExecutionReply(
                 execution=encode.execution(change.execution) if change.execution else None,
-                nodes=[encode.node(change.id, node) for node in change.nodes],
+                nodes=[encode.node(change.id, node, about) for node in change.nodes],
             )
 
     async def WatchExecutions(
@@ -67,28 +82,86 @@ class AirscrewApi(airscrew_pb2_grpc.AirscrewServicer):
 
     async def GetTree(self, request: airscrew_pb2.GetTreeRequest, context: Any) -> airscrew_pb2.GetTreeReply:
         record = await self._executions.get(identifiers.execution(request.id))
-        key = record.execution.key
-        nodes = [node async for node in paging.every(lambda query: self._executions.list_nodes(query, key), _WHOLE)]
-        attempts = tree.by_node(
-            [
-                found.attempt
-                async for found in paging.every(lambda query: self._executions.list_attempts(query, key), _WHOLE)
-            ]
-        )
+        state = record.execution
+        found = await self._trees.tree(state.key)
+        about = await related(self._trees, found.nodes)
+        attempts = tree.by_node(found.attempts)
+        nodes = []
+        for node in tree.in_order(found.nodes):
+            shown = _node(state.id, node, about, attempts.get(node.id, ()))
+            shown.items.update({phase.name: count for phase, count in found.items.get(node.id, {}).items()})
+            nodes.append(shown)
         return airscrew_pb2.GetTreeReply(
             execution=encode.execution(record),
-            nodes=[_node(record, node, attempts.get(node.id, ())) for node in tree.in_order(nodes)],
-            trace_id=_trace_id(record.execution.traceparent),
+            nodes=nodes,
+            trace_id=_trace_id(state.traceparent),
+            signals=[_signal(signal) for signal in await self._waiting(state)],
+            launched=map(encode.execution, await self._launched(state)),
         )
 
+    async def EvictCache(self, request: airscrew_pb2.EvictCacheRequest, context: Any) -> airscrew_pb2.EvictCacheReply:
+        return airscrew_pb2.EvictCacheReply(evicted=await self._evict(request))
 
-def _node(record: ExecutionRecord, node: NodeState, attempts: Sequence[AttemptState]) -> airscrew_pb2.GetTreeReply.Node:
+    async def _evict(self, request: airscrew_pb2.EvictCacheRequest) -> int:
+        match request.WhichOneof("of"):
+            case "task":
+                task = request.task
+                return await self._cache.evict_task(
+                    identifiers.required(task.project, "task.project"),
+                    identifiers.required(task.domain, "task.domain"),
+                    identifiers.required(task.name, "task.name"),
+                    task.version or None,
+                )
+            case "made":
+                # Of an execution that does not exist nothing would be evicted, and whoever asks be content.
+                owner = identifiers.execution(request.made.execution_id, "made.execution_id")
+                key = (await self._executions.get(owner)).execution.key
+                if not request.made.node_id:
+                    return await self._cache.evict_execution(key)
+                await self._executions.get_node(key, request.made.node_id)
+                return await self._cache.evict_node(key, request.made.node_id)
+            case _:
+                raise InvalidArgument("of: say task or made")
+
+    async def _waiting(self, state: ExecutionState) -> list[SignalRecord]:
+        """The signals that its gates wait for now."""
+        if state.phase.terminal:
+            return []
+        signals = paging.every(lambda query: self._gates.list(state.id, query), _WHOLE)
+        return [signal async for signal in signals if signal.value is None]
+
+    async def _launched(self, state: ExecutionState) -> Sequence[ExecutionRecord]:
+        """What its tasks have launched, by the label that they give to it."""
+        asked = Query(
+            project=state.id.project,
+            domain=state.id.domain,
+            filters=f"eq(execution_tag.key,{PARENT_LABEL})+eq(execution_tag.value,{state.id.name})",
+            limit=_LAUNCHED,
+        )
+        found = (await self._executions.list(asked)).items
+        return [record for record in found if record.execution.parent_key == state.key]
+
+
+def _node(
+    owner: ExecutionId, node: NodeState, about: Related, attempts: Sequence[AttemptState]
+) -> airscrew_pb2.GetTreeReply.Node:
+    child = about.children.get(node.child_key) if node.child_key is not None else None
     return airscrew_pb2.GetTreeReply.Node(
-        node=encode.node(record.execution.id, node),
+        node=encode.node(owner, node, about),
         parent_id=node.parent_id,
         kind=node.kind.name.lower(),
-        task=node.task.name if node.task and node.kind is NodeKind.TASK else "",
+        task=node.task.name if node.task else "",
         attempts=map(_attempt, attempts),
+        phase=node.phase.name,
+        cache="" if node.cache_status is CacheStatus.DISABLED else node.cache_status.name,
+        child=encode.execution_id(child) if child else None,
+        size=node.items or 0,
+    )
+
+
+def _signal(record: SignalRecord) -> airscrew_pb2.GetTreeReply.Signal:
+    return airscrew_pb2.GetTreeReply.Signal(
+        signal=encode.signal(record), node_id=record.node_id, created_us=record.created_at_us
     )
 
 
