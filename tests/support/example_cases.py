@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,6 +63,8 @@ class Example:
         """Outputs by name, comparable."""
         entity = self.python
         result = entity(**self.input_values(folder))
+        if inspect.iscoroutine(result):
+            result = asyncio.run(result)
         names = list(entity.python_interface.outputs)
         return {name: plain(value) for name, value in zip(names, result if len(names) > 1 else (result,), strict=True)}
 
