@@ -42,9 +42,13 @@ class Attempts:
 
     def begin(self, scope: Scope, spec: GraphNode, inputs: Data, literals: literals_pb2.LiteralMap) -> None:
         """A task node starts: its first attempt looks for a slot."""
+        self.seek_or_park(self.open(scope, spec, inputs))
+
+    def open(self, scope: Scope, spec: GraphNode, inputs: Data) -> LiveNode:
+        """A task node gets its row."""
         node = self._openings.open(scope, spec, NodePhase.QUEUED, inputs=inputs)
         node.state.task = spec.task.id if spec.task else None
-        self.seek_or_park(node)
+        return node
 
     def seek_or_park(self, node: LiveNode) -> None:
         """Wishes for a slot, unless max_parallelism holds the node back."""

@@ -14,6 +14,7 @@ from libs.workflow.errors import Internal
 from libs.workflow.graph import Shape
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
+from libs.workflow.machine.keeping import keep
 from libs.workflow.machine.messages import AttemptEnded, AttendBelow, End, Stop, Unseek
 from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import EMPTY, AbortBelow, Data
@@ -41,6 +42,7 @@ class Endings:
         self._execution.live.pop(node.state.id, None)
         node.state.wake_at_us = None
         self._journal.move(node, phase)
+        keep(self._journal, node)
         if phase is NodePhase.FAILED and scope.error is None:
             scope.error = node.state.error
             scope.failed = node.state.id

@@ -108,6 +108,16 @@ class LiveNode:
         return not (self.spec.task is not None and self.spec.task.eager)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A node that has asked the cache. It may have no row yet."""
+
+    scope: Scope
+    spec: GraphNode
+    inputs: Data
+    key: bytes
+
+
 @dataclass(slots=True)
 class Execution:
     """Everything that the leader knows of one execution."""
@@ -134,6 +144,10 @@ class Execution:
     """Blobs that have been read for nodes in `awaiting`."""
     writing: dict[tuple[str, BlobRole], tuple[Scope, int, literals_pb2.LiteralMap]] = field(default_factory=dict)
     """Nodes that go on when a literal map of theirs is stored, with that map."""
+    asking: dict[str, Asked] = field(default_factory=dict)
+    """Nodes that the cache has not answered yet, by unique id."""
+    waiting: dict[bytes, dict[str, LiveNode]] = field(default_factory=dict)
+    """By key of the cache, the nodes that wait for another one to compute its value, by unique id."""
     resumed: bool = False
     """True until the first step after a restore has asked again for what was under way."""
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.branches import Branches
+from libs.workflow.machine.caching import Caching, waits
 from libs.workflow.machine.children import Children
 from libs.workflow.machine.dynamics import Dynamics
 from libs.workflow.machine.endings import Endings
@@ -25,6 +26,8 @@ from libs.workflow.machine.messages import (
     Accepted,
     BlobRead,
     BlobWritten,
+    CacheAnswered,
+    CacheFreed,
     ChildEnded,
     Disown,
     Event,
@@ -62,6 +65,7 @@ class _Step:
         self._endings = Endings(execution, self.journal)
         openings = Openings(execution, self.journal, self._endings)
         self._attempts = Attempts(execution, self.journal, self._endings, openings)
+        self._caching = Caching(execution, self.journal, self._endings, openings, self._attempts)
         self._children = Children(execution, self.journal, self._endings, openings)
         self._gates = Gates(execution, self.journal, self._endings, openings)
         self._dynamics = Dynamics(execution, self.journal, self._endings, openings)
@@ -72,7 +76,7 @@ class _Step:
             openings,
             self._attempts,
             {
-                NodeKind.TASK: self._attempts.begin,
+                NodeKind.TASK: self._caching.begin,
                 NodeKind.SUBWORKFLOW: SubWorkflows(openings).begin,
                 NodeKind.BRANCH: Branches(execution, openings).begin,
                 NodeKind.LAUNCH_PLAN: self._children.begin,
@@ -113,6 +117,10 @@ class _Step:
             self._dynamics.on_graph_built(event)
         elif isinstance(event, ChildEnded):
             self._children.on_ended(event)
+        elif isinstance(event, CacheAnswered):
+            self._caching.on_answered(event)
+        elif isinstance(event, CacheFreed):
+            self._caching.on_freed(event)
         elif isinstance(event, Report):
             self._attempts.on_report(event)
 
@@ -135,6 +143,8 @@ class _Step:
                 continue  # its own nodes ask
             if node.spec.kind is NodeKind.LAUNCH_PLAN:
                 self._children.resume(node)
+            elif node.spec.kind is NodeKind.TASK and waits(node):
+                self._caching.resume(node)
             elif node.spec.kind is NodeKind.TASK:
                 self._attempts.resume(node)
             elif node.spec.kind is NodeKind.GATE and node.state.wake_at_us is None:
