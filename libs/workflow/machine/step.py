@@ -167,7 +167,8 @@ class _Step:
             self.journal.execution_changed()
         for signal_id, value in event.intent.signals:
             self._gates.on_signal(signal_id, value)
-        if event.intent.desired is Desired.ABORT and state.phase is not ExecutionPhase.ABORTING:
+        ending = state.phase is ExecutionPhase.ABORTING or state.phase.terminal  # an event before may have ended it
+        if event.intent.desired is Desired.ABORT and not ending:
             self._endings.abort(event.intent.abort_cause)
 
     def _fire_timers(self) -> None:
