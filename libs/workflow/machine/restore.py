@@ -26,7 +26,7 @@ def restore(snapshot: Snapshot, graph: Graph, dynamics: Mapping[str, Graph] | No
     if execution.state.phase is ExecutionPhase.QUEUED:
         return execution
     nodes: dict[str, LiveNode] = {}
-    for state in _parents_first(snapshot.nodes):
+    for state in _without_forgotten(_parents_first(snapshot.nodes)):
         nodes[state.id] = _restore_node(execution, state, nodes, dynamics or {})
     for attempt in snapshot.attempts:
         node = nodes[attempt.node_id]
@@ -56,6 +56,18 @@ def _parents_first(states: Iterable[NodeState]) -> list[NodeState]:
         return depths[node_id]
 
     return sorted(states, key=lambda state: depth(state.id))
+
+
+def _without_forgotten(states: Iterable[NodeState]) -> Iterable[NodeState]:
+    """Leaves out what stands below final dynamic nodes: their graphs are not at hand, for nobody needs them."""
+    forgotten: set[str] = set()
+    for state in states:
+        if state.parent_id in forgotten:
+            forgotten.add(state.id)
+            continue
+        if state.closure_uri is not None and state.phase.terminal:
+            forgotten.add(state.id)
+        yield state
 
 
 def _restore_node(
