@@ -16,6 +16,7 @@ from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import AttendChild, ChildEnded, LookUpChild
 from libs.workflow.machine.openings import Openings
+from libs.workflow.machine.recovery import counterpart
 from libs.workflow.phases import ErrorKind, ExecutionPhase, NodePhase
 from libs.workflow.state import EMPTY, Data, ExecutionState
 
@@ -48,6 +49,7 @@ class Children:
         plan = spec.launch_plan
         if plan is None:
             raise Internal(f"node {scope.node_id(spec)} has no launch plan")
+        old = counterpart(self._execution, scope, spec)
         return launch_child(
             self._execution.state,
             scope.node_id(spec),
@@ -59,6 +61,7 @@ class Children:
             literals,
             self._journal.now_us,
             order=len(self._journal.turn.changes.children),
+            recovers_key=old.child_key if old is not None else None,
         )
 
     def resume(self, node: LiveNode) -> None:

@@ -108,6 +108,10 @@ class LiveNode:
         return not (self.spec.task is not None and self.spec.task.eager)
 
 
+Path = tuple[str, ...]
+"""A node by the ids that the workflow gives to it and to the nodes around it, outer ones first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A node that has asked the cache. It may have no row yet."""
@@ -148,6 +152,8 @@ class Execution:
     """Nodes that the cache has not answered yet, by unique id."""
     waiting: dict[bytes, dict[str, LiveNode]] = field(default_factory=dict)
     """By key of the cache, the nodes that wait for another one to compute its value, by unique id."""
+    recovery: dict[Path, NodeState] = field(default_factory=dict)
+    """Of an execution that recovers another, the other's nodes: see `recovery`."""
     resumed: bool = False
     """True until the first step after a restore has asked again for what was under way."""
 

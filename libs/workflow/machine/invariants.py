@@ -47,7 +47,7 @@ def _of_node(scope: Scope, node: LiveNode) -> Iterator[str]:
         yield f"node {state.id} is {state.phase.name}, but listed as {'open' if state.phase.terminal else 'final'}"
     if state.phase.terminal and node.attempt is not None:
         yield f"node {state.id} is final, but attempt {node.attempt.attempt} is not"
-    if state.phase is NodePhase.SUCCEEDED and state.outputs is None:
+    if state.phase in (NodePhase.SUCCEEDED, NodePhase.RECOVERED) and state.outputs is None:
         yield f"node {state.id} has succeeded without outputs"
     if state.phase is NodePhase.FAILED and state.error is None:
         yield f"node {state.id} has failed without an error"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from libs.workflow.errors import Internal
 from libs.workflow.graph import Graph, Shape
 from libs.workflow.machine.execution import Execution, LiveNode, Scope, new_execution
+from libs.workflow.machine.recovery import recoverable
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from libs.workflow.state import EMPTY, ExecutionState, NodeState, Snapshot
 
@@ -23,6 +24,7 @@ def restore(snapshot: Snapshot, graph: Graph, dynamics: Mapping[str, Graph] | No
     """
     execution = new_execution(snapshot.execution, graph)
     execution.resumed = True
+    execution.recovery = recoverable(snapshot.recoverable)
     if execution.state.phase is ExecutionPhase.QUEUED:
         return execution
     nodes: dict[str, LiveNode] = {}

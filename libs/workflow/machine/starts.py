@@ -20,6 +20,7 @@ from libs.workflow.machine.execution import Execution, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import BlobRead, BlobRole, BlobWritten, ReadBlob, WriteBlob
 from libs.workflow.machine.openings import Openings
+from libs.workflow.machine.recovery import Recovery
 from libs.workflow.phases import NodeKind, NodePhase
 from libs.workflow.state import Data
 
@@ -41,6 +42,7 @@ class Starts:
         openings: Openings,
         attempts: Attempts,
         kinds: Mapping[NodeKind, Begin],
+        recovery: Recovery,
     ) -> None:
         self._execution = execution
         self._journal = journal
@@ -48,6 +50,7 @@ class Starts:
         self._openings = openings
         self._attempts = attempts
         self._kinds = kinds
+        self._recovery = recovery
         self._parsed: dict[int, literals_pb2.LiteralMap] = {}
         """By identity of the data: valid while the state that holds it is, which is this step."""
 
@@ -92,6 +95,8 @@ class Starts:
             self._skip(scope, spec)
         elif spec.kind is NodeKind.START:
             self._openings.open(scope, spec, NodePhase.SUCCEEDED, outputs=scope.inputs)
+        elif self._recovery.recovers(scope, spec):
+            return
         elif self._blobs_are_here(scope, spec):
             self._start_with_inputs(scope, spec)
 

@@ -39,6 +39,7 @@ from libs.workflow.machine.messages import (
     Started,
 )
 from libs.workflow.machine.openings import Openings
+from libs.workflow.machine.recovery import Recovery
 from libs.workflow.machine.restore import unfinished
 from libs.workflow.machine.starts import Starts
 from libs.workflow.machine.subworkflows import SubWorkflows
@@ -82,6 +83,7 @@ class _Step:
                 NodeKind.LAUNCH_PLAN: self._children.begin,
                 NodeKind.GATE: self._gates.begin,
             },
+            Recovery(execution, openings),
         )
 
     def run(self, events: Sequence[Event]) -> None:

@@ -27,7 +27,7 @@ EXECUTION: Mapping[E, frozenset[E]] = {
 }
 
 NODE: Mapping[N, frozenset[N]] = {
-    N.WAITING: frozenset({N.QUEUED, N.RUNNING, N.SUCCEEDED, N.FAILED, N.SKIPPED}),
+    N.WAITING: frozenset({N.QUEUED, N.RUNNING, N.SUCCEEDED, N.FAILED, N.SKIPPED, N.RECOVERED}),
     N.QUEUED: frozenset({N.RUNNING, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
     # A retry puts a node back into the queue.
     N.RUNNING: frozenset({N.QUEUED, N.DYNAMIC_RUNNING, N.SUCCEEDED, N.FAILING, N.FAILED, N.ABORTED}),
