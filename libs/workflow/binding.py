@@ -3,12 +3,15 @@
 The rules are FlytePropeller's (`nodes/resolve.go`, `nodes/attr_path_resolver.go`), with two differences in the user's
 favour: a negative index is an error of the user instead of a crash, and integers found by an attribute path in msgpack
 data stay integers.
+
+A task may have offloaded a large literal. Whoever passes it on passes on where it lies; whoever looks into it has to
+load it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgpack  # type: ignore[import-untyped]
@@ -26,61 +29,95 @@ class BindingError(AirscrewError):
     """An input of a node cannot be made from what its upstream nodes produced."""
 
 
+class NotRead(Exception):
+    """A literal that was offloaded is needed, and nobody has read it yet."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.uri = uri
+
+
+Load = Callable[[str], literals_pb2.Literal]
+"""The literal that was offloaded to this uri. Raises NotRead."""
+
+
 class Lookup(Protocol):
     def __call__(self, node_id: str, var: str) -> literals_pb2.Literal:
         """The output `var` of the node with this spec id. Raises BindingError when there is none."""
 
 
-def resolve(bindings: Iterable[literals_pb2.Binding], lookup: Lookup) -> literals_pb2.LiteralMap:
-    """The literal map that `bindings` describe. Raises BindingError naming the variable and the reason."""
+def _not_read(uri: str) -> literals_pb2.Literal:
+    raise NotRead(uri)
+
+
+def resolve(
+    bindings: Iterable[literals_pb2.Binding], lookup: Lookup, load: Load = _not_read
+) -> literals_pb2.LiteralMap:
+    """The literal map that `bindings` describe. Raises BindingError naming the variable and the reason, and NotRead."""
     result = literals_pb2.LiteralMap()
     for binding in bindings:
         try:
-            _resolve(binding.binding, lookup, result.literals[binding.var])
+            _resolve(binding.binding, lookup, load, result.literals[binding.var])
         except BindingError as error:
             raise BindingError(f"{binding.var}: {error.message}") from None
     return result
 
 
-def _resolve(binding: literals_pb2.BindingData, lookup: Lookup, into: literals_pb2.Literal) -> None:
+def loaded(literals: literals_pb2.LiteralMap, load: Load) -> literals_pb2.LiteralMap:
+    """The same values, with those that were offloaded in their place. Raises NotRead."""
+    apart = [name for name, literal in literals.literals.items() if literal.HasField("offloaded_metadata")]
+    if not apart:
+        return literals
+    whole = literals_pb2.LiteralMap()
+    whole.CopyFrom(literals)
+    for name in apart:
+        whole.literals[name].CopyFrom(load(literals.literals[name].offloaded_metadata.uri))
+    return whole
+
+
+def _resolve(binding: literals_pb2.BindingData, lookup: Lookup, load: Load, into: literals_pb2.Literal) -> None:
     kind = binding.WhichOneof("value")
     if kind == "scalar":
         into.scalar.CopyFrom(binding.scalar)
     elif kind == "promise":
-        into.CopyFrom(_promise(binding.promise, lookup))
+        into.CopyFrom(_promise(binding.promise, lookup, load))
     elif kind == "collection":
         into.collection.SetInParent()
         for element in binding.collection.bindings:
-            _resolve(element, lookup, into.collection.literals.add())
+            _resolve(element, lookup, load, into.collection.literals.add())
     elif kind == "map":
         into.map.SetInParent()
         for key, value in binding.map.bindings.items():
-            _resolve(value, lookup, into.map.literals[key])
+            _resolve(value, lookup, load, into.map.literals[key])
     elif kind == "offloaded_metadata":
         into.offloaded_metadata.CopyFrom(binding.offloaded_metadata)
     else:
         into.scalar.none_type.SetInParent()
 
 
-def _promise(promise: types_pb2.OutputReference, lookup: Lookup) -> literals_pb2.Literal:
+def _promise(promise: types_pb2.OutputReference, lookup: Lookup, load: Load) -> literals_pb2.Literal:
     node_id = promise.node_id or START_NODE_ID
     match = _VARIABLE.fullmatch(promise.var)
     if match is None:
         raise BindingError(f"{promise.var!r} is not the name of an output of {node_id}")
     literal = lookup(node_id, match[2])
     if match[1] is not None:
+        if literal.HasField("offloaded_metadata"):
+            literal = load(literal.offloaded_metadata.uri)
         literal = _element(literal.collection.literals, int(match[1]), f"{node_id}.{match[2]}")
-    return follow(literal, promise.attr_path, f"{node_id}.{match[2]}") if promise.attr_path else literal
+    return follow(literal, promise.attr_path, f"{node_id}.{match[2]}", load) if promise.attr_path else literal
 
 
 def follow(
-    literal: literals_pb2.Literal, path: Sequence[types_pb2.PromiseAttribute], origin: str
+    literal: literals_pb2.Literal, path: Sequence[types_pb2.PromiseAttribute], origin: str, load: Load = _not_read
 ) -> literals_pb2.Literal:
     """The literal found at `path` inside `literal`: through collections, maps, structs and msgpack data.
 
-    `origin` names the literal in errors. Raises BindingError.
+    `origin` names the literal in errors. Raises BindingError and NotRead.
     """
     for position, step in enumerate(path):
+        if literal.HasField("offloaded_metadata"):
+            literal = load(literal.offloaded_metadata.uri)
         kind = literal.WhichOneof("value")
         if kind == "collection":
             literal = _element(literal.collection.literals, _index(step, origin), origin)
@@ -90,7 +127,7 @@ def follow(
                 raise BindingError(f"{origin} has no key {key!r}")
             literal = literal.map.literals[key]
         elif kind == "scalar" and literal.scalar.WhichOneof("value") == "union":
-            return follow(literal.scalar.union.value, path[position:], origin)
+            return follow(literal.scalar.union.value, path[position:], origin, load)
         elif kind == "scalar" and literal.scalar.WhichOneof("value") in ("generic", "binary"):
             return _to_literal(_walk(_decoded(literal.scalar, origin), path[position:], origin))
         else:

@@ -189,6 +189,7 @@ class _Builder:
             min_success_ratio=(
                 array.min_success_ratio if array.WhichOneof("success_criteria") == "min_success_ratio" else None
             ),
+            run_all=array.run_all_sub_nodes,
         )
         # The time allowed is each item's own.
         return replace(plain, kind=NodeKind.ARRAY, array=target, time_allowed_us=0)

@@ -101,6 +101,8 @@ class ArrayTarget:
     """How many items may be under way at once; 0 is unlimited."""
     min_successes: int | None = None
     min_success_ratio: float | None = None
+    run_all: bool = False
+    """Whether items still start and run when too many have failed already."""
 
 
 @dataclass(frozen=True, slots=True)

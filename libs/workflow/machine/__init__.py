@@ -14,11 +14,11 @@ preemption    whether an attempt may run where it can be interrupted
 invariants    what is true after every step
 """
 
-from libs.workflow.machine.execution import Execution, LiveNode, Scope, new_execution
+from libs.workflow.machine.execution import Execution, LiveNode, Scope, inputs_of, item_index, new_execution
 from libs.workflow.machine.journal import Turn
+from libs.workflow.machine.openings import INLINE_LIMIT_BYTES
 from libs.workflow.machine.preemption import interruptible
 from libs.workflow.machine.restore import restore
-from libs.workflow.machine.starts import INLINE_LIMIT_BYTES
 from libs.workflow.machine.step import step
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "LiveNode",
     "Scope",
     "Turn",
+    "inputs_of",
     "interruptible",
+    "item_index",
     "new_execution",
     "restore",
     "step",

@@ -108,6 +108,7 @@ class Attempts:
         attempt.placed_at_us = self._journal.now_us
         self._journal.move_attempt(attempt, AttemptPhase.QUEUED)
         self._journal.command(Dispatch(event.node_id, event.attempt))
+        self._execution.launched(node)
 
     def on_report(self, event: Report) -> None:
         """An executor reports; what is not about a current attempt of its own is not listened to."""
@@ -234,6 +235,7 @@ class Attempts:
 
     def _try_again(self, node: LiveNode, delay_us: int) -> None:
         node.state.attempt += 1
+        self._execution.recalled(node)
         if node.state.phase is not NodePhase.QUEUED:
             self._journal.move(node, NodePhase.QUEUED)
         else:

@@ -44,6 +44,7 @@ class Children:
         self._journal.turn.changes.children.append(child)
         self._journal.record("ChildLaunched", node, str(child.id))
         self._journal.command(AttendChild(child.key))
+        self._execution.launched(node)
 
     def _launched(self, scope: Scope, spec: GraphNode, literals: literals_pb2.LiteralMap) -> ExecutionState:
         plan = spec.launch_plan

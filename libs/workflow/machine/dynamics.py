@@ -7,12 +7,11 @@ is like a sub-workflow.
 from __future__ import annotations
 
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution
+from libs.workflow.machine.execution import Execution, inputs_of
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import GraphBuilt
 from libs.workflow.machine.openings import Openings
 from libs.workflow.phases import ErrorKind, NodePhase
-from libs.workflow.state import EMPTY
 
 
 class Dynamics:
@@ -34,4 +33,4 @@ class Dynamics:
             return
         node.state.closure_uri = event.closure_uri
         self._journal.move(node, NodePhase.DYNAMIC_RUNNING)
-        self._openings.run_graph(node, event.graph, node.state.inputs or EMPTY)
+        self._openings.run_graph(node, event.graph, inputs_of(node))

@@ -43,10 +43,12 @@ class Endings:
         node.state.wake_at_us = None
         self._journal.move(node, phase)
         keep(self._journal, node)
-        if phase is NodePhase.FAILED and scope.error is None:
+        if phase is NodePhase.FAILED and scope.error is None and scope.items is None:
             scope.error = node.state.error
             scope.failed = node.state.id
         self.complete(node)
+        if node.spec.kind is NodeKind.ARRAY:
+            node.child = None  # nobody asks for its items any more
         if scope.closing:
             if not scope.open:
                 self.settle(scope)
@@ -57,6 +59,11 @@ class Endings:
     def complete(self, node: LiveNode) -> None:
         """Counts a final node off its downstream nodes: the only place where a node becomes ready."""
         scope = node.scope
+        if scope.items is not None:
+            scope.items.end(node.spec.index, node.state)
+            scope.nodes[node.spec.index] = None
+            self._execution.attend(scope)
+            return
         poison = node.state.phase in (NodePhase.FAILED, NodePhase.SKIPPED)
         for target in node.spec.downstream:
             scope.missing[target] -= 1

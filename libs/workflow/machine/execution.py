@@ -16,9 +16,10 @@ from flyteidl.core import literals_pb2
 
 from libs.workflow.graph import Graph, GraphNode, Shape
 from libs.workflow.identity import child_node_id
+from libs.workflow.machine.items import Items
 from libs.workflow.machine.messages import BlobRole
 from libs.workflow.phases import NodeKind
-from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
+from libs.workflow.state import EMPTY, AttemptState, Data, ExecutionState, NodeState
 
 
 class Scope:
@@ -31,6 +32,7 @@ class Scope:
         "failed",
         "graph",
         "inputs",
+        "items",
         "missing",
         "nodes",
         "open",
@@ -44,12 +46,10 @@ class Scope:
         """The node whose graph this is; None for the workflow itself."""
         self.inputs = inputs
         self.nodes: list[LiveNode | None] = [None] * len(graph.nodes)
-        self.missing = (
-            [len(node.upstream) for node in graph.nodes]
-            if graph.shape is Shape.WORKFLOW
-            else [0] * len(graph.nodes)  # cases and items wait for nothing but their turn
-        )
-        """Per node, how many of its upstream nodes are not done."""
+        self.missing = [len(node.upstream) for node in graph.nodes] if graph.shape is Shape.WORKFLOW else []
+        """Per node, how many of its upstream nodes are not done; cases and items wait for nothing but their turn."""
+        self.items: Items | None = None
+        """Of an array node: how far it is. Its items are in `nodes` only while they run."""
         self.open: set[int] = set()
         """Nodes that have started and are not final."""
         self.poisoned: set[int] = set()
@@ -73,9 +73,16 @@ class Scope:
 
     def admits(self, index: int) -> bool:
         """Whether this node may still start."""
-        return self.nodes[index] is None and (
-            not self.closing or (index == self.graph.failure and not self.cut and not self.open)
-        )
+        if self.nodes[index] is not None or (self.items is not None and self.items.results[index] is not None):
+            return False
+        return not self.closing or (index == self.graph.failure and not self.cut and not self.open)
+
+    def first_unstarted(self, index: int) -> int:
+        """The first item from `index` on that has not started."""
+        results = self.items.results if self.items is not None else []
+        while index < len(results) and (self.nodes[index] is not None or results[index] is not None):
+            index += 1
+        return index
 
     def node_id(self, spec: GraphNode) -> str:
         if self.parent is None:
@@ -140,12 +147,18 @@ class Execution:
     """Nodes that max_parallelism holds back."""
     running: int = 0
     """Attempts that are not final: what max_parallelism counts."""
+    arrays: dict[int, Scope] = field(default_factory=dict)
+    """Those that may have room for items, or have none left, by identity: the next step looks after them."""
     gates: dict[str, dict[str, LiveNode]] = field(default_factory=dict)
     """By signal id, the gates that wait for it, by node id."""
     awaiting: dict[str, dict[tuple[int, int], tuple[Scope, int]]] = field(default_factory=dict)
     """By uri, the ready nodes that cannot start before that blob is read."""
     blobs: dict[str, literals_pb2.LiteralMap] = field(default_factory=dict)
     """Blobs that have been read for nodes in `awaiting`."""
+    offloaded: dict[str, literals_pb2.Literal | None] = field(default_factory=dict)
+    """By uri, literals that were asked for, and that have been read."""
+    gathering: dict[str, list[tuple[LiveNode, int]]] = field(default_factory=dict)
+    """By uri, the arrays that need an item's outputs from there to put theirs together."""
     writing: dict[tuple[str, BlobRole], tuple[Scope, int, literals_pb2.LiteralMap]] = field(default_factory=dict)
     """Nodes that go on when a literal map of theirs is stored, with that map."""
     asking: dict[str, Asked] = field(default_factory=dict)
@@ -172,6 +185,25 @@ class Execution:
             return None
         return node
 
+    def attend(self, scope: Scope) -> None:
+        """Something has changed for an array: maybe more items can start, or it is done."""
+        self.arrays[id(scope)] = scope
+
+    def launched(self, node: LiveNode) -> None:
+        """Something has left the leader's hands: in the arrays around it, others may start in its wake."""
+        around: LiveNode | None = node
+        while around is not None:
+            scope = around.scope
+            if scope.items is not None and around.spec.index in scope.items.waiting:
+                scope.items.waiting.discard(around.spec.index)
+                self.attend(scope)
+            around = scope.parent
+
+    def recalled(self, node: LiveNode) -> None:
+        """What was launched has to be launched again."""
+        if node.scope.items is not None:
+            node.scope.items.waiting.add(node.spec.index)
+
     def set_timer(self, node: LiveNode, at_us: int) -> None:
         node.state.wake_at_us = at_us
         heapq.heappush(self.timers, (at_us, node.state.id))
@@ -196,3 +228,15 @@ def new_execution(state: ExecutionState, graph: Graph) -> Execution:
 def is_leaf(node: LiveNode) -> bool:
     """Whether the node runs attempts of its own."""
     return node.spec.kind is NodeKind.TASK
+
+
+def item_index(node: LiveNode) -> int | None:
+    """Which item of an array a node is, if the items share the array's inputs and each must be told."""
+    items = node.scope.items
+    return node.spec.index if items is not None and items.shared else None
+
+
+def inputs_of(node: LiveNode) -> Data:
+    """The inputs of a node. Items that share those of their array have none in their rows."""
+    items = node.scope.items
+    return node.scope.inputs if items is not None and items.shared else node.state.inputs or EMPTY

@@ -27,6 +27,7 @@ class Gates:
         """From now on the signal can be given, or the time runs."""
         gate = gate_of(spec)
         node = self._openings.open(scope, spec, NodePhase.RUNNING, inputs=inputs)
+        self._execution.launched(node)
         if gate.type is None:
             self._execution.set_timer(node, self._journal.now_us + (gate.sleep_us or 0))
             return

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from libs.workflow.graph import Shape
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.phases import NodePhase
 
 
 def violations(execution: Execution) -> list[str]:
     """One sentence for each invariant that does not hold."""
-    found = list(_of_scope(execution.root))
+    found = [*_of_scope(execution.root), *_forgotten(execution)]
     attempts = sum(node.attempt is not None and node.counted for node in execution.live.values())
     if attempts != execution.running:
         found.append(f"{attempts} attempts are under way, but {execution.running} are counted")
     limit = execution.max_parallelism
     if limit and attempts > limit:
         found.append(f"{attempts} attempts are under way, more than max_parallelism {limit}")
+    if attempts < limit and any(_may_seek(node) for node in execution.parked):
+        found.append(f"only {attempts} attempts are under way, but max_parallelism {limit} holds others back")
     if execution.state.phase.terminal:
         if execution.live:
             found.append(f"the execution is {execution.state.phase.name}, but {sorted(execution.live)} are not final")
@@ -35,7 +38,7 @@ def _of_scope(scope: Scope) -> Iterator[str]:
     for spec in scope.graph.nodes:
         node = scope.nodes[spec.index]
         missing = sum(not _done(scope.nodes[upstream]) for upstream in spec.upstream)
-        if scope.missing[spec.index] != missing:
+        if scope.missing and scope.missing[spec.index] != missing:
             yield f"node {scope.node_id(spec)} waits for {missing} nodes, but {scope.missing[spec.index]} are counted"
         if node is not None:
             yield from _of_node(scope, node)
@@ -59,6 +62,60 @@ def _of_node(scope: Scope, node: LiveNode) -> Iterator[str]:
         yield from _of_scope(node.child)
     elif node.child.open:
         yield f"node {state.id} is final, but nodes in it are not"
+
+
+def _forgotten(execution: Execution) -> Iterator[str]:
+    """What is not final goes on by some event: each node that is open, and each that is ready, waits for one."""
+    parked = {id(node) for node in execution.parked}
+    waiting = {id(node) for nodes in execution.waiting.values() for node in nodes.values()}
+    for node in execution.live.values():
+        state = node.state
+        known = node.child is not None or node.attempt is not None or state.wake_at_us is not None
+        known |= state.futures_uri is not None or state.child_key is not None
+        known |= id(node) in parked | waiting or state.id in execution.asking
+        known |= any(state.id in nodes for nodes in execution.gates.values())
+        if not known:
+            yield f"node {state.id} is {state.phase.name}, but waits for nothing"
+    if not execution.state.phase.terminal:
+        pending = set(_pending(execution))
+        for scope in _running(execution.root):
+            for index in _ready(scope):
+                if (id(scope), index) not in pending:
+                    yield f"node {scope.node_id(scope.graph.nodes[index])} is ready, but does not start"
+
+
+def _pending(execution: Execution) -> Iterator[tuple[int, int]]:
+    """Ready nodes that cannot start yet."""
+    for nodes in execution.awaiting.values():
+        yield from nodes
+    for scope, index, _ in execution.writing.values():
+        yield id(scope), index
+    for asked in execution.asking.values():
+        yield id(asked.scope), asked.spec.index
+
+
+def _running(scope: Scope) -> Iterator[Scope]:
+    yield scope
+    for index in scope.open:
+        node = scope.nodes[index]
+        if node is not None and node.child is not None:
+            yield from _running(node.child)
+
+
+def _ready(scope: Scope) -> Iterator[int]:
+    """Nodes that have everything they wait for; of an array, those are ready for which there is room."""
+    if scope.graph.shape is Shape.WORKFLOW and not scope.closing:
+        failure = scope.graph.failure
+        yield from (i for i, missing in enumerate(scope.missing) if not missing and i != failure and scope.admits(i))
+    elif scope.graph.shape is Shape.WORKFLOW and scope.graph.failure >= 0 and scope.admits(scope.graph.failure):
+        yield scope.graph.failure
+    elif scope.graph.shape is Shape.CASES and scope.parent is not None and scope.parent.state.choice is not None:
+        yield from (i for i in (scope.parent.state.choice,) if scope.admits(i))
+
+
+def _may_seek(node: LiveNode) -> bool:
+    waits = not node.state.phase.terminal and node.attempt is None and node.state.wake_at_us is None
+    return waits and not node.stopping
 
 
 def _at_rest(scope: Scope) -> bool:

@@ -9,6 +9,9 @@ from libs.workflow.machine.journal import Journal
 from libs.workflow.phases import ErrorKind, NodePhase
 from libs.workflow.state import Data, NodeState
 
+INLINE_LIMIT_BYTES = 16 * 1024
+"""Literal maps up to this size live in rows and messages; larger ones in the blob store."""
+
 
 class Openings:
     """The beginnings of one step."""
@@ -34,7 +37,7 @@ class Openings:
             spec_id=spec.id,
             parent_id=scope.parent.state.id if scope.parent else "",
             kind=spec.kind,
-            inputs=inputs,
+            inputs=None if scope.items is not None and scope.items.shared else inputs,
             outputs=outputs,
             created_at_us=now_us,
             queued_at_us=now_us,

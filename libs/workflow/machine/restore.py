@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from libs.workflow.errors import Internal
-from libs.workflow.graph import Graph, Shape
-from libs.workflow.machine.execution import Execution, LiveNode, Scope, new_execution
+from libs.workflow.graph import Graph, Shape, items_of
+from libs.workflow.machine.execution import Execution, LiveNode, Scope, inputs_of, is_leaf, new_execution
+from libs.workflow.machine.items import Items
 from libs.workflow.machine.recovery import recoverable
-from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
-from libs.workflow.state import EMPTY, ExecutionState, NodeState, Snapshot
+from libs.workflow.phases import Desired, ExecutionPhase, NodeKind, NodePhase
+from libs.workflow.state import ExecutionState, NodeState, Snapshot
 
 
 def restore(snapshot: Snapshot, graph: Graph, dynamics: Mapping[str, Graph] | None = None) -> Execution:
@@ -34,6 +35,9 @@ def restore(snapshot: Snapshot, graph: Graph, dynamics: Mapping[str, Graph] | No
         node = nodes[attempt.node_id]
         node.attempt = attempt
         execution.running += node.counted
+    for node in nodes.values():
+        if node.spec.kind is NodeKind.ARRAY and node.state.phase.terminal:
+            node.child = None  # it was needed to find the places of what ran in it
     root = execution.root
     root.closing = execution.state.phase in (ExecutionPhase.FAILING, ExecutionPhase.ABORTING)
     root.cut = execution.state.phase is ExecutionPhase.ABORTING or (root.closing and _abort_is_known(execution.state))
@@ -84,8 +88,10 @@ def _restore_node(
     scope.nodes[spec.index] = node
     own = _own_graph(node, dynamics)
     if own is not None:
-        node.child = Scope(own, node, state.inputs or EMPTY)
+        node.child = Scope(own, node, inputs_of(node))
         node.child.error = state.error
+        if node.spec.array is not None and state.items is not None:
+            node.child.items = Items(node.spec.array, state.items)
     if not state.phase.terminal:
         scope.open.add(spec.index)
         execution.live[state.id] = node
@@ -98,6 +104,8 @@ def _own_graph(node: LiveNode, dynamics: Mapping[str, Graph]) -> Graph | None:
     """The graph that runs in a node, or that its rows stand in. Of a final dynamic node nobody needs it any more."""
     if node.spec.graph is not None:
         return node.spec.graph
+    if node.spec.array is not None and node.state.items is not None:
+        return items_of(node.spec.array.item, node.state.items)
     return dynamics.get(node.state.closure_uri) if node.state.closure_uri is not None else None
 
 
@@ -120,6 +128,9 @@ def _restore_closing(node: LiveNode, child: Scope) -> None:
 
 def _restore_progress(execution: Execution, scope: Scope) -> None:
     """Counts again what is done, and finds the nodes that are ready without having started."""
+    if scope.items is not None:
+        _restore_items(execution, scope, scope.items)
+        return
     failures: list[tuple[int, bytes, str]] = []
     for node in scope.nodes:
         if node is None or not node.state.phase.terminal:
@@ -135,6 +146,26 @@ def _restore_progress(execution: Execution, scope: Scope) -> None:
         scope.error = scope.error or error
         scope.failed = failed
     execution.ready.extend((scope, index) for index in _ready(scope))
+
+
+def _restore_items(execution: Execution, scope: Scope, items: Items) -> None:
+    """Items that have ended are nothing but their results again; those that wait are found by their attempts."""
+    for index, node in enumerate(scope.nodes):
+        if node is not None and node.state.phase.terminal:
+            items.end(index, node.state)
+            scope.nodes[index] = None
+        elif node is not None and _waits_for_a_slot(node):
+            items.waiting.add(index)
+    items.under_way = len(scope.open)
+    items.skip_to(scope.first_unstarted(0))
+    execution.attend(scope)
+
+
+def _waits_for_a_slot(node: LiveNode) -> bool:
+    """Only of tasks: what other items have done so far does not show in rows that are open."""
+    if not is_leaf(node) or node.child is not None or node.state.futures_uri is not None:
+        return False
+    return node.attempt is None or node.attempt.executor is None
 
 
 def _ready(scope: Scope) -> Iterable[int]:

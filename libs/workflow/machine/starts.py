@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
-from google.protobuf.message import DecodeError
 
 from libs.workflow import binding
 from libs.workflow.graph import GraphNode
+from libs.workflow.machine.arrays import Arrays, Item
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.endings import Endings
 from libs.workflow.machine.execution import Execution, Scope
 from libs.workflow.machine.journal import Journal
-from libs.workflow.machine.messages import BlobRead, BlobRole, BlobWritten, ReadBlob, WriteBlob
-from libs.workflow.machine.openings import Openings
+from libs.workflow.machine.messages import BlobRead, BlobRole, BlobWritten, WriteBlob
+from libs.workflow.machine.openings import INLINE_LIMIT_BYTES, Openings
+from libs.workflow.machine.reading import Reading
 from libs.workflow.machine.recovery import Recovery
 from libs.workflow.phases import NodeKind, NodePhase
 from libs.workflow.state import Data
@@ -27,8 +28,8 @@ from libs.workflow.state import Data
 Begin = Callable[[Scope, GraphNode, Data, literals_pb2.LiteralMap], None]
 """What a kind of node does when it starts: with its inputs, as data to keep and as literals to look at."""
 
-INLINE_LIMIT_BYTES = 16 * 1024
-"""Literal maps up to this size live in rows and messages; larger ones in the blob store."""
+LOOK_INSIDE = frozenset({NodeKind.BRANCH, NodeKind.ARRAY})
+"""Kinds of nodes that look at their inputs: literals that were offloaded have to be there."""
 
 
 class Starts:
@@ -40,7 +41,9 @@ class Starts:
         journal: Journal,
         endings: Endings,
         openings: Openings,
+        reading: Reading,
         attempts: Attempts,
+        arrays: Arrays,
         kinds: Mapping[NodeKind, Begin],
         recovery: Recovery,
     ) -> None:
@@ -48,33 +51,43 @@ class Starts:
         self._journal = journal
         self._endings = endings
         self._openings = openings
+        self._reading = reading
         self._attempts = attempts
+        self._arrays = arrays
         self._kinds = kinds
         self._recovery = recovery
-        self._parsed: dict[int, literals_pb2.LiteralMap] = {}
-        """By identity of the data: valid while the state that holds it is, which is this step."""
 
     def start_what_is_ready(self) -> None:
-        """Starts nodes until none is ready and max_parallelism has room for none that it holds back."""
+        """Starts nodes until none is ready, no array has room and max_parallelism none for those that it holds back."""
         execution = self._execution
         while True:
             while execution.ready:
                 scope, index = execution.ready.popleft()
                 self._start(scope, scope.graph.nodes[index])
-            if not self._attempts.unpark():
+            item = self._arrays.next_item()
+            if item is not None:
+                self._start_item(item)
+            elif not self._attempts.unpark():
                 return
 
     def on_blob_read(self, event: BlobRead) -> None:
         """Nodes that read this blob may start, or never can."""
         waiting = self._execution.awaiting.pop(event.uri, {})
+        if not waiting:
+            return
         try:
-            if event.content is None:
-                raise binding.BindingError(event.error)
-            self._execution.blobs[event.uri] = _literal_map(event.content)
+            self._reading.keep(event)
             self._execution.ready.extend(waiting.values())
         except binding.BindingError as error:
             for scope, index in waiting.values():
-                self._openings.fail(scope, scope.graph.nodes[index], "InputsNotReadable", error.message)
+                self._cannot_read(scope, index, error.message)
+
+    def _cannot_read(self, scope: Scope, index: int, message: str) -> None:
+        node = scope.nodes[index]
+        if node is not None and node.spec.kind is NodeKind.ARRAY:
+            self._arrays.give_up(node, "InputsNotReadable", message)
+        else:
+            self._openings.fail(scope, scope.graph.nodes[index], "InputsNotReadable", message)
 
     def on_blob_written(self, event: BlobWritten) -> None:
         """The node whose literal map this is goes on, or never can."""
@@ -89,9 +102,12 @@ class Starts:
             self._go(scope, spec, event.data, literals)
 
     def _start(self, scope: Scope, spec: GraphNode) -> None:
-        if not scope.admits(spec.index):
+        node = scope.nodes[spec.index]
+        if node is not None and node.child is not None and node.child.items is not None:
+            self._execution.attend(node.child)  # its inputs are here again
+        elif not scope.admits(spec.index):
             return
-        if spec.index in scope.poisoned:
+        elif spec.index in scope.poisoned:
             self._skip(scope, spec)
         elif spec.kind is NodeKind.START:
             self._openings.open(scope, spec, NodePhase.SUCCEEDED, outputs=scope.inputs)
@@ -102,13 +118,32 @@ class Starts:
 
     def _start_with_inputs(self, scope: Scope, spec: GraphNode) -> None:
         try:
-            literals = binding.resolve(spec.bindings, lambda node_id, var: self._output(scope.data, node_id, var))
+            literals = binding.resolve(
+                spec.bindings,
+                lambda node_id, var: self._output(scope.data, node_id, var),
+                self._reading.offloaded,
+            )
+            inside = binding.loaded(literals, self._reading.offloaded) if spec.kind in LOOK_INSIDE else literals
+        except binding.NotRead as missing:
+            self._reading.ask(missing.uri, scope, spec.index)
+            return
         except binding.BindingError as error:
             self._openings.fail(scope, spec, "BindingResolutionFailure", error.message)
             return
         if spec.index == scope.graph.failure:
             _tell_what_failed(scope, literals)
-        serialized = literals.SerializeToString()
+        self._start_with(scope, spec, literals.SerializeToString(), inside)
+
+    def _start_item(self, item: Item) -> None:
+        if self._recovery.recovers(item.scope, item.spec):
+            return
+        if item.inputs is not None:
+            self._go(item.scope, item.spec, item.inputs, item.literals)
+        else:
+            self._start_with(item.scope, item.spec, item.literals.SerializeToString(), item.literals)
+
+    def _start_with(self, scope: Scope, spec: GraphNode, serialized: bytes, literals: literals_pb2.LiteralMap) -> None:
+        """`literals` are those to look at."""
         if len(serialized) <= INLINE_LIMIT_BYTES:
             self._go(scope, spec, Data.of(serialized), literals)
             return
@@ -133,17 +168,12 @@ class Starts:
 
     def _blobs_are_here(self, scope: Scope, spec: GraphNode) -> bool:
         """Asks for the blobs that the node's bindings read and that nobody has read yet."""
-        execution = self._execution
         here = True
         for source in spec.sources:
             data = self._outputs_of(scope.data, source)
-            if data is None or data.uri is None or data.uri in execution.blobs:
-                continue
-            here = False
-            if data.uri not in execution.awaiting:
-                execution.awaiting[data.uri] = {}
-                self._journal.command(ReadBlob(data.uri))
-            execution.awaiting[data.uri][id(scope), spec.index] = (scope, spec.index)
+            if data is not None and data.uri is not None and not self._reading.is_here(data):
+                here = False
+                self._reading.ask(data.uri, scope, spec.index)
         return here
 
     def _outputs_of(self, scope: Scope, index: int) -> Data | None:
@@ -154,19 +184,10 @@ class Starts:
         spec = scope.graph.nodes[scope.graph.index[node_id]]
         data = self._outputs_of(scope, spec.index)
         var = spec.aliases.get(var, var)
-        literals = self._literals(data) if data is not None else None
+        literals = self._reading.literals(data) if data is not None else None
         if literals is None or var not in literals.literals:
             raise binding.BindingError(f"node {node_id} has no output {var!r}")
         return literals.literals[var]
-
-    def _literals(self, data: Data) -> literals_pb2.LiteralMap:
-        """Parsed once a step, for all the nodes that read it."""
-        if data.uri is not None:
-            return self._execution.blobs[data.uri]
-        parsed = self._parsed.get(id(data))
-        if parsed is None:
-            parsed = self._parsed[id(data)] = _literal_map(data.inline or b"")
-        return parsed
 
 
 def _tell_what_failed(scope: Scope, literals: literals_pb2.LiteralMap) -> None:
@@ -178,11 +199,3 @@ def _tell_what_failed(scope: Scope, literals: literals_pb2.LiteralMap) -> None:
     union.value.scalar.error.CopyFrom(types_pb2.Error(failed_node_id=scope.failed, message=error.message))
     union.type.simple = types_pb2.ERROR
     union.type.structure.tag = "FlyteError"
-
-
-def _literal_map(serialized: bytes) -> literals_pb2.LiteralMap:
-    """What a task has written may be anything. Raises BindingError."""
-    try:
-        return literals_pb2.LiteralMap.FromString(serialized)
-    except DecodeError as error:
-        raise binding.BindingError(f"what was written there is no literal map: {error}") from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from libs.workflow.machine.arrays import Arrays
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.branches import Branches
 from libs.workflow.machine.caching import Caching, waits
@@ -39,6 +40,7 @@ from libs.workflow.machine.messages import (
     Started,
 )
 from libs.workflow.machine.openings import Openings
+from libs.workflow.machine.reading import Reading
 from libs.workflow.machine.recovery import Recovery
 from libs.workflow.machine.restore import unfinished
 from libs.workflow.machine.starts import Starts
@@ -70,18 +72,23 @@ class _Step:
         self._children = Children(execution, self.journal, self._endings, openings)
         self._gates = Gates(execution, self.journal, self._endings, openings)
         self._dynamics = Dynamics(execution, self.journal, self._endings, openings)
+        self._reading = Reading(execution, self.journal)
+        self._arrays = Arrays(execution, self.journal, self._endings, openings, self._reading)
         self._starts = Starts(
             execution,
             self.journal,
             self._endings,
             openings,
+            self._reading,
             self._attempts,
+            self._arrays,
             {
                 NodeKind.TASK: self._caching.begin,
                 NodeKind.SUBWORKFLOW: SubWorkflows(openings).begin,
                 NodeKind.BRANCH: Branches(execution, openings).begin,
                 NodeKind.LAUNCH_PLAN: self._children.begin,
                 NodeKind.GATE: self._gates.begin,
+                NodeKind.ARRAY: self._arrays.begin,
             },
             Recovery(execution, openings),
         )
@@ -100,8 +107,7 @@ class _Step:
             self._begin()
         self._fire_timers()
         self._starts.start_what_is_ready()
-        if not self._execution.awaiting:
-            self._execution.blobs.clear()
+        self._reading.forget()
         self._note_next_wake()
 
     def _handle(self, event: Event) -> None:
@@ -113,8 +119,10 @@ class _Step:
             self._attempts.on_lost(event)
         elif isinstance(event, BlobRead):
             self._starts.on_blob_read(event)
+            self._arrays.on_blob_read(event)
         elif isinstance(event, BlobWritten):
-            self._starts.on_blob_written(event)
+            if not self._arrays.on_blob_written(event):
+                self._starts.on_blob_written(event)
         elif isinstance(event, GraphBuilt):
             self._dynamics.on_graph_built(event)
         elif isinstance(event, ChildEnded):
@@ -185,5 +193,7 @@ class _Step:
     def _wake(self, node: LiveNode) -> None:
         if node.spec.kind is NodeKind.GATE:
             self._gates.on_timer(node)
+        elif node.spec.kind is NodeKind.ARRAY:
+            self._arrays.on_timer(node)
         else:
             self._attempts.seek_or_park(node)

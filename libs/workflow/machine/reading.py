@@ -1,0 +1,86 @@
+"""What lies in the blob store and is read before a node can go on.
+
+Two kinds of things are read: literal maps (outputs that are too large for a row), and single literals that a task has
+offloaded. Each is asked for once, whoever waits for it; when it is here, all that wait are ready again.
+"""
+
+from __future__ import annotations
+
+from flyteidl.core import literals_pb2
+from google.protobuf.message import DecodeError
+
+from libs.workflow import binding
+from libs.workflow.machine.execution import Execution, Scope
+from libs.workflow.machine.journal import Journal
+from libs.workflow.machine.messages import BlobRead, ReadBlob
+from libs.workflow.state import Data
+
+
+class Reading:
+    """What is read in one step."""
+
+    def __init__(self, execution: Execution, journal: Journal) -> None:
+        self._execution = execution
+        self._journal = journal
+        self._parsed: dict[int, literals_pb2.LiteralMap] = {}
+        """By identity of the data: valid while the state that holds it is, which is this step."""
+
+    def is_here(self, data: Data) -> bool:
+        return data.uri is None or data.uri in self._execution.blobs
+
+    def literals(self, data: Data) -> literals_pb2.LiteralMap:
+        """Parsed once a step, for all the nodes that read it. Raises NotRead and BindingError."""
+        if data.uri is not None:
+            if data.uri not in self._execution.blobs:
+                raise binding.NotRead(data.uri)
+            return self._execution.blobs[data.uri]
+        parsed = self._parsed.get(id(data))
+        if parsed is None:
+            parsed = self._parsed[id(data)] = _literal_map(data.inline or b"")
+        return parsed
+
+    def offloaded(self, uri: str) -> literals_pb2.Literal:
+        """A literal that lies apart. Raises NotRead."""
+        literal = self._execution.offloaded.get(uri)
+        if literal is None:
+            self._execution.offloaded[uri] = None  # tells what the content will be
+            raise binding.NotRead(uri)
+        return literal
+
+    def ask(self, uri: str, scope: Scope, index: int) -> None:
+        """The node is ready again when this blob is here."""
+        awaiting = self._execution.awaiting
+        if uri not in awaiting:
+            awaiting[uri] = {}
+            self._journal.command(ReadBlob(uri))
+        awaiting[uri][id(scope), index] = (scope, index)
+
+    def keep(self, event: BlobRead) -> None:
+        """Keeps what was read for those who have asked. Raises BindingError if it can never be read."""
+        if event.content is None:
+            raise binding.BindingError(event.error)
+        if event.uri in self._execution.offloaded:
+            self._execution.offloaded[event.uri] = _literal(event.content)
+        else:
+            self._execution.blobs[event.uri] = _literal_map(event.content)
+
+    def forget(self) -> None:
+        """At the end of a step: nobody needs what was read when nobody waits for more."""
+        if not self._execution.awaiting:
+            self._execution.blobs.clear()
+            self._execution.offloaded.clear()
+
+
+def _literal_map(serialized: bytes) -> literals_pb2.LiteralMap:
+    """What a task has written may be anything. Raises BindingError."""
+    try:
+        return literals_pb2.LiteralMap.FromString(serialized)
+    except DecodeError as error:
+        raise binding.BindingError(f"what was written there is no literal map: {error}") from None
+
+
+def _literal(serialized: bytes) -> literals_pb2.Literal:
+    try:
+        return literals_pb2.Literal.FromString(serialized)
+    except DecodeError as error:
+        raise binding.BindingError(f"what was written there is no literal: {error}") from None
