@@ -323,7 +323,11 @@ class Term:
         self._children.ended(execution.state)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        if self._group is None:
-            work.close()
-        else:
-            self._group.create_task(work, name=name)
+        """Starts what ends with the term; does nothing when it is ending."""
+        if self._group is not None:
+            try:
+                self._group.create_task(work, name=name)
+                return
+            except RuntimeError as error:
+                logger.debug("%s is not started: %s", name, error)
+        work.close()

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flyteidl.core import literals_pb2
+from flyteidl.core import literals_pb2, tasks_pb2, workflow_pb2
 
+from libs.blob import layout
 from libs.clients.queue import Enqueuer, Key, Reason
 from libs.runtime.clock import SystemClock
 from libs.runtime.process import Life
 from libs.store.engine import open_async
 from libs.store.executions import Executions
-from libs.store.records import ExecutionRecord, WorkflowRecord
+from libs.store.records import ExecutionRecord, LaunchPlanRecord, WorkflowRecord
 from libs.store.registry import Registry
 from libs.telemetry.traces import Tracing
+from libs.workflow.errors import NotFound
 from libs.workflow.phases import ExecutionPhase
+from libs.workflow.state import ExecutionState
 from services.executor import app as executor_app
 from services.executor.processes import ProcessId
 from services.executor.runner import Exit, Launch
@@ -32,6 +36,7 @@ from services.propeller.settings import PropellerSettings
 from services.queue import app as queue_app
 from services.queue.settings import QueueSettings
 from services.standalone import ports
+from tests.support import kinds
 from tests.support.graphs import Plan, closure_of, state_of
 
 TOKEN = "a-token-of-the-tests"
@@ -62,21 +67,25 @@ class InstantProcess:
 
 @dataclass
 class Instant:
-    """Runs commands by writing the outputs that they would have written. `hold` keeps those that start from ending."""
+    """Runs commands by writing the files that they would have written: those of a behaviour in `kinds`, or a 1.
+
+    `hold` keeps those that start from ending, `held_back` those of some behaviours only.
+    """
 
     starts: list[str] = field(default_factory=list)
     held: list[asyncio.Event] = field(default_factory=list)
     hold: bool = False
+    held_back: frozenset[str] = frozenset()
 
     async def start(self, launch: Launch) -> InstantProcess:
         prefix = Path(launch.command[-1])
         self.starts.append(str(prefix))
         prefix.mkdir(parents=True, exist_ok=True)
-        outputs = literals_pb2.LiteralMap()
-        outputs.literals["o"].scalar.primitive.integer = 1
-        (prefix / "outputs.pb").write_bytes(outputs.SerializeToString())
+        behaviour = launch.command[-3] if len(launch.command) > 3 else ""
+        for name, content in _files(launch, behaviour).items():
+            (prefix / name).write_bytes(content)
         ending = asyncio.Event()
-        if self.hold:
+        if self.hold or behaviour in self.held_back:
             self.held.append(ending)
         else:
             ending.set()
@@ -84,9 +93,18 @@ class Instant:
 
     def release(self) -> None:
         """Lets everything end, and whatever starts from now on."""
-        self.hold = False
+        self.hold, self.held_back = False, frozenset()
         for ending in self.held:
             ending.set()
+
+
+def _files(launch: Launch, behaviour: str) -> kinds.Files:
+    if behaviour:
+        inputs = literals_pb2.LiteralMap.FromString(Path(launch.command[-2]).read_bytes())
+        return kinds.act(behaviour, inputs)
+    outputs = literals_pb2.LiteralMap()
+    outputs.literals["o"].scalar.primitive.integer = 1
+    return {layout.OUTPUTS: outputs.SerializeToString()}
 
 
 @dataclass
@@ -192,6 +210,42 @@ class Fleet:
             task.template.container.args.extend(["pyflyte-execute", "{{.outputPrefix}}"])
         record = WorkflowRecord(state_of(plan).workflow, b"digest", b"", closure.SerializeToString(), 1)
         await self.registry.create_workflow(record)
+
+    async def register_workflows(
+        self,
+        *workflows: workflow_pb2.WorkflowTemplate,
+        change: Callable[[tasks_pb2.TaskTemplate], None] = lambda template: None,
+    ) -> None:
+        """Makes workflows over the tasks of `kinds` known, and their launch plans to those that follow."""
+        launched: dict[str, LaunchPlanRecord] = {}
+        for template in workflows:
+            await self.registry.create_workflow(kinds.workflow_record(kinds.compiled(template, launched, change)))
+            launched[template.id.name] = kinds.launch_plan(template)
+            await self.registry.create_launch_plan(launched[template.id.name])
+
+    async def start_workflow(self, template: workflow_pb2.WorkflowTemplate, key: int, **inputs: int) -> None:
+        """Accepts an execution as `admin` would."""
+        await self.executions.create(kinds.submission(template, key, **inputs))
+        async with Enqueuer(self.queue_address) as enqueuer:
+            enqueuer.enqueue(Key(key, 0, "p", reasons=Reason.SUBMITTED))
+
+    async def abort(self, key: int, cause: str, principal: str) -> None:
+        """As `admin` would."""
+        await self.executions.request_abort((await self.execution(key)).id, cause, principal)
+        async with Enqueuer(self.queue_address) as enqueuer:
+            enqueuer.enqueue(Key(key, 0, "p", reasons=Reason.INTENT))
+
+    async def execution(self, key: int) -> ExecutionState:
+        return (await self.executions.get_by_key([key]))[0].execution
+
+    async def child_of(self, key: int, node_id: str) -> int:
+        """The key of the execution that a node has launched."""
+        while True:
+            with suppress(NotFound):
+                child_key = (await self.executions.get_node(key, node_id)).child_key
+                assert child_key is not None
+                return child_key
+            await asyncio.sleep(0.02)
 
     async def submit(self, plan: Plan, *keys: int, enqueue: bool = True) -> None:
         """Accepts executions as `admin` would."""

@@ -1,0 +1,180 @@
+"""Workflows of every kind of node for tests that run them whole, and what their tasks do.
+
+A task's behaviour is a word in its command line; `act` gives the files that it leaves. So a played task process can run
+anything that is written here.
+
+    add     o = x + 1
+    sum     o = the sum of xs
+    fail    an error of the user
+    many    asks for n nodes that add, and one that sums what they return
+    nest    asks for one node that asks for n nodes
+    wrong   asks for nodes that cannot be
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from flyteidl.admin import launch_plan_pb2
+from flyteidl.core import (
+    compiler_pb2,
+    dynamic_job_pb2,
+    errors_pb2,
+    execution_pb2,
+    interface_pb2,
+    literals_pb2,
+    tasks_pb2,
+    workflow_pb2,
+)
+
+from libs.blob import layout
+from libs.store.records import ExecutionRecord, LaunchPlanRecord, WorkflowRecord
+from libs.workflow import launch
+from libs.workflow.compiler import LaunchPlanInterface, compile_workflow
+from libs.workflow.graph import entity_id
+from libs.workflow.state import Data, ExecutionState
+from tests.support import templates
+from tests.support.flytetypes import INTEGER, listed
+from tests.support.graphs import Plan, state_of
+
+Files = dict[str, bytes]
+
+_INTERFACES = {
+    "add": ({"x": INTEGER}, {"o": INTEGER}),
+    "slow": ({"x": INTEGER}, {"o": INTEGER}),
+    "sum": ({"xs": listed(INTEGER)}, {"o": INTEGER}),
+    "fail": ({"x": INTEGER}, {"o": INTEGER}),
+    "many": ({"n": INTEGER}, {"o": INTEGER}),
+    "nest": ({"n": INTEGER}, {"o": INTEGER}),
+    "wrong": ({"n": INTEGER}, {"o": INTEGER}),
+}
+
+
+def task(name: str, image: str = "image") -> tasks_pb2.TaskTemplate:
+    """One of the tasks above, by its behaviour; `slow` is `add` under a name that tests can hold back."""
+    template = templates.task_template(name, *_INTERFACES[name])
+    template.container.image = image
+    template.container.args[:] = ["pyflyte-execute", name, "{{.input}}", "{{.outputPrefix}}"]
+    return template
+
+
+def compiled(
+    template: workflow_pb2.WorkflowTemplate,
+    launched: Mapping[str, LaunchPlanRecord] | None = None,
+    change: Callable[[tasks_pb2.TaskTemplate], None] = lambda template: None,
+) -> compiler_pb2.CompiledWorkflowClosure:
+    """A workflow over these tasks, each after `change`, and over the launch plans in `launched`."""
+    tasks = [task(name) for name in _INTERFACES]
+    for each in tasks:
+        change(each)
+    plans = [
+        LaunchPlanInterface(
+            record.id,
+            interface_pb2.ParameterMap.FromString(record.expected_inputs),
+            interface_pb2.VariableMap.FromString(record.expected_outputs),
+        )
+        for record in (launched or {}).values()
+    ]
+    return compile_workflow(
+        template, tasks=[compiler_pb2.CompiledTask(template=each) for each in tasks], launch_plans=plans
+    )
+
+
+def workflow_record(closure: compiler_pb2.CompiledWorkflowClosure) -> WorkflowRecord:
+    return WorkflowRecord(entity_id(closure.primary.template.id), b"digest", b"", closure.SerializeToString(), 1)
+
+
+def launch_plan(template: workflow_pb2.WorkflowTemplate) -> LaunchPlanRecord:
+    """The default launch plan of a workflow: it has the workflow's id."""
+    workflow = entity_id(template.id)
+    return LaunchPlanRecord(
+        id=workflow,
+        workflow=workflow,
+        digest=b"digest",
+        spec=launch_plan_pb2.LaunchPlanSpec(workflow_id=template.id).SerializeToString(),
+        expected_inputs=launch.expected_inputs(template.interface.inputs).SerializeToString(),
+        expected_outputs=launch.expected_outputs(template.interface).SerializeToString(),
+        state=1,
+        created_at_us=1,
+        updated_at_us=1,
+    )
+
+
+def submission(template: workflow_pb2.WorkflowTemplate, key: int, **inputs: int) -> ExecutionRecord:
+    """An execution of a workflow with these integers, as `admin` accepts it."""
+    return ExecutionRecord(execution=accepted(template, key, **inputs), resource_type=3, mode=0)
+
+
+def accepted(template: workflow_pb2.WorkflowTemplate, key: int, **inputs: int) -> ExecutionState:
+    return replace(state_of(Plan((), name=template.id.name), key=key), inputs=Data.of(_map(**inputs)))
+
+
+def act(behaviour: str, inputs: literals_pb2.LiteralMap) -> Files:
+    """What a task leaves at its output prefix, by name."""
+    if behaviour == "fail":
+        error = errors_pb2.ContainerError(
+            code="Oops",
+            message="as the test wants it",
+            kind=errors_pb2.ContainerError.NON_RECOVERABLE,
+            origin=execution_pb2.ExecutionError.USER,
+        )
+        return {layout.ERROR: errors_pb2.ErrorDocument(error=error).SerializeToString()}
+    if behaviour in _ASKING:
+        return {layout.FUTURES: _ASKING[behaviour](_integer(inputs, "n")).SerializeToString()}
+    if behaviour == "sum":
+        return {layout.OUTPUTS: _map(o=sum(map(_value, inputs.literals["xs"].collection.literals)))}
+    return {layout.OUTPUTS: _map(o=_integer(inputs, "x") + 1)}
+
+
+def many(count: int) -> dynamic_job_pb2.DynamicJobSpec:
+    """What `many` asks for."""
+    adding = [templates.node(f"dn{number}", "add", x=number) for number in range(count)]
+    summing = templates.node(
+        "dsum", "sum", xs=templates.list_of(*(templates.promise(f"{node.id}.o") for node in adding))
+    )
+    return dynamic_job_pb2.DynamicJobSpec(
+        nodes=[*adding, summing],
+        outputs=templates.bindings({"o": "dsum.o"}),
+        tasks=[task("add", image=""), task("sum", image="")],
+    )
+
+
+def nest(count: int) -> dynamic_job_pb2.DynamicJobSpec:
+    """What `nest` asks for."""
+    return dynamic_job_pb2.DynamicJobSpec(
+        nodes=[templates.node("dn0", "many", n=count)],
+        outputs=templates.bindings({"o": "dn0.o"}),
+        tasks=[task("many")],
+    )
+
+
+def wrong(count: int) -> dynamic_job_pb2.DynamicJobSpec:
+    """What `wrong` asks for: each node is wrong, and so are the outputs."""
+    return dynamic_job_pb2.DynamicJobSpec(
+        nodes=[templates.node(f"dn{number}", "unheard-of", x=number) for number in range(count)],
+        outputs=templates.bindings({"o": "nowhere.o"}),
+    )
+
+
+def total(count: int) -> int:
+    """What `many` computes."""
+    return count * (count + 1) // 2
+
+
+_ASKING = {"many": many, "nest": nest, "wrong": wrong}
+
+
+def _map(**values: int) -> bytes:
+    literals = literals_pb2.LiteralMap()
+    for name, number in values.items():
+        literals.literals[name].scalar.primitive.integer = number
+    return bytes(literals.SerializeToString())
+
+
+def _integer(inputs: literals_pb2.LiteralMap, name: str) -> int:
+    return _value(inputs.literals[name])
+
+
+def _value(literal: literals_pb2.Literal) -> int:
+    return int(literal.scalar.primitive.integer)
