@@ -273,6 +273,7 @@ class Launcher:
             intent=Intent(generation=1, desired=Desired.RUN),
             principal=metadata.principal,
             parent_key=submission.parent_key,
+            recovers_key=submission.recovers_key,
         )
         return ExecutionRecord(state, resource_type=submission.target.kind, mode=metadata.mode)
 

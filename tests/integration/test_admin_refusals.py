@@ -12,6 +12,7 @@ from flyteidl.admin import common_pb2 as common
 from flyteidl.admin import execution_pb2 as execution
 from flyteidl.admin import launch_plan_pb2 as launch_plan
 from flyteidl.admin import project_pb2 as project
+from flyteidl.admin import signal_pb2 as signal
 from flyteidl.admin import task_pb2 as task
 from flyteidl.core import identifier_pb2 as identifier
 from flyteidl.service import dataproxy_pb2 as dataproxy
@@ -19,6 +20,7 @@ from google.protobuf import duration_pb2
 from sqlalchemy import create_engine, func, select
 
 from libs.store import schema
+from protos import airscrew_pb2
 from tests.support import flyte, refusal_cases
 from tests.support.admin import Door, door
 from tests.support.refusal_cases import PLAN, REFUSALS, TAKEN, Refusal, good_inputs
@@ -83,6 +85,14 @@ def _relaunch(name: str, new: str = "") -> Callable[[Registrar], Any]:
     return send
 
 
+def _recover(name: str) -> Callable[[Registrar], Any]:
+    def send(registrar: Registrar) -> Any:
+        request = execution.ExecutionRecoverRequest(id=registrar.execution_id(name))
+        return registrar.stubs.admin.RecoverExecution(request, timeout=10)
+
+    return send
+
+
 def _upload(**changed: Any) -> Callable[[Registrar], Any]:
     def send(registrar: Registrar) -> Any:
         fields = {"project": registrar.project, "domain": registrar.domain, "filename": "f", "content_md5": bytes(16)}
@@ -96,6 +106,9 @@ def _upload(**changed: Any) -> Callable[[Registrar], Any]:
 def _call(service: str, method: str, request: Any) -> Callable[[Registrar], Any]:
     return lambda registrar: getattr(getattr(registrar.stubs, service), method)(request, timeout=10)
 
+
+_Evict = airscrew_pb2.EvictCacheRequest
+_SOMEWHERE = identifier.WorkflowExecutionIdentifier(project="p", domain="d", name="nowhere")
 
 MORE = [
     Refusal(
@@ -197,11 +210,43 @@ MORE = [
         Status.UNIMPLEMENTED,
         ("CreateDownloadLocation",),
     ),
+    Refusal("recovery of an unknown execution", _recover("nowhere"), Status.NOT_FOUND, ("nowhere",)),
+    Refusal("recovery of what has not ended", _recover(TAKEN), Status.FAILED_PRECONDITION, (TAKEN, "QUEUED")),
     Refusal(
-        "recovery",
-        _call("admin", "RecoverExecution", execution.ExecutionRecoverRequest()),
+        "signal without a value",
+        _call("signal", "SetSignal", signal.SignalSetRequest(id={"signal_id": "s", "execution_id": _SOMEWHERE})),
+        Status.INVALID_ARGUMENT,
+        ("value",),
+    ),
+    Refusal(
+        "signals by a field that they have not",
+        _call("signal", "ListSignals", signal.SignalListRequest(workflow_execution_id=_SOMEWHERE, filters="eq(a,b)")),
+        Status.INVALID_ARGUMENT,
+        ("filters", "'a'"),
+    ),
+    Refusal(
+        "signal of propeller's",
+        _call("signal", "GetOrCreateSignal", signal.SignalGetOrCreateRequest()),
         Status.UNIMPLEMENTED,
-        ("RecoverExecution",),
+        ("GetOrCreateSignal",),
+    ),
+    Refusal(
+        "an eviction of nothing in particular",
+        _call("airscrew", "EvictCache", _Evict()),
+        Status.INVALID_ARGUMENT,
+        ("task", "made"),
+    ),
+    Refusal(
+        "an eviction of a task without a name",
+        _call("airscrew", "EvictCache", _Evict(task=_Evict.Task(project="p", domain="d"))),
+        Status.INVALID_ARGUMENT,
+        ("task.name",),
+    ),
+    Refusal(
+        "an eviction of an unknown execution",
+        _call("airscrew", "EvictCache", _Evict(made=_Evict.Made(execution_id=_SOMEWHERE))),
+        Status.NOT_FOUND,
+        ("nowhere",),
     ),
     Refusal(
         "flyte address outside the grammar",

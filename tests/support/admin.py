@@ -26,7 +26,7 @@ from libs.store.ledger import Ledger
 from libs.telemetry.traces import Tracing
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState
+from libs.workflow.state import AttemptState, CacheEntry, Changes, ExecutionState, NodeState, SignalState
 from services.admin import app
 from services.admin.settings import AdminSettings
 from tests.support import flyte
@@ -61,6 +61,9 @@ class Leader:
         phase: ExecutionPhase | None = None,
         nodes: Sequence[NodeState] = (),
         attempts: Sequence[AttemptState] = (),
+        signals: Sequence[SignalState] = (),
+        cached: Sequence[CacheEntry] = (),
+        children: Sequence[ExecutionState] = (),
         **changed: Any,
     ) -> None:
         """One turn."""
@@ -80,6 +83,9 @@ class Leader:
             execution_changed=True,
             nodes={node.id: node for node in nodes},
             attempts={(attempt.node_id, attempt.attempt): attempt for attempt in attempts},
+            signals=list(signals),
+            cached=list(cached),
+            children=list(children),
         )
         self._ledger.commit(SHARD, self._epoch, [changes])
         self._door.publish(state.key, state.phase)

@@ -21,6 +21,8 @@ from flyteidl.service import admin_pb2_grpc, dataproxy_pb2_grpc, signal_pb2_grpc
 from flytekit.configuration import Config, DataConfig, PlatformConfig
 from flytekit.remote import FlyteRemote, FlyteWorkflowExecution
 
+from protos import airscrew_pb2_grpc
+
 PROJECT = "flytesnacks"
 DOMAIN = "development"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -84,13 +86,14 @@ class Client:
 
 
 class Stubs:
-    """The generated stubs of Flyte's services on one channel."""
+    """The generated stubs of Flyte's services, and of ours, on one channel."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
         self.admin = admin_pb2_grpc.AdminServiceStub(channel)
         self.data = dataproxy_pb2_grpc.DataProxyServiceStub(channel)
         self.signal = signal_pb2_grpc.SignalServiceStub(channel)
+        self.airscrew = airscrew_pb2_grpc.AirscrewStub(channel)
 
 
 def wait(

@@ -117,11 +117,23 @@ def _list_executions(**fields: Any) -> Callable[[Registrar], Any]:
 
 
 def _branch(registrar: Registrar) -> Any:
-    """A node kind that this engine does not run yet."""
+    """A branch that may choose nothing."""
     task_id = registrar.id(identifier.TASK, TASK)
     then = workflow.Node(id="n1", task_node=workflow.TaskNode(reference_id=task_id))
     branch = workflow.BranchNode(if_else=workflow.IfElseBlock(case=workflow.IfBlock(then_node=then)))
     return registrar.workflow("branching", [workflow.Node(id="n0", branch_node=branch)])
+
+
+def _stubborn_array(registrar: Registrar) -> Any:
+    inner = workflow.Node(id="n1", task_node=workflow.TaskNode(reference_id=registrar.id(identifier.TASK, TASK)))
+    array = workflow.ArrayNode(node=inner, run_all_sub_nodes=True)
+    return registrar.workflow("stubborn", [workflow.Node(id="n0", array_node=array)])
+
+
+def _workflow_of_missing_plan(registrar: Registrar) -> Any:
+    missing = registrar.id(identifier.LAUNCH_PLAN, "no-such-plan")
+    node = workflow.Node(id="n0", workflow_node=workflow.WorkflowNode(launchplan_ref=missing))
+    return registrar.workflow("planless", [node])
 
 
 def _workflow_of_missing_task(registrar: Registrar) -> Any:
@@ -228,7 +240,11 @@ REFUSALS = [
         Status.INVALID_ARGUMENT,
         ("colour",),
     ),
-    Refusal("node kind that comes later", _branch, Status.UNIMPLEMENTED, ("n0", "branch")),
+    Refusal("branch that may choose nothing", _branch, Status.INVALID_ARGUMENT, ("n0", "BranchNodeHasNoDefault")),
+    Refusal(
+        "array that runs on when it has failed", _stubborn_array, Status.UNIMPLEMENTED, ("n0", "run_all_sub_nodes")
+    ),
+    Refusal("workflow of a missing launch plan", _workflow_of_missing_plan, Status.INVALID_ARGUMENT, ("no-such-plan",)),
     Refusal("workflow of a missing task", _workflow_of_missing_task, Status.INVALID_ARGUMENT, ("no-such-task",)),
     Refusal("workflow with an unbound input", _unbound_input, Status.INVALID_ARGUMENT, ("n0", "rows")),
     Refusal("other structure, known version", _changed_task, Status.INVALID_ARGUMENT, ("different structure",)),
