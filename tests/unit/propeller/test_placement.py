@@ -87,6 +87,63 @@ def test_dropping_an_execution_gives_back_what_it_holds_and_waits_for() -> None:
     assert placement.pending == 0
 
 
+def test_a_more_urgent_attempt_gets_the_next_slot_whoever_came_first() -> None:
+    placement = with_cores(1)
+    placement.seek(attempt(1), CORE)
+    placement.seek(attempt(2), CORE)
+    placement.seek(attempt(3), CORE, priority=2)
+    placement.seek(attempt(4), CORE, priority=1)
+    got = []
+    for number in (1, 3, 4):
+        placement.release(attempt(number))
+        got += [found for found, _ in placement.fill()]
+    assert got == [attempt(3), attempt(4), attempt(2)]
+
+
+def test_whoever_ends_an_attempt_does_not_take_its_slot_before_those_who_wait() -> None:
+    placement = with_cores(1)
+    placement.seek(attempt(1), CORE)
+    placement.seek(attempt(2, execution=2), CORE, priority=2)
+    placement.release(attempt(1))
+    assert placement.seek(attempt(3), CORE) is None
+    assert [found for found, _ in placement.fill()] == [attempt(2, execution=2)]
+
+
+def test_lines_of_equal_urgency_take_turns_by_arrival() -> None:
+    placement = with_cores(4)
+    placement.set_open("e1", False)
+    half = Slots(cpu_millis=500)
+    for number, slots in enumerate((CORE, half, CORE, half)):
+        placement.seek(attempt(number), slots)
+    placement.set_open("e1", True)
+    assert [found for found, _ in placement.fill()] == [attempt(number) for number in range(4)]
+
+
+def test_only_what_may_be_interrupted_goes_where_it_can_be() -> None:
+    placement = Placement()
+    placement.open("spot", "life", Slots(cpu_millis=2000), interruptible=True)
+    assert placement.seek(attempt(1), CORE) is None
+    found = placement.seek(attempt(2), CORE, interruptible=True)
+    assert found is not None
+    assert found.executor == "spot"
+
+
+def test_what_may_be_interrupted_leaves_the_other_executors_to_the_others_while_it_can() -> None:
+    placement = with_cores(8, "lasting")
+    placement.open("spot", "life", CORE, interruptible=True)
+    places = [placement.seek(attempt(number), CORE, interruptible=True) for number in range(2)]
+    assert [place and place.executor for place in places] == ["spot", "lasting"]
+
+
+def test_attempts_that_want_nothing_fit_into_what_is_full_and_are_spread() -> None:
+    placement = with_cores(1, "e1")
+    placement.open("e2", "life", CORE)
+    for number in (1, 2):
+        placement.seek(attempt(number), CORE)
+    places = [placement.seek(attempt(number), Slots()) for number in (3, 4, 5, 6)]
+    assert sorted(place.executor for place in places if place) == ["e1", "e1", "e2", "e2"]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["seek", "release", "fill", "drop", "reopen"]), st.integers(0, 9)), max_size=60)
 )
