@@ -64,9 +64,7 @@ def _told(node: node_execution_pb2.NodeExecution) -> str:
 def child_of(
     stubs: Stubs, execution: identifier_pb2.WorkflowExecutionIdentifier, node_id: str
 ) -> identifier_pb2.WorkflowExecutionIdentifier:
-    """The execution that a launch plan node has launched."""
-    request = node_execution_pb2.NodeExecutionGetRequest(
-        id=identifier_pb2.NodeExecutionIdentifier(execution_id=execution, node_id=node_id)
-    )
-    node = stubs.admin.GetNodeExecution(request, timeout=30)
-    return node.closure.workflow_node_metadata.executionId
+    """The execution that a launch plan node at the top level has launched; its name is empty before it has one."""
+    found = [node for node in nodes_of(stubs, execution) if node.id.node_id == node_id]
+    metadata = found[0].closure.workflow_node_metadata if found else node_execution_pb2.WorkflowNodeMetadata()
+    return metadata.executionId
