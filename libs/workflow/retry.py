@@ -3,9 +3,18 @@
 Two budgets, as in Flyte (its reference: FlytePropeller `nodes/executor.go`): failures of the *system* (an executor
 lost, the framework broken) have one of their own, so that they never eat what the user asked for. Different from Flyte:
 there is a back-off with jitter after system failures, and the kind of an error stays what it was when the budget is
-used up.
+used up; and a task may ask for a back-off after failures of its own.
 
-Jitter without dice: it is drawn from a hash of the attempt's identity, so that the same history gives the same times.
+    whose failure        budget                          pause before the next attempt
+    the user's           `retries` of node, else task    none, or as `airscrew/retry.backoff` says, doubled each time
+    of unknown kind      the user's                      the same
+    the system's         three                           1 s, doubled each time, at most 60 s
+    a rejection          none                            200 ms
+    not recoverable      -                               never tried again
+
+An hour is the most that a pause of the user's grows to. Every pause but that of a rejection is a fifth longer or
+shorter at random, so that what failed together does not come back together. Jitter without dice: it is drawn from a
+hash of the attempt's identity, so that the same history gives the same times.
 """
 
 from __future__ import annotations
@@ -18,6 +27,7 @@ from libs.workflow.phases import ErrorKind
 
 SYSTEM_BACKOFF_BASE_US = 1_000_000
 SYSTEM_BACKOFF_CAP_US = 60_000_000
+USER_BACKOFF_CAP_US = 3600 * 1_000_000
 REJECTION_BACKOFF_US = 200_000
 """A rejected attempt is placed anew after this long: the executor's next heart-beat tells why it had no room."""
 JITTER = 0.2
@@ -31,6 +41,8 @@ class RetryPolicy:
 
     max_attempts: int = 1
     system_retries: int = 3
+    backoff_us: int = 0
+    """Before the second attempt after a failure of the user's; 0: every attempt follows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +74,20 @@ def judge(
         return Verdict(system_backoff_us(system_failures, attempt))
     if user_failures + 1 >= policy.max_attempts:
         return Verdict(None, exhausted=policy.max_attempts > 1)
-    return Verdict(0)
+    return Verdict(user_backoff_us(policy.backoff_us, user_failures, attempt))
 
 
 def system_backoff_us(failures: int, attempt: AttemptId) -> int:
     """1 s doubled with each earlier system failure, at most 60 s, plus or minus 20 %."""
-    delay = min(SYSTEM_BACKOFF_BASE_US << min(failures, 16), SYSTEM_BACKOFF_CAP_US)
+    return _jittered(min(SYSTEM_BACKOFF_BASE_US << min(failures, 16), SYSTEM_BACKOFF_CAP_US), attempt)
+
+
+def user_backoff_us(base_us: int, failures: int, attempt: AttemptId) -> int:
+    """What the task asks for, doubled with each earlier failure of the user's, at most an hour, plus or minus 20 %."""
+    return _jittered(min(base_us << min(failures, 32), USER_BACKOFF_CAP_US), attempt)
+
+
+def _jittered(delay_us: int, attempt: AttemptId) -> int:
     seed = f"{attempt.execution}/{attempt.node}/{attempt.attempt}".encode()
     draw = int.from_bytes(hashlib.blake2b(seed, digest_size=4).digest(), "big") / 0xFFFFFFFF
-    return int(delay * (1 + JITTER * (2 * draw - 1)))
+    return int(delay_us * (1 + JITTER * (2 * draw - 1)))

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from flyteidl.admin import common_pb2
-from flyteidl.core import literals_pb2
+from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from libs.workflow import options
 from libs.workflow.errors import InvalidArgument
 
 _LOCATION: Final = re.compile(r"(/|[A-Za-z][A-Za-z0-9+.-]*://)[^\x00-\x1f\x7f]*")
@@ -52,7 +53,19 @@ def _check_location(config: Any, place: str) -> None:
         )
 
 
+def _check_task(template: Any, place: str) -> None:
+    options.retry_backoff_us(template.config, f"{place}.config")
+    if template.metadata.discoverable and not template.metadata.discovery_version:
+        raise InvalidArgument(f"{place}.metadata.discovery_version: a task whose outputs are cached needs one")
+
+
+def _check_annotations(annotations: Any, place: str) -> None:
+    options.deadline_us(annotations.values, f"{place}.values")
+
+
 _CHECKS: Final[Mapping[str, Callable[[Message, str], None]]] = {
     literals_pb2.KeyValuePair.DESCRIPTOR.full_name: _check_variable,
     common_pb2.RawOutputDataConfig.DESCRIPTOR.full_name: _check_location,
+    common_pb2.Annotations.DESCRIPTOR.full_name: _check_annotations,
+    tasks_pb2.TaskTemplate.DESCRIPTOR.full_name: _check_task,
 }

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
+from libs.workflow import options
 from libs.workflow.compiler.requirements import cases_of, with_inner
 from libs.workflow.errors import Internal
 from libs.workflow.graph.model import (
@@ -129,10 +130,11 @@ class _Builder:
         return replace(
             plain,
             task=target,
-            retry=RetryPolicy(max_attempts=(retries or target.retries) + 1),
+            retry=RetryPolicy(max_attempts=(retries or target.retries) + 1, backoff_us=target.backoff_us),
             # An eager task only waits, an echo task is answered without a process.
             slots=_NO_SLOTS if target.eager or self._tasks[task].type == ECHO else slots,
             image=overrides.container_image or target.image,
+            interruptible=_interruptible(node, self._tasks[task]),
             cache=_cache_policy(self._tasks[task], node),
         )
 
@@ -227,6 +229,7 @@ def _task_target(task: EntityId, template: tasks_pb2.TaskTemplate, default_slots
         has_outputs=bool(template.interface.outputs.variables),
         slots=requested(template.container.resources, default_slots, f"task {task.name} resources"),
         retries=template.metadata.retries.retries,
+        backoff_us=options.retry_backoff_us(template.config, f"task {task.name} config"),
         eager=template.metadata.is_eager,
     )
 
@@ -243,6 +246,14 @@ def _cache_policy(template: tasks_pb2.TaskTemplate, node: workflow_pb2.Node) -> 
         ignored=frozenset(task.cache_ignore_input_vars),
         serialize=serialize,
     )
+
+
+def _interruptible(node: workflow_pb2.Node, template: tasks_pb2.TaskTemplate) -> bool | None:
+    """What the node says, else what the task says, if it says anything."""
+    for metadata in (node.metadata, template.metadata):
+        if metadata.WhichOneof("interruptible_value") is not None:
+            return bool(metadata.interruptible)
+    return None
 
 
 def _says(node: workflow_pb2.Node, choice: str) -> bool:

@@ -29,6 +29,8 @@ class TaskTarget:
     has_outputs: bool
     slots: Slots
     retries: int
+    backoff_us: int = 0
+    """Before its second attempt, after a failure of its own."""
     eager: bool = False
     """It launches executions and waits for them: it holds no slot that they need."""
 

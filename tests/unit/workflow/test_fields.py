@@ -183,6 +183,19 @@ def launched(**spec: Any) -> execution_pb2.ExecutionCreateRequest:
     return execution_pb2.ExecutionCreateRequest(spec=SPEC(**spec))
 
 
+def configured(key: str, value: str) -> task_pb2.TaskCreateRequest:
+    request = container()
+    request.spec.template.config[key] = value
+    return request
+
+
+def cached(version: str) -> task_pb2.TaskCreateRequest:
+    request = container()
+    request.spec.template.metadata.discoverable = True
+    request.spec.template.metadata.discovery_version = version
+    return request
+
+
 VALUES: list[tuple[Message, str]] = [
     (launched(metadata={"mode": 99}), "spec.metadata.mode: 99 is none of MANUAL, "),
     (
@@ -194,6 +207,21 @@ VALUES: list[tuple[Message, str]] = [
     (container(env=[{"key": "A", "value": "\0"}]), "spec.template.container.env.value: contains a NUL"),
     (launched(envs={"values": [{"value": "x"}]}), "spec.envs.values.key: '' cannot be the name"),
     (launched(tags=["\0"]), "spec.tags: contains a NUL"),
+    (
+        launched(annotations={"values": {"airscrew/deadline": "soon"}}),
+        "spec.annotations.values[airscrew/deadline]: 'soon'",
+    ),
+    (
+        launched(annotations={"values": {"airscrew/dead-line": "5s"}}),
+        "spec.annotations.values[airscrew/dead-line]: there",
+    ),
+    (
+        launch_plan_pb2.LaunchPlanCreateRequest(spec=PLAN(annotations={"values": {"airscrew/deadline": "-5s"}})),
+        "spec.annotations.values[airscrew/deadline]: '-5s' is no duration",
+    ),
+    (configured("airscrew/retry.backoff", "2h"), "spec.template.config[airscrew/retry.backoff]: '2h' is not between"),
+    (configured("airscrew/retries", "2"), "spec.template.config[airscrew/retries]: there is no such option"),
+    (cached(""), "spec.template.metadata.discovery_version: a task whose outputs are cached needs one"),
     *(
         (
             launched(raw_output_data_config={"output_location_prefix": prefix}),
@@ -214,6 +242,13 @@ def test_a_value_that_no_such_field_can_have_is_refused(request_: Message, start
 @pytest.mark.parametrize("prefix", ["", "/var/data", "s3://bucket/ä b", "gs://bucket", "file:///tmp/x"])
 def test_raw_outputs_go_to_an_absolute_path_or_an_address(prefix: str) -> None:
     fields.refuse(launched(raw_output_data_config={"output_location_prefix": prefix}))
+
+
+def test_options_of_this_engine_pass_and_keys_of_others_do() -> None:
+    fields.refuse(launched(annotations={"values": {"airscrew/deadline": "1h30m", "team": "soon"}}))
+    fields.refuse(configured("airscrew/retry.backoff", "500ms"))
+    fields.refuse(configured("primary_container_name", "main"))
+    fields.refuse(cached("1"))
 
 
 def test_what_is_enforced_or_recorded_passes() -> None:

@@ -115,6 +115,74 @@ def test_retries_of_the_node_count_before_those_of_the_task(of_node: int | None,
     assert (policy.max_attempts, policy.system_retries) == (attempts, 3)
 
 
+def test_the_pause_between_attempts_is_what_the_tasks_config_asks_for() -> None:
+    def patient(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        task.config["airscrew/retry.backoff"] = "1.5s"
+
+    assert only(patient).retry.backoff_us == 1_500_000
+    assert only(lambda node, task: None).retry.backoff_us == 0
+
+
+@pytest.mark.parametrize(
+    ("of_node", "of_task", "either"),
+    [(None, None, None), (True, False, True), (False, True, False), (None, True, True), (None, False, False)],
+)
+def test_the_node_says_before_its_task_whether_it_may_be_interrupted(
+    of_node: bool | None, of_task: bool | None, either: bool | None
+) -> None:
+    def said(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        if of_node is not None:
+            node.metadata.interruptible = of_node
+        if of_task is not None:
+            task.metadata.interruptible = of_task
+
+    assert only(said).interruptible is either
+
+
+def test_the_name_is_the_nodes() -> None:
+    def named(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.metadata.name = "greeting"
+
+    assert only(named).name == "greeting"
+
+
+def cached_task(task: tasks_pb2.TaskTemplate) -> None:
+    task.metadata.discoverable = True
+    task.metadata.discovery_version = "1"
+    task.metadata.cache_serializable = True
+    task.metadata.cache_ignore_input_vars.append("y")
+
+
+def test_a_task_is_cached_as_it_says() -> None:
+    cache = only(lambda node, task: cached_task(task)).cache
+    assert cache is not None
+    assert (cache.version, cache.serialize, cache.ignored) == ("1", True, {"y"})
+    assert only(lambda node, task: None).cache is None
+
+
+def test_the_node_says_before_its_task_whether_and_how_it_is_cached() -> None:
+    def otherwise(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        cached_task(task)
+        node.metadata.cacheable = True
+        node.metadata.cache_version = "2"
+        node.metadata.cache_serializable = False
+
+    def not_here(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        cached_task(task)
+        node.metadata.cacheable = False
+
+    def only_here(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        node.metadata.cacheable = True
+        node.metadata.cache_version = "3"
+
+    one, none, another = only(otherwise).cache, only(not_here).cache, only(only_here).cache
+    assert one is not None
+    assert (one.version, one.serialize, one.ignored) == ("2", False, {"y"})
+    assert none is None
+    assert another is not None
+    assert (another.version, another.serialize) == ("3", False)
+
+
 def test_the_time_allowed_is_the_nodes_and_none_is_unlimited() -> None:
     def timed(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
         node.metadata.timeout.FromMilliseconds(1500)

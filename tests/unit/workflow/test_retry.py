@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.phases import ErrorKind
-from libs.workflow.retry import RetryPolicy, Verdict, judge, system_backoff_us
+from libs.workflow.retry import RetryPolicy, Verdict, judge, system_backoff_us, user_backoff_us
 
 USER, SYSTEM, UNKNOWN = ErrorKind.USER, ErrorKind.SYSTEM, ErrorKind.UNKNOWN
 ATTEMPT = AttemptId(1, "n0", 0)
@@ -54,6 +54,25 @@ def test_the_pause_doubles_up_to_a_minute_within_a_fifth_either_way(failures: in
     pause = system_backoff_us(failures, attempt)
     assert 0.8 * middle - 1 <= pause <= 1.2 * middle
     assert pause == system_backoff_us(failures, attempt), "the same history gives the same times"
+
+
+@pytest.mark.parametrize(
+    ("base_us", "failures", "middle_us"),
+    [(5_000_000, 0, 5_000_000), (5_000_000, 3, 40_000_000), (5_000_000, 20, 3_600_000_000), (1, 1000, 3_600_000_000)],
+)
+def test_a_pause_that_a_task_asks_for_doubles_up_to_an_hour_within_a_fifth_either_way(
+    base_us: int, failures: int, middle_us: int
+) -> None:
+    policy = RetryPolicy(max_attempts=failures + 2, backoff_us=base_us)
+    verdict = judge(policy, USER, True, failures, 0, ATTEMPT)
+    assert verdict.delay_us is not None
+    assert 0.8 * middle_us - 1 <= verdict.delay_us <= 1.2 * middle_us
+    assert verdict.delay_us == user_backoff_us(base_us, failures, ATTEMPT)
+
+
+def test_a_pause_that_a_task_asks_for_is_not_for_failures_of_the_system() -> None:
+    patient = RetryPolicy(max_attempts=3, backoff_us=50_000_000)
+    assert judge(patient, SYSTEM, True, 0, 0, ATTEMPT) == Verdict(system_backoff_us(0, ATTEMPT))
 
 
 def test_attempts_that_fail_together_do_not_come_back_together() -> None:
