@@ -1,91 +1,48 @@
-"""The machine against a naive oracle: random nested workflows, random outcomes, random orders of events, crashes,
-aborts.
+"""The machine against a naive oracle: random nested workflows with nodes of every kind, random outcomes, random orders
+of events, crashes, aborts.
 """
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 
+from flyteidl.core import execution_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.workflow import graph
-from libs.workflow.machine import messages as m
-from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
-from libs.workflow.retry import RetryPolicy
-from tests.support.graphs import Plan, Step, closure_of, expected, integer, state_of
-from tests.support.machine import OUTCOMES, World, world
+from libs.workflow.phases import ExecutionPhase, NodePhase
+from tests.support.graphs import Plan, Step
+from tests.support.machine import World, world_of
+from tests.support.oracle import approved, expected, fate, outcomes
+from tests.support.random_plans import plans
 
-SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@st.composite
-def plans(draw: st.DrawFn, depth: int = 2, name: str = "wf") -> Plan:
-    count = draw(st.integers(1, 5))
-    steps = []
-    for number in range(count):
-        earlier = [f"n{other}" for other in range(number)]
-        needs = tuple(draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3))) if earlier else ()
-        nested = depth > 0 and draw(st.integers(0, 3)) == 0
-        inside = draw(plans(depth - 1, f"{name}.{number}")) if nested else None
-        steps.append(Step(f"n{number}", needs, inside, draw(st.integers(0, 2))))
-    return Plan(tuple(steps), draw(st.booleans()), name, draw(st.sampled_from([0, 0, 1, 2])) if name == "wf" else 0)
+SETTINGS = settings(
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "150")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+SEEDS = st.integers(0, 2**32)
+TROUBLES = st.sampled_from([0.0, 0.05, 0.2, 0.6])
 
 
-def outcomes(seed: int, trouble: float) -> Callable[[str, int], str]:
-    """What becomes of each attempt: fixed by the seed, whatever the order of events."""
-
-    def outcome(node_id: str, attempt: int) -> str:
-        dice = random.Random(f"{seed}/{node_id}/{attempt}")
-        return dice.choice(OUTCOMES) if dice.random() < trouble else "succeed"
-
-    return outcome
-
-
-def fate(world: World, node_id: str, retries: int) -> bool:
-    """Whether a task node succeeds in the end: the retry rules, read literally."""
-    policy = RetryPolicy(max_attempts=retries + 1)
-    user = system = attempt = 0
-    while True:
-        outcome = world.outcome(node_id, attempt)
-        attempt += 1
-        if outcome == "succeed":
-            return True
-        if outcome == "fatal":
-            return False
-        if outcome == "recoverable":
-            user += 1
-            if user >= policy.max_attempts:
-                return False
-        elif outcome in ("system", "lost"):
-            system += 1
-            if system > policy.system_retries:
-                return False
+def check_end(it: World) -> None:
+    """What is true of executions that have come to an end, and of all that they have launched."""
+    for world in it.store.worlds.values():
+        assert world.ended
+        assert world.state.phase.terminal
+        assert all(node.phase.terminal for node in world.nodes.values())
+        assert all(attempt.phase.terminal for attempt in world.attempts.values())
+        assert all(count == 1 for count in world.starts.values()), "an attempt was started twice"
+        for node in world.nodes.values():
+            if node.parent_id:
+                assert (node.ended_at_us or 0) <= (world.nodes[node.parent_id].ended_at_us or 0)
+        _check_attempts(world)
+        _check_failure_nodes(world)
 
 
-def succeeds(world: World, plan: Plan, prefix: str = "") -> bool:
-    """Whether every node of a plan can succeed; with any failure the workflow fails."""
-    good = True
-    for step in plan.steps:
-        node_id = f"{prefix}{step.name}"
-        if step.inside is not None:
-            good &= succeeds(world, step.inside, f"{node_id}-0-")
-        else:
-            good &= fate(world, node_id, step.retries)
-    return good and fate(world, f"{prefix}sum", 0)
-
-
-def check_end(world: World) -> None:
-    """What is true of every execution that has come to an end."""
-    assert world.ended
-    assert world.state.phase.terminal
-    assert all(node.phase.terminal for node in world.nodes.values())
-    assert all(attempt.phase.terminal for attempt in world.attempts.values())
-    assert all(count == 1 for count in world.starts.values()), "an attempt was started twice"
-    for node in world.nodes.values():
-        if node.parent_id:
-            assert (node.ended_at_us or 0) <= (world.nodes[node.parent_id].ended_at_us or 0)
+def _check_attempts(world: World) -> None:
     numbers: dict[str, list[int]] = {}
     for node_id, number in world.attempts:
         numbers.setdefault(node_id, []).append(number)
@@ -93,52 +50,101 @@ def check_end(world: World) -> None:
         assert sorted(used) == list(range(len(used))), f"attempts of {node_id} are {sorted(used)}"
 
 
-@SETTINGS
-@given(plan=plans(), x=st.integers(-5, 5), seed=st.integers(0, 2**32), trouble=st.sampled_from([0.0, 0.2, 0.6]))
-def test_every_execution_ends_as_the_oracle_says(plan: Plan, x: int, seed: int, trouble: float) -> None:
-    it = world(state_of(plan, x), graph.build(closure_of(plan)), outcomes(seed, trouble), seed)
-    it.begin()
-    it.run()
-    check_end(it)
-    if succeeds(it, plan):
-        assert it.state.phase is ExecutionPhase.SUCCEEDED
-        assert integer(it.state.outputs) == expected(plan, x)
-    else:
+def _check_failure_nodes(world: World) -> None:
+    """A failure node runs in a workflow that has failed by itself, and in no other."""
+    error = world.state.error
+    for node_id, plan in _scopes(world, world.store.plans[world.state.launch_plan.name], ""):
+        parent = world.nodes[node_id] if node_id else None
+        prefix = f"{node_id}-{parent.attempt}-" if parent else ""
+        failure = world.nodes.get(f"{prefix}f")
+        failed = parent.phase is NodePhase.FAILED if parent else world.state.phase is ExecutionPhase.FAILED
+        if plan.failure is None or not failed:
+            assert failure is None, f"the failure node of {node_id!r} has run"
+        elif world.intent.desired.name == "RUN" and (parent is None or parent.error == error):
+            # The first failure of all, and whatever failed by it, was not cut short by another.
+            assert failure is not None, f"the failure node of {node_id!r} has not run"
+            assert failure.phase in (NodePhase.SUCCEEDED, NodePhase.FAILED)
+
+
+def _scopes(world: World, plan: Plan, node_id: str) -> Iterator[tuple[str, Plan]]:
+    """The workflows that have run in an execution, by the node in which they did."""
+    yield node_id, plan
+    for step in [*plan.steps, *([plan.failure] if plan.failure else [])]:
+        prefix = f"{node_id}-{world.nodes[node_id].attempt}-" if node_id else ""
+        yield from _scopes_of_step(world, step, prefix)
+
+
+def _scopes_of_step(world: World, step: Step, prefix: str) -> Iterator[tuple[str, Plan]]:
+    node = world.nodes.get(f"{prefix}{step.name}")
+    if node is None or node.phase is NodePhase.SKIPPED:
+        return
+    if step.inside is not None:
+        yield from _scopes(world, step.inside, node.id)
+    if step.dynamic is not None and node.closure_uri is not None:
+        yield from _scopes(world, step.dynamic, node.id)
+    for arm in step.branch.arms if step.branch else ():
+        yield from _scopes_of_step(world, arm.step, f"{node.id}-0-")
+
+
+def check_result(it: World, result: int | None) -> None:
+    if result is None:
         assert it.state.phase is ExecutionPhase.FAILED
         assert it.state.error is not None
+        assert execution_pb2.ExecutionError.FromString(it.state.error).message
+    else:
+        assert it.state.phase is ExecutionPhase.SUCCEEDED
+        assert it.result() == result
 
 
 @SETTINGS
-@given(plan=plans(), seed=st.integers(0, 2**32), crashes=st.integers(1, 6))
-def test_a_new_leader_goes_on_from_the_rows_as_if_nothing_had_happened(plan: Plan, seed: int, crashes: int) -> None:
-    it = world(state_of(plan, 3), graph.build(closure_of(plan)), outcomes(seed, 0.3), seed)
-    it.begin()
+@given(plan=plans(), x=st.integers(-5, 5), seed=SEEDS, trouble=TROUBLES, large=st.sampled_from([0.0, 0.3]))
+def test_every_execution_ends_as_the_oracle_says(plan: Plan, x: int, seed: int, trouble: float, large: float) -> None:
+    outcome = outcomes(seed, trouble)
+    it = world_of(plan, x, outcome, seed, large)
+    it.run()
+    check_end(it)
+    check_result(it, expected(plan, x, outcome))
+
+
+@SETTINGS
+@given(plan=plans(), seed=SEEDS, trouble=TROUBLES, large=st.sampled_from([0.0, 0.3]), together=st.booleans())
+def test_a_new_leader_goes_on_from_the_rows_as_if_nothing_had_happened(
+    plan: Plan, seed: int, trouble: float, large: float, together: bool
+) -> None:
+    outcome = outcomes(seed, trouble)
+    it = world_of(plan, 3, outcome, seed, large)
     dice = random.Random(seed)
     while it.proceed():
-        if crashes and not it.ended and dice.random() < 0.2:
-            crashes -= 1
-            it.crash()
+        if dice.random() < 0.2:
+            crash(it, dice, together)
     check_end(it)
-    good = succeeds(it, plan)
-    assert it.state.phase is (ExecutionPhase.SUCCEEDED if good else ExecutionPhase.FAILED)
-    if good:
-        assert integer(it.state.outputs) == expected(plan, 3)
+    check_result(it, expected(plan, 3, outcome))
+
+
+def crash(it: World, dice: random.Random, together: bool) -> None:
+    """The memory of a process is lost, or only that of one execution whose commit has failed."""
+    living = [world for world in it.store.worlds.values() if not world.state.phase.terminal]
+    for world in living if together else [dice.choice(living)] if living else []:
+        world.forget()
+    for world in living:
+        if world.execution.resumed and dice.random() < 0.7:
+            world.begin()
 
 
 @SETTINGS
-@given(plan=plans(), seed=st.integers(0, 2**32), after=st.integers(0, 12), crash=st.booleans())
+@given(plan=plans(), seed=SEEDS, trouble=TROUBLES, after=st.integers(0, 40), crashes=st.booleans())
 def test_an_abort_ends_everything_and_comes_too_late_for_what_is_final(
-    plan: Plan, seed: int, after: int, crash: bool
+    plan: Plan, seed: int, trouble: float, after: int, crashes: bool
 ) -> None:
-    it = world(state_of(plan, 1), graph.build(closure_of(plan)), outcomes(seed, 0.2), seed)
-    it.begin()
+    it = world_of(plan, 1, outcomes(seed, trouble), seed)
+    dice = random.Random(seed)
     for _ in range(after):
         it.proceed()
     before = it.state.phase
     it.abort()
-    if crash and not it.ended:
-        it.crash()
-    it.run()
+    while it.proceed():
+        if crashes and dice.random() < 0.2:
+            crash(it, dice, True)
     check_end(it)
     if before.terminal:
         assert it.state.phase is before
@@ -149,39 +155,42 @@ def test_an_abort_ends_everything_and_comes_too_late_for_what_is_final(
 
 
 @SETTINGS
-@given(plan=plans(), seed=st.integers(0, 2**32))
-def test_a_policy_that_goes_on_runs_all_that_does_not_depend_on_the_failure(plan: Plan, seed: int) -> None:
-    plan = Plan(tuple(Step(s.name, s.needs, None, s.retries) for s in plan.steps), fail_immediately=False)
-    it = world(state_of(plan, 1), graph.build(closure_of(plan)), outcomes(seed, 0.4), seed)
-    it.begin()
+@given(plan=plans(), seed=SEEDS, trouble=TROUBLES, after=st.integers(0, 60), large=st.sampled_from([0.0, 0.3]))
+def test_whatever_is_aborted_below_the_rest_comes_to_an_end(
+    plan: Plan, seed: int, trouble: float, after: int, large: float
+) -> None:
+    it = world_of(plan, 1, outcomes(seed, trouble), seed, large)
+    for _ in range(after):
+        it.proceed()
+    dice = random.Random(seed)
+    dice.choice(list(it.store.worlds.values())).order_abort("enough", "somebody")
+    while it.proceed():
+        if dice.random() < 0.1:
+            crash(it, dice, dice.random() < 0.5)
+    check_end(it)
+
+
+def succeeds(it: World, step: Step) -> bool:
+    if step.gate is not None:
+        return not step.gate.approve or approved(it.store.outcome, "", step.gate.approve)
+    return fate(it.store.outcome, step.name, step.retries) is not None
+
+
+FLAT = plans(depth=0, kinds=("task", "approve", "signal", "sleep"))
+
+
+@SETTINGS
+@given(plan=FLAT, seed=SEEDS, trouble=TROUBLES)
+def test_a_policy_that_goes_on_runs_all_that_does_not_depend_on_the_failure(
+    plan: Plan, seed: int, trouble: float
+) -> None:
+    plan = Plan(plan.steps, fail_immediately=False)
+    it = world_of(plan, 1, outcomes(seed, trouble), seed)
     it.run()
     check_end(it)
     phases: dict[str, NodePhase] = {}
     for step in plan.steps:
         blocked = any(phases[need] is not NodePhase.SUCCEEDED for need in step.needs)
-        good = fate(it, step.name, step.retries)
+        good = succeeds(it, step)
         phases[step.name] = NodePhase.SKIPPED if blocked else NodePhase.SUCCEEDED if good else NodePhase.FAILED
         assert it.nodes[step.name].phase is phases[step.name]
-
-
-def test_the_cost_of_an_event_does_not_depend_on_the_size_of_the_graph() -> None:
-    touched = {}
-    for size in (100, 1_000, 10_000):
-        plan = Plan(tuple(Step(f"n{number}") for number in range(size)))
-        it = world(state_of(plan), graph.build(closure_of(plan)))
-        it.begin()
-        it.turn(m.Placed(*it.seeking[0], "executor", "life-1", "log"))
-        touched[size] = it.touched
-    assert len(set(touched.values())) == 1, touched
-
-
-def test_attempts_of_a_retried_node_are_numbered_and_each_keeps_its_error() -> None:
-    plan = Plan((Step("n0", retries=2),))
-    fates = {0: "recoverable", 1: "system", 2: "succeed"}
-    it = world(state_of(plan), graph.build(closure_of(plan)), lambda node, n: fates[n] if node == "n0" else "succeed")
-    it.begin()
-    it.run()
-    assert it.state.phase is ExecutionPhase.SUCCEEDED
-    phases = [it.attempts["n0", number].phase for number in range(3)]
-    assert phases == [AttemptPhase.RETRYABLE_FAILED, AttemptPhase.RETRYABLE_FAILED, AttemptPhase.SUCCEEDED]
-    assert all(it.attempts["n0", number].error for number in range(2))

@@ -1,25 +1,101 @@
-"""Drives the machine without any I/O: a store that is a dictionary, executors that are a list of what runs.
+"""Drives the machine without any I/O: a store that is a few dictionaries, executors that are a list of what runs.
 
-`World` carries out the machine's commands, in an order that the test draws; every turn is "committed" by copying what
-it changed, so that a crash at any moment can be played by restoring from the copies.
+A `Store` holds executions, each a `World` of its own: one that was submitted, and those that it launches. A `World`
+carries out the machine's commands, in an order that the test draws; every turn is "committed" by copying what it
+changed, so that a crash at any moment can be played by restoring from the copies.
 """
 
 from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from flyteidl.core import literals_pb2
 
 from libs.workflow.graph import Graph
 from libs.workflow.machine import Execution, Turn, new_execution, restore, step
 from libs.workflow.machine import messages as m
 from libs.workflow.machine.invariants import violations
 from libs.workflow.phases import Desired, ErrorKind
-from libs.workflow.state import AttemptState, ExecutionState, Intent, NodeState, Snapshot
-from tests.support.graphs import added
+from libs.workflow.state import AttemptState, Data, ExecutionState, Intent, NodeState, SignalState, Snapshot
+from tests.support.graphs import DYNAMIC, Plan, computed, graph_of, number, plans_below, state_of
+from tests.support.oracle import Outcome, all_is_well, answered, approved, buildable
 
-OUTCOMES = ("succeed", "succeed", "succeed", "recoverable", "fatal", "system", "lost", "reject")
+Chance = Callable[[], m.Event | None]
+"""Something that can happen: makes it happen, and returns what the machine is told of it."""
+
+
+@dataclass
+class Store:
+    """Everything outside the machine that outlives a leader, and what the dice decide."""
+
+    dice: random.Random
+    outcome: Outcome = all_is_well
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    """Those that may be launched or asked for, by name."""
+    large: float = 0.0
+    """How often outputs lie in the blob store."""
+    now_us: int = 1_000_000
+    worlds: dict[int, World] = field(default_factory=dict)
+    """By key of the execution."""
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    closures: dict[str, Graph] = field(default_factory=dict)
+    """The graphs that tasks have asked for, by where they lie."""
+
+    def graph(self, plan_name: str) -> Graph:
+        return graph_of(self.plans[plan_name])
+
+    def launch(self, state: ExecutionState, path: str) -> None:
+        assert state.key not in self.worlds, "two executions have one key"
+        graph = self.graph(state.launch_plan.name)
+        self.worlds[state.key] = World(new_execution(copy.copy(state), graph), graph, self, path)
+
+    def children(self, key: int) -> Iterator[World]:
+        return (world for world in self.worlds.values() if world.state.parent_key == key)
+
+    def abort_below(self, key: int, cause: str, principal: str) -> None:
+        """As the ledger does it, in the commit that asks for it."""
+        for child in self.children(key):
+            child.order_abort(cause, principal)
+            self.abort_below(child.state.key, cause, principal)
+
+    def proceed(self) -> bool:
+        """Lets one thing happen that can happen, or several in one turn; False when nothing can."""
+        chances = [(world, chance) for world in self.worlds.values() for chance in world.chances()]
+        wakes = [wake for world in self.worlds.values() if (wake := world.execution.state.next_wake_at_us) is not None]
+        if wakes and (not chances or self.dice.random() < 0.05):
+            self.now_us = max(self.now_us, min(wakes))
+        elif not chances:
+            return False
+        self.now_us += self.dice.randrange(1000)
+        due = [
+            world for world in self.worlds.values() if (world.execution.state.next_wake_at_us or 1e18) <= self.now_us
+        ]
+        if due and (not chances or self.dice.random() < 0.3):
+            self.dice.choice(due).turn()
+            return True
+        if not chances:
+            return True
+        world, chance = self.dice.choice(chances)
+        world.happen(chance)
+        return True
+
+    def run(self) -> None:
+        """Until nothing can happen any more."""
+        while self.proceed():
+            pass
+
+    def check(self) -> None:
+        """Nothing is left alive below an end."""
+        for world in self.worlds.values():
+            for child in self.children(world.state.key):
+                launcher = world.nodes.get(child.state.parent_node_id)
+                assert launcher is not None
+                assert launcher.child_key == child.state.key
+                assert child.state.phase.terminal or not launcher.phase.terminal, "a node has ended before its child"
+                assert child.state.phase.terminal or not world.state.phase.terminal, "a child outlives its parent"
 
 
 @dataclass
@@ -28,24 +104,33 @@ class World:
 
     execution: Execution
     graph: Graph
-    outcome: Callable[[str, int], str]
-    """What becomes of an attempt, by node id and attempt number."""
-    dice: random.Random
-    now_us: int = 1_000_000
+    store: Store
+    path: str = ""
+    """The launch plan nodes that lead to this execution."""
     nodes: dict[str, NodeState] = field(default_factory=dict)
     attempts: dict[tuple[str, int], AttemptState] = field(default_factory=dict)
+    signals: dict[str, SignalState] = field(default_factory=dict)
     state: ExecutionState = field(init=False)
+    intent: Intent = field(init=False)
     seeking: list[tuple[str, int]] = field(default_factory=list)
     running: dict[tuple[str, int], str] = field(default_factory=dict)
     """Attempts that are being worked on, and the executor that has them."""
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
     stopping: set[tuple[str, int]] = field(default_factory=set)
-    intent: Intent = field(default_factory=lambda: Intent(1, Desired.RUN))
+    errands: list[m.ReadBlob | m.WriteBlob | m.BuildGraph] = field(default_factory=list)
+    """What the leader is busy with outside the machine."""
+    mail: list[m.Event] = field(default_factory=list)
+    """What the leader has heard and the machine has not."""
     ended: bool = False
     touched: int = 0
 
     def __post_init__(self) -> None:
         self.state = copy.copy(self.execution.state)
+        self.intent = self.state.intent
+
+    @property
+    def now_us(self) -> int:
+        return self.store.now_us
 
     # ------------------------------------------------------------------------------------------------------ turns
 
@@ -60,15 +145,25 @@ class World:
         assert violations(self.execution) == []
         for command in turn.commands:
             self._carry_out(command)
+        self.store.check()
         return turn
 
     def _commit(self, turn: Turn) -> None:
-        if turn.changes.execution_changed:
-            self.state = copy.copy(turn.changes.execution)
-        for node_id, node in turn.changes.nodes.items():
+        changes = turn.changes
+        if changes.execution_changed:
+            self.state = copy.copy(changes.execution)
+        for node_id, node in changes.nodes.items():
             self.nodes[node_id] = copy.copy(node)
-        for key, attempt in turn.changes.attempts.items():
+        for key, attempt in changes.attempts.items():
             self.attempts[key] = copy.copy(attempt)
+        for signal in changes.signals:
+            self.signals.setdefault(signal.id, signal)
+        for child in changes.children:
+            self.store.launch(child, f"{self.path}{child.parent_node_id}/")
+        for below in changes.aborts:
+            if below.child_key is not None:
+                self.store.worlds[below.child_key].order_abort(below.cause, below.principal)
+            self.store.abort_below(below.child_key or self.state.key, below.cause, below.principal)
 
     def _carry_out(self, command: m.Command) -> None:
         if isinstance(command, m.Seek):
@@ -80,94 +175,216 @@ class World:
             self._start((command.node_id, command.attempt))
         elif isinstance(command, m.Stop):
             self.stopping.add((command.node_id, command.attempt))
+        elif isinstance(command, m.ReadBlob | m.WriteBlob | m.BuildGraph):
+            self.errands.append(command)
+        elif isinstance(command, m.LookUpChild):
+            child = self.store.worlds[command.child_key]
+            if child.state.phase.terminal:
+                self.mail.append(child.obituary())
         elif isinstance(command, m.End):
             self.ended = True
+            if self.state.parent_node_id:
+                self.store.worlds[self.state.parent_key or 0].mail.append(self.obituary())
 
     def _start(self, attempt: tuple[str, int]) -> None:
         if attempt not in self.running:
             self.starts[attempt] = self.starts.get(attempt, 0) + 1
         self.running[attempt] = self.attempts[attempt].executor or ""
 
-    # ------------------------------------------------------------------------------------------- what may come next
+    def obituary(self) -> m.ChildEnded:
+        state = self.state
+        return m.ChildEnded(state.parent_node_id, state.key, state.phase, state.outputs, state.error)
+
+    # ---------------------------------------------------------------------------------------------- from outside
 
     def begin(self) -> Turn:
         return self.turn(m.IntentRead(self.intent))
 
+    def order_abort(self, cause: str, principal: str) -> None:
+        """An abort that nobody here has noticed yet."""
+        if self.intent.desired is Desired.RUN and not self.state.phase.terminal:
+            self.intent = replace(
+                self.intent,
+                generation=self.intent.generation + 1,
+                desired=Desired.ABORT,
+                abort_cause=cause,
+                abort_principal=principal,
+            )
+
     def abort(self) -> Turn:
-        self.intent = Intent(2, Desired.ABORT, "enough", "somebody")
+        self.order_abort("enough", "somebody")
         return self.turn(m.IntentRead(self.intent))
 
-    def crash(self) -> Turn:
-        """All memory is lost; a new leader reads the rows, and executors tell what they run."""
+    def give(self, signal: str, value: literals_pb2.Literal) -> None:
+        """A signal that nobody here has noticed yet."""
+        given = (*self.intent.signals, (signal, value.SerializeToString()))
+        self.intent = replace(self.intent, generation=self.intent.generation + 1, signals=given)
+
+    def forget(self) -> None:
+        """All memory of this execution is lost; a new leader reads the rows, and executors tell what they run."""
         open_attempts = [copy.copy(attempt) for attempt in self.attempts.values() if not attempt.phase.terminal]
         nodes = [copy.copy(node) for node in self.nodes.values()]
-        self.dice.shuffle(nodes)
-        self.seeking.clear()
-        self.stopping.clear()
-        snapshot = Snapshot(copy.copy(self.state), nodes, open_attempts)
-        self.execution = restore(snapshot, self.graph)
+        self.store.dice.shuffle(nodes)
+        for lost in (self.seeking, self.stopping, self.errands, self.mail):
+            lost.clear()
+        state = copy.copy(self.state)
+        state.intent = self.intent
+        closures = {
+            node.closure_uri: self.store.closures[node.closure_uri]
+            for node in nodes
+            if node.closure_uri is not None and not node.phase.terminal
+        }
+        self.execution = restore(Snapshot(state, nodes, open_attempts), self.graph, closures)
+
+    def crash(self) -> Turn:
+        """Its memory is lost, and somebody takes it up again."""
+        self.forget()
         return self.turn(m.IntentRead(self.intent))
 
+    # ------------------------------------------------------------------------------------------ what may come next
+
+    def chances(self) -> Iterator[Chance]:
+        """What can happen to it."""
+        yield from (lambda seek=seek: self._place(seek) for seek in self.seeking)
+        yield from (lambda attempt=attempt: self._report(attempt) for attempt in self.running)
+        yield from (lambda errand=errand: self._return(errand) for errand in self.errands)
+        yield from (lambda event=event: self._deliver(event) for event in self.mail)
+        if self.state.phase.terminal:
+            return
+        if self.intent.generation > self.state.observed_generation or self.execution.resumed:
+            yield lambda: m.IntentRead(self.intent)
+        given = {signal for signal, _ in self.intent.signals}
+        yield from (lambda signal=signal: self._answer(signal) for signal in sorted(self.signals.keys() - given))
+
+    def happen(self, chance: Chance) -> None:
+        """It happens, and maybe more does before anybody looks."""
+        events = [chance()]
+        while self.store.dice.random() < 0.2 and (chances := list(self.chances())):
+            events.append(self.store.dice.choice(chances)())
+        told = [event for event in events if event is not None]
+        if told:
+            self.turn(*told)
+
     def proceed(self) -> bool:
-        """Lets one thing happen that can happen; False when nothing can."""
-        choices: list[Callable[[], None]] = [
-            *(lambda seek=seek: self._place(seek) for seek in self.seeking),
-            *(lambda attempt=attempt: self._report(attempt) for attempt in self.running),
-        ]
-        if not choices:
-            wake = self.execution.state.next_wake_at_us
-            if wake is None:
-                return False
-            self.now_us = max(self.now_us, wake)
-            self.turn()
-            return True
-        self.now_us += self.dice.randrange(1000)
-        self.dice.choice(choices)()
-        return True
+        return self.store.proceed()
 
-    def _place(self, seek: tuple[str, int]) -> None:
+    def run(self) -> None:
+        self.store.run()
+
+    def _place(self, seek: tuple[str, int]) -> m.Event:
         self.seeking.remove(seek)
-        self.turn(m.Placed(*seek, "executor", "life-1", "log"))
+        return m.Placed(*seek, "executor", "life-1", "log")
 
-    def _report(self, attempt: tuple[str, int]) -> None:
+    def _deliver(self, event: m.Event) -> m.Event:
+        self.mail.remove(event)
+        return event
+
+    def _answer(self, signal: str) -> None:
+        value = number(answered(self.path, signal))
+        if self.signals[signal].type == _BOOLEAN:
+            value.scalar.primitive.boolean = approved(self.store.outcome, self.path, signal)
+        self.give(signal, value)
+
+    def _return(self, errand: m.ReadBlob | m.WriteBlob | m.BuildGraph) -> m.Event:
+        self.errands.remove(errand)
+        if isinstance(errand, m.ReadBlob):
+            return m.BlobRead(errand.uri, self.store.blobs[errand.uri])
+        if isinstance(errand, m.WriteBlob):
+            uri = f"{self.state.key}/{errand.node_id}/{errand.role}"
+            self.store.blobs[uri] = errand.content
+            return m.BlobWritten(errand.node_id, errand.role, Data.at(uri, len(errand.content)))
+        attempt = (errand.node_id, errand.attempt)
+        if not buildable(self.store.outcome, self.path + errand.node_id, errand.attempt):
+            return m.GraphBuilt(*attempt, None, error=f"{self.path}{errand.node_id} makes no sense")
+        uri = f"{self.state.key}/{errand.node_id}/{errand.attempt}"
+        self.store.closures[uri] = self.store.graph(errand.futures_uri)
+        return m.GraphBuilt(*attempt, self.store.closures[uri], uri)
+
+    def _report(self, attempt: tuple[str, int]) -> m.Event:
         executor = self.running[attempt]
         row = self.attempts[attempt]
-        if attempt in self.stopping and self.dice.random() < 0.7:
+        if attempt in self.stopping and self.store.dice.random() < 0.7:
             event: m.Event = m.Stopped(*attempt, executor, 9, self.now_us, "told to")
-        elif row.started_at_us is None and self.dice.random() < 0.5:
-            self.turn(m.Started(*attempt, executor, 1, self.now_us))
-            return
+        elif row.started_at_us is None and self.store.dice.random() < 0.5:
+            return m.Started(*attempt, executor, 1, self.now_us)
         else:
             event = self._outcome(attempt, executor)
         del self.running[attempt]
         self.stopping.discard(attempt)
-        self.turn(event)
-        if self.dice.random() < 0.2:
-            self.turn(event)  # a report may come twice
+        if self.store.dice.random() < 0.2:
+            self.mail.append(event)  # a report may come twice
+        return event
 
     def _outcome(self, attempt: tuple[str, int], executor: str) -> m.Event:
-        outcome = self.outcome(*attempt)
+        node_id, attempt_number = attempt
+        path = self.path + node_id
+        outcome = self.store.outcome(path, attempt_number)
         if outcome == "succeed":
-            outputs = added(self.nodes[attempt[0]].inputs)
-            return m.Succeeded(*attempt, executor, 9, self.now_us, None, outputs)
+            return self._success(attempt, executor)
         if outcome == "lost":
-            return m.Lost(*attempt, "life-1", "gone")
+            return m.Lost(*attempt, "life-1", f"{path} is gone")
         if outcome == "reject":
             return m.Rejected(*attempt, executor, 9, "no room")
         kind = ErrorKind.SYSTEM if outcome == "system" else ErrorKind.USER
-        return m.Failed(*attempt, executor, 9, self.now_us, None, outcome, outcome, kind, outcome != "fatal")
+        message = f"{path} has failed"
+        return m.Failed(*attempt, executor, 9, self.now_us, None, outcome, message, kind, outcome != "fatal")
 
-    def run(self) -> None:
-        """Until nothing can happen any more."""
-        while self.proceed():
-            pass
+    def _success(self, attempt: tuple[str, int], executor: str) -> m.Event:
+        task = self.nodes[attempt[0]].task
+        assert task is not None
+        if task.name.startswith(DYNAMIC):
+            futures = Data.at(task.name.removeprefix(DYNAMIC), 1)
+            return m.Succeeded(*attempt, executor, 9, self.now_us, None, Data.of(b""), futures=futures)
+        outputs = self._stored(attempt, computed(self.inputs(attempt[0])))
+        return m.Succeeded(*attempt, executor, 9, self.now_us, None, outputs)
+
+    def _stored(self, attempt: tuple[str, int], outputs: literals_pb2.LiteralMap) -> Data:
+        """Outputs in the blob store may be too large for the row of whoever reads them, too."""
+        dice = self.store.dice.random()
+        if dice >= self.store.large:
+            return Data.of(outputs.SerializeToString())
+        if dice < self.store.large / 2:
+            outputs.literals["o"].hash = "x" * 17_000
+        uri = f"{self.state.key}/{attempt[0]}/{attempt[1]}/outputs"
+        self.store.blobs[uri] = outputs.SerializeToString()
+        return Data.at(uri, len(self.store.blobs[uri]))
+
+    def content(self, data: Data | None) -> literals_pb2.LiteralMap:
+        """A literal map, wherever it lies."""
+        assert data is not None
+        content = data.inline if data.uri is None else self.store.blobs[data.uri]
+        return literals_pb2.LiteralMap.FromString(content or b"")
+
+    def inputs(self, node_id: str) -> literals_pb2.LiteralMap:
+        """What a task finds: an item that shares the inputs of its array takes its elements of them."""
+        node = self.nodes[node_id]
+        if node.inputs is not None:
+            return self.content(node.inputs)
+        found = literals_pb2.LiteralMap()
+        for name, literal in self.content(self.nodes[node.parent_id].inputs).literals.items():
+            elements = literal.collection.literals
+            found.literals[name].CopyFrom(literal if name == "y" else elements[int(node.spec_id.removeprefix("n"))])
+        return found
+
+    def result(self) -> int:
+        """The output of the execution."""
+        return int(self.content(self.state.outputs).literals["o"].scalar.primitive.integer)
 
 
-def world(
-    state: ExecutionState,
-    graph: Graph,
-    outcome: Callable[[str, int], str] = lambda node, attempt: "succeed",
-    seed: int = 0,
-) -> World:
-    """A world around an execution that has not begun."""
-    return World(new_execution(copy.copy(state), graph), graph, outcome, random.Random(seed))
+_BOOLEAN = b"\x08\x04"
+"""The serialized type of approvals."""
+
+
+def world(state: ExecutionState, graph: Graph, outcome: Outcome = all_is_well, seed: int = 0) -> World:
+    """A world around an execution that has not begun and launches none."""
+    store = Store(random.Random(seed), outcome)
+    it = store.worlds[state.key] = World(new_execution(copy.copy(state), graph), graph, store)
+    return it
+
+
+def world_of(plan: Plan, x: int = 0, outcome: Outcome = all_is_well, seed: int = 0, large: float = 0.0) -> World:
+    """A world around an execution of `plan` that has not begun, with all that it launches and asks for."""
+    plans = {below.name: below for below in plans_below(plan)}
+    store = Store(random.Random(seed), outcome, plans, large)
+    store.launch(state_of(plan, x), "")
+    return store.worlds[1]

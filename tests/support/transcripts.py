@@ -12,25 +12,39 @@ wishes for (`dispatch n0/0`).
         n0                              read n0 [corrupt]   unreadable n0       (wrote|unwritable) n1 (inputs|outputs)
 
 `n0` is the current attempt of the node, `n0/1` a certain one. Reports take `by=EXECUTOR` and `seq=N`; without it each
-has the next number.
+has the next number. `succeed n0 none` is None, and so on for what else is no number.
+
+    n3 branch after=n0                  n4 dynamic          n6 approve=ID       on-failure f
+        if>3 n3-0 after=n1                  n0              n7 signal=ID
+        else n3-1                       n5 launch           n8 sleep=5
+        error the message                   n0
+
+    ask n4                              the attempt of a dynamic node ends: it asks for its nodes
+    built n4 / unbuildable n4           the nodes are compiled, or cannot be
+    give ID (yes|no|NUMBER) [unread]    a signal is given
+    ended n5 (succeeded 3|failed CODE|aborted) [unread]   the execution of a launch plan node is final
+    abort [unread]
+
+`unread` is what nobody is told of, because nobody leads: the next `crash` finds it.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flyteidl.core import execution_pb2, literals_pb2
 
-from libs.workflow import graph
 from libs.workflow.machine import INLINE_LIMIT_BYTES, Turn
 from libs.workflow.machine import messages as m
-from libs.workflow.phases import ErrorKind
+from libs.workflow.machine.journal import execution_error
+from libs.workflow.phases import ErrorKind, ExecutionPhase
 from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
-from tests.support.graphs import Plan, Step, closure_of, state_of
-from tests.support.machine import World, world
+from tests.support.graphs import DYNAMIC, Arm, Branch, Gate, Plan, Step
+from tests.support.machine import World, world_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,8 @@ class Interpreter:
         it = self._it
         before = _Rows(it)
         turn = self._turn(name, words)
+        if turn is None:
+            return "unread"
         return "\n".join(_told(before, _Rows(it), turn, it.now_us)) or "nothing"
 
     @property
@@ -79,21 +95,33 @@ class Interpreter:
 
     def _workflow(self, words: list[str], body: list[str]) -> str:
         options = _options(words)
-        plan = Plan(_steps(body), "go-on" not in words, max_parallelism=int(options.get("parallel", 0)))
-        self._world = world(state_of(plan), graph.build(closure_of(plan)))
+        plan = _plan(body, "wf", words, 0, int(options.get("parallel", 0)))
+        self._world = world_of(plan)
         return "accepted"
 
-    def _turn(self, name: str, words: list[str]) -> Turn:
+    def _turn(self, name: str, words: list[str]) -> Turn | None:
         it = self._it
-        if name in ("begin", "abort", "crash"):
-            return {"begin": it.begin, "abort": it.abort, "crash": it.crash}[name]()
+        if name == "begin":
+            return it.begin()
+        if name == "crash":
+            return it.crash()
         if name == "advance":
-            it.now_us += round(float(words[0].removesuffix("s")) * 1e6)
+            it.store.now_us += round(float(words[0].removesuffix("s")) * 1e6)
             return it.turn()
-        if name != "again":
-            self._last = self._event(name, words[0], words[1:])
-        assert self._last is not None, "nothing has happened that could happen again"
-        return it.turn(self._last)
+        if name in ("abort", "give"):
+            it.order_abort("enough", "somebody") if name == "abort" else it.give(words[0], _signal(words[1]))
+            event: m.Event = m.IntentRead(it.intent)
+        elif name == "again":
+            assert self._last is not None, "nothing has happened that could happen again"
+            event = self._last
+        else:
+            event = self._last = self._event(name, words[0], words[1:])
+        if "unread" not in words:
+            return it.turn(event)
+        if isinstance(event, m.ChildEnded):
+            child = it.store.worlds[event.child_key]
+            child.state.phase, child.state.outputs, child.state.error = event.phase, event.outputs, event.error
+        return None
 
     def _event(self, name: str, node: str, words: list[str]) -> m.Event:
         options = _options(words)
@@ -106,6 +134,10 @@ class Interpreter:
             role = m.BlobRole(words[0])
             return m.BlobWritten(node_id, role, Data.at(f"blob:/{node_id}", INLINE_LIMIT_BYTES + 1))
         attempt = int(number or self._it.nodes[node_id].attempt)
+        if name == "ended":
+            return self._ended(node_id, words)
+        if name in ("built", "unbuildable"):
+            return self._graph(node_id, attempt, name == "built")
         executor = options.get("on", "e1")
         if name == "place":
             return m.Placed(node_id, attempt, executor, f"life of {executor}", "log")
@@ -113,6 +145,22 @@ class Interpreter:
             executor = self._it.attempts[node_id, attempt].executor or executor
             return m.Lost(node_id, attempt, f"life of {executor}", "not heard of")
         return self._report(name, node_id, attempt, words, options)
+
+    def _ended(self, node_id: str, words: list[str]) -> m.ChildEnded:
+        key = self._it.nodes[node_id].child_key or 0
+        phase = ExecutionPhase[words[0].upper()]
+        outputs = _outputs("", words[1]) if phase is ExecutionPhase.SUCCEEDED else None
+        error = execution_error(words[1], "it broke", ErrorKind.USER) if phase is ExecutionPhase.FAILED else None
+        return m.ChildEnded(node_id, key, phase, outputs, error)
+
+    def _graph(self, node_id: str, attempt: int, good: bool) -> m.GraphBuilt:
+        if not good:
+            return m.GraphBuilt(node_id, attempt, None, error="node n0 makes no sense")
+        store, uri = self._it.store, f"closure:/{node_id}"
+        task = self._it.nodes[node_id].task
+        assert task is not None
+        store.closures[uri] = store.graph(task.name.removeprefix(DYNAMIC))
+        return m.GraphBuilt(node_id, attempt, store.closures[uri], uri)
 
     def _report(self, name: str, node_id: str, attempt: int, words: list[str], options: dict[str, str]) -> m.Event:
         self._seq[node_id, attempt] += 1
@@ -126,6 +174,9 @@ class Interpreter:
             return m.Started(node_id, attempt, by, seq, now_us)
         if name == "succeed":
             return m.Succeeded(node_id, attempt, by, seq, now_us, None, _outputs(node_id, words[0]))
+        if name == "ask":
+            futures = Data.at(f"futures:/{node_id}", 1)
+            return m.Succeeded(node_id, attempt, by, seq, now_us, None, Data.of(b""), futures=futures)
         if name == "stopped":
             return m.Stopped(node_id, attempt, by, seq, now_us, "told to")
         if name == "reject":
@@ -139,19 +190,54 @@ def _options(words: Iterable[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
-def _steps(lines: list[str], depth: int = 0, path: str = "wf") -> tuple[Step, ...]:
-    """One node a line; the nodes of a sub-workflow are the deeper lines below its own."""
+def _plan(lines: list[str], name: str, words: list[str], depth: int, parallel: int = 0) -> Plan:
+    """The lines at `depth` and below, up to the next that is less deep."""
     steps: list[Step] = []
+    failure = None
     while lines and _depth(lines[0]) >= depth:
-        name, *words = lines.pop(0).split()
-        options = _options(words)
-        inside = None
-        if "inside" in words:
-            nested = f"{path}.{name}"
-            inside = Plan(_steps(lines, depth + 1, nested), "go-on" not in words, nested)
-        needs = tuple(filter(None, options.get("after", "").split(",")))
-        steps.append(Step(name, needs, inside, int(options.get("retries", 0))))
-    return tuple(steps)
+        first, *rest = lines.pop(0).split()
+        if first == "on-failure":
+            failure = _step(rest[0], rest[1:], lines, depth, name)
+        else:
+            steps.append(_step(first, rest, lines, depth, name))
+    return Plan(tuple(steps), "go-on" not in words, name, parallel, failure)
+
+
+def _step(name: str, words: list[str], lines: list[str], depth: int, path: str) -> Step:
+    """One node a line; what belongs to it are the deeper lines below its own."""
+    options = _options(words)
+    needs = tuple(filter(None, options.get("after", "").split(",")))
+    kind = next((word for word in words if word in ("inside", "launch", "dynamic")), "")
+    below = _plan(lines, f"{path}.{name}", words, depth + 1) if kind else None
+    gate = None
+    if options.keys() & {"approve", "signal", "sleep"}:
+        sleep = round(float(options["sleep"]) * 1e6) if "sleep" in options else None
+        gate = Gate(options.get("approve", ""), options.get("signal", ""), sleep)
+    branch = _branch(lines, depth + 1, path) if "branch" in words else None
+    return Step(
+        name,
+        needs,
+        retries=int(options.get("retries", 0)),
+        inside=below if kind == "inside" else None,
+        launch=below if kind == "launch" else None,
+        dynamic=below if kind == "dynamic" else None,
+        branch=branch,
+        gate=gate,
+    )
+
+
+def _branch(lines: list[str], depth: int, path: str) -> Branch:
+    arms: list[Arm] = []
+    error = None
+    while lines and _depth(lines[0]) >= depth:
+        first, *rest = lines.pop(0).split()
+        if first == "error":
+            error = " ".join(rest)
+            continue
+        step = _step(rest[0], rest[1:], lines, depth, path)
+        compared = re.fullmatch(r"if([=!<>]+)(-?\d+)", first)
+        arms.append(Arm(step, compared[1], int(compared[2])) if compared else Arm(step))
+    return Branch(tuple(arms), error)
 
 
 def _depth(line: str) -> int:
@@ -162,8 +248,29 @@ def _outputs(node_id: str, what: str) -> Data:
     if what == "large":
         return Data.at(f"blob:/{node_id}", len(_large()))
     literals = literals_pb2.LiteralMap()
-    literals.literals["o"].scalar.primitive.integer = int(what)
+    literals.literals["o"].CopyFrom(_literal(what))
     return Data.of(literals.SerializeToString())
+
+
+def _literal(what: str) -> literals_pb2.Literal:
+    literal = literals_pb2.Literal()
+    if what == "none":
+        literal.scalar.none_type.SetInParent()
+    elif what.startswith("union:"):
+        literal.scalar.union.value.CopyFrom(_literal(what.removeprefix("union:")))
+    elif what.startswith("text:"):
+        literal.scalar.primitive.string_value = what.removeprefix("text:")
+    else:
+        literal.scalar.primitive.integer = int(what)
+    return literal
+
+
+def _signal(what: str) -> literals_pb2.Literal:
+    literal = literals_pb2.Literal()
+    if what in ("yes", "no"):
+        literal.scalar.primitive.boolean = what == "yes"
+        return literal
+    return _literal(what)
 
 
 def _large() -> bytes:
