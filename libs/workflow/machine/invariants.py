@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from libs.workflow.graph import Shape
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.items import Items
 from libs.workflow.phases import NodePhase
 
 
@@ -35,11 +36,33 @@ def violations(execution: Execution) -> list[str]:
 def _of_scope(scope: Scope) -> Iterator[str]:
     if _at_rest(scope) and scope.parent is not None:
         yield f"all that ran in node {scope.parent.state.id} has come to rest, but it is not final"
+    if scope.items is not None:
+        yield from _of_items(scope, scope.items)
+        return
     for spec in scope.graph.nodes:
         node = scope.nodes[spec.index]
         missing = sum(not _done(scope.nodes[upstream]) for upstream in spec.upstream)
         if scope.missing and scope.missing[spec.index] != missing:
             yield f"node {scope.node_id(spec)} waits for {missing} nodes, but {scope.missing[spec.index]} are counted"
+        if node is not None:
+            yield from _of_node(scope, node)
+
+
+def _of_items(scope: Scope, items: Items) -> Iterator[str]:
+    name = scope.parent.state.id if scope.parent is not None else ""
+    limit = items.target.parallelism
+    if limit and items.under_way > limit and not scope.closing:
+        yield f"{items.under_way} items of array {name} are under way, more than {limit}"
+    if items.under_way < len(scope.open):
+        yield f"{len(scope.open)} items of array {name} are open, but {items.under_way} are counted"
+    ended = sum(result is not None for result in items.results)
+    if ended != items.succeeded + items.failed:
+        yield f"{ended} items of array {name} have ended, but {items.succeeded + items.failed} are counted"
+    if items.lost and not scope.closing:
+        yield f"array {name} can succeed no more, but goes on"
+    for index, node in enumerate(scope.nodes):
+        if (node is not None) != (index in scope.open):
+            yield f"item {index} of array {name} is listed as {'open' if node is None else 'final'}, but is not"
         if node is not None:
             yield from _of_node(scope, node)
 
@@ -82,6 +105,17 @@ def _forgotten(execution: Execution) -> Iterator[str]:
             for index in _ready(scope):
                 if (id(scope), index) not in pending:
                     yield f"node {scope.node_id(scope.graph.nodes[index])} is ready, but does not start"
+            if scope.items is not None and scope.parent is not None and not scope.closing:
+                yield from _of_idle(scope.items, scope.parent, pending)
+
+
+def _of_idle(items: Items, array: LiveNode, pending: set[tuple[int, int]]) -> Iterator[str]:
+    """An array does what it can."""
+    reads = (id(array.scope), array.spec.index) in pending
+    if items.room and not reads and array.state.wake_at_us is None:
+        yield f"array {array.state.id} has room for item {items.cursor}, but does not start it"
+    if items.ended and not items.reading and not items.writing:
+        yield f"all items of array {array.state.id} have ended, but it has not"
 
 
 def _pending(execution: Execution) -> Iterator[tuple[int, int]]:

@@ -67,7 +67,7 @@ class Starts:
             item = self._arrays.next_item()
             if item is not None:
                 self._start_item(item)
-            elif not self._attempts.unpark():
+            elif not execution.ready and not self._attempts.unpark():
                 return
 
     def on_blob_read(self, event: BlobRead) -> None:
