@@ -9,9 +9,13 @@ from collections.abc import AsyncIterator
 from libs.runtime.backoff import Backoff
 from libs.workflow.errors import Unavailable
 from libs.workflow.identity import ExecutionId
+from libs.workflow.phases import NodePhase
 from services.cli.api import Admin
 from services.cli.names import NodeRef
 from services.cli.views import Change, LogChunk, Node
+
+FAILED_ITEMS = 10
+"""Failed items of an array node that are told one by one: of a hundred thousand items nobody wants a line each."""
 
 PATIENCE_SECONDS = 60.0
 """How long a server that answered once may be away before a command gives up."""
@@ -39,7 +43,7 @@ class _Patience:
 async def changes(admin: Admin, id: ExecutionId) -> AsyncIterator[Change]:
     """The state now and every change until the execution is final, each phase of each thing once.
 
-    Raises Unavailable when the server stays away.
+    Of what is below array nodes only the first failed items are told. Raises Unavailable when the server stays away.
     """
     patience = _Patience()
     known = _Known()
@@ -62,16 +66,30 @@ class _Known:
 
     def __init__(self) -> None:
         self._phases: dict[str, int] = {}
+        self._arrays: dict[str, int] = {}
+        """Array nodes, and how many more of their failed items are told."""
 
     def news_in(self, change: Change) -> Change | None:
         execution = change.execution
         if execution is not None and not self._is_new("", execution.phase):
             execution = None
-        nodes = tuple(node for node in change.nodes if self._is_new_node(node))
+        self._arrays.update(
+            (node.id, self._arrays.get(node.id, FAILED_ITEMS)) for node in change.nodes if node.is_array
+        )
+        nodes = tuple(node for node in change.nodes if self._is_new_node(node) and self._is_told(node))
         return Change(execution, nodes) if execution is not None or nodes else None
 
     def _is_new_node(self, node: Node) -> bool:
         return self._is_new(node.id, node.phase)
+
+    def _is_told(self, node: Node) -> bool:
+        array = next((array for array in self._arrays if node.id.startswith(f"{array}-")), None)
+        if array is None:
+            return True
+        if node.phase not in (NodePhase.FAILED, NodePhase.TIMED_OUT) or not self._arrays[array]:
+            return False
+        self._arrays[array] -= 1
+        return True
 
     def _is_new(self, thing: str, phase: int) -> bool:
         if self._phases.get(thing) == phase:

@@ -101,6 +101,7 @@ class Node:
     """Of a launch plan node: the execution that it has launched."""
     size: int | None = None
     """Of an array node: how many items it has."""
+    is_array: bool = False
     items: Mapping[NodePhase, int] = field(default_factory=dict)
     """Of an array node: how many items are in which phase. Those that have not begun are in none."""
 

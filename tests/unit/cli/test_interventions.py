@@ -122,3 +122,18 @@ def test_a_tree_counts_items_and_names_children_and_says_what_is_waited_for(
     assert shown["nodes"][0]["items"] == {"SUCCEEDED": 7, "FAILED": 1}
     assert shown["nodes"][1]["child"] == ":".join(("", "", "achild"))
     assert shown["signals"][0]["node"] == "n3"
+
+
+def test_a_watch_tells_of_an_array_and_its_first_failed_items_only(airscrew: Command, admin: FakeAdmin) -> None:
+    array = node("n0", NodePhase.RUNNING)
+    array.metadata.is_array = True
+    items = [node(f"n0-0-n{index}", NodePhase.FAILED if index % 2 else NodePhase.SUCCEEDED, 1) for index in range(100)]
+    admin.watches["abc"] = [
+        [
+            airscrew_pb2.WatchExecutionReply(nodes=[array, *items, node("n0x", NodePhase.RUNNING)]),
+            airscrew_pb2.WatchExecutionReply(execution=execution("abc", ExecutionPhase.FAILED)),
+        ]
+    ]
+    told = [line.split()[0] for line in airscrew("watch", "abc").out.splitlines()]
+
+    assert told == ["n0", *(f"n0-0-n{index}" for index in range(1, 20, 2)), "n0x", "abc"]

@@ -20,7 +20,8 @@ from libs.workflow.errors import NotFound
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import ExecutionPhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
-from services.cli import decode, views
+from services.cli import views
+from services.cli.api import decode
 from services.cli.endpoint import Endpoint
 from services.cli.names import LATEST
 

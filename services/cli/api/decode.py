@@ -66,6 +66,7 @@ def node(
         attempts=tuple(map(_attempt, more.attempts)),
         cache=more.cache,
         child=execution_id(more.child) if more.HasField("child") else None,
+        is_array=message.metadata.is_array,
         size=more.size if more.kind == "array" else None,
         items={NodePhase[name]: count for name, count in more.items.items()},
     )
