@@ -10,7 +10,7 @@ from flyteidl.core import execution_pb2 as core
 
 from libs.store.executions import AttemptRecord
 from libs.store.records import ExecutionRecord
-from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodeKind, NodePhase
+from libs.workflow.phases import AttemptPhase, CacheStatus, Desired, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import Data, Intent
 from services.admin import encode
 from tests.support import stored
@@ -121,3 +121,26 @@ def test_a_point_in_time_keeps_its_microseconds(at_us: int) -> None:
     stamp = encode.timestamp(at_us)
     assert stamp is not None
     assert stamp.ToMicroseconds() == at_us
+
+
+def test_only_sub_workflows_and_dynamic_nodes_that_can_be_shown_are_parents() -> None:
+    owner = stored.execution().id
+    parents = {
+        (kind, bool(closure)): encode.node(owner, stored.node(kind=kind, closure_uri=closure)).metadata.is_parent_node
+        for kind in NodeKind
+        for closure in (None, "/closure.pb")
+    }
+    assert {which for which, parent in parents.items() if parent} == {
+        (NodeKind.TASK, True),
+        (NodeKind.SUBWORKFLOW, False),
+        (NodeKind.SUBWORKFLOW, True),
+    }
+    array = encode.node(owner, stored.node(kind=NodeKind.ARRAY, phase=NodePhase.QUEUED)).metadata
+    assert array.is_array and not array.is_dynamic
+
+
+def test_a_node_without_cache_has_no_metadata_of_one() -> None:
+    assert encode.node(stored.execution().id, stored.node()).closure.WhichOneof("target_metadata") is None
+    missed = encode.node(stored.execution().id, stored.node(cache_key=b"k", cache_status=CacheStatus.MISS))
+    assert missed.closure.task_node_metadata.cache_status == CacheStatus.MISS
+    assert missed.closure.task_node_metadata.catalog_key.artifact_tag.name == "flyte_cached-6b"
