@@ -9,10 +9,10 @@ from __future__ import annotations
 from libs.blob import layout
 from libs.wire.session import NO_INDEX, Assignment, Spec
 from libs.workflow.errors import Internal
-from libs.workflow.graph import Shape, TaskTarget
+from libs.workflow.graph import TaskTarget
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
-from libs.workflow.machine import INLINE_LIMIT_BYTES, Execution, LiveNode, interruptible
-from libs.workflow.state import EMPTY, ExecutionState
+from libs.workflow.machine import INLINE_LIMIT_BYTES, Execution, LiveNode, inputs_of, interruptible, item_index
+from libs.workflow.state import ExecutionState
 from services.propeller.spans import attempt_context, root_context
 
 CHECKPOINTS = "_flytecheckpoints"
@@ -49,11 +49,11 @@ class Assignments:
         if attempt is None:
             raise Internal(f"node {node.state.id} has no attempt to assign")
         raw = self._raw_prefix(execution, node.state.id, attempt.attempt)
-        source = _source_of_inputs(node)
+        index = item_index(node)
         return Assignment(
             id=AttemptId(state.key, node.state.id, attempt.attempt),
             spec_digest=task.digest,
-            inputs=source.state.inputs or EMPTY,
+            inputs=inputs_of(node),
             resources=node.spec.slots,
             time_allowed_us=node.spec.time_allowed_us,
             traceparent=_traceparent(state, node.state.id, attempt.attempt),
@@ -69,7 +69,7 @@ class Assignments:
             previous_checkpoint=self._previous_checkpoint(execution, node.state.id, attempt.attempt),
             log_uri=attempt.log_uri or "",
             inline_limit=INLINE_LIMIT_BYTES,
-            array_index=NO_INDEX if source is node else node.spec.index,
+            array_index=NO_INDEX if index is None else index,
             interruptible=interruptible(execution, node),
             security_context=execution.spec.security_context.SerializeToString(),
         )
@@ -82,16 +82,6 @@ class Assignments:
         if attempt == 0:
             return ""
         return f"{self._raw_prefix(execution, node_id, attempt - 1)}/{CHECKPOINTS}"
-
-
-def _source_of_inputs(node: LiveNode) -> LiveNode:
-    """Whose inputs the node's attempts read: an item of a list that is not sliced reads those of its array node, and
-    picks its elements by its index.
-    """
-    array = node.scope.parent
-    if array is None or node.scope.graph.shape is not Shape.ITEMS or array.spec.array is None:
-        return node
-    return node if array.spec.array.sliced else array
 
 
 def _task(node: LiveNode) -> TaskTarget:

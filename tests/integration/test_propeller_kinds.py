@@ -6,16 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from flyteidl.core import execution_pb2
+from flyteidl.core import execution_pb2, tasks_pb2
 
-from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
+from libs.workflow.phases import CacheStatus, Desired, ExecutionPhase, NodePhase
+from services.propeller import cache
 from services.standalone.etcd import EtcdServer
 from tests.support import kinds
 from tests.support.faulty_ledger import FaultyLedger
 from tests.support.flytetypes import INTEGER
 from tests.support.graphs import integer
+from tests.support.kinds import array, signalled
 from tests.support.propelling import Fleet, Instant
-from tests.support.templates import node, plan_node, workflow
+from tests.support.templates import constant, list_of, node, plan_node, workflow
 from tests.support.waiting import until
 
 X, N, RESULT = {"x": INTEGER}, {"n": INTEGER}, {"o": INTEGER}
@@ -48,6 +50,27 @@ NESTED = workflow(
     outputs=RESULT,
     returns={"o": "n1.o"},
 )
+CACHED = workflow(node("n0", "slow", x="x"), name="cached", inputs=X, outputs=RESULT, returns={"o": "n0.o"})
+GATED = workflow(
+    signalled("n0", "go"), node("n1", "add", x="n0.o"), name="gated", inputs=X, outputs=RESULT, returns={"o": "n1.o"}
+)
+XS = list_of(*map(constant, range(1, 6)))
+ITEMS = workflow(
+    array("n0", node("item", "add"), sliced=True, x=XS),
+    array("n1", node("item", "pick"), sliced=False, xs="n0.o"),
+    node("n2", "sum", xs="n1.o"),
+    name="items",
+    inputs=X,
+    outputs=RESULT,
+    returns={"o": "n2.o"},
+)
+
+
+def serialized(template: tasks_pb2.TaskTemplate) -> None:
+    """Its outputs are kept, and one node at a time computes them."""
+    template.metadata.discoverable = True
+    template.metadata.discovery_version = "1"
+    template.metadata.cache_serializable = True
 
 
 async def test_the_end_of_a_child_is_known_to_its_parent_at_once(
@@ -187,3 +210,78 @@ async def test_a_finished_dynamic_node_does_not_keep_a_successor_from_going_on(
         await first.stop()
         processes.release()
         await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+
+
+async def test_a_signal_wakes_its_gate_at_once_whoever_leads_by_then(
+    tmp_path: Path, postgres_url: str, etcd: EtcdServer
+) -> None:
+    async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        first = fleet.propeller(sweep_seconds=600.0)
+        await asyncio.sleep(1.0)
+        fleet.propeller(sweep_seconds=600.0)
+        fleet.executor(Instant())
+        await fleet.register_workflows(GATED)
+        await fleet.start_workflow(GATED, 1, x=0)
+        await fleet.start_workflow(GATED, 2, x=0)
+        await fleet.signal(1, "go", 41)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+        assert integer((await fleet.execution(1)).outputs) == 42
+        await first.stop()
+        await fleet.signal(2, "go", 6)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 2)
+        assert integer((await fleet.execution(2)).outputs) == 7
+
+
+async def test_of_executions_that_want_the_same_value_one_computes_it_and_the_others_get_it_at_once(
+    tmp_path: Path, database_url: str, etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "ASK_AGAIN_SECONDS", 600.0)
+    processes = Instant(held_back=frozenset({"slow"}))
+    async with Fleet(tmp_path, database_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        fleet.propeller(sweep_seconds=600.0)
+        fleet.executor(processes)
+        await fleet.register_workflows(CACHED, change=serialized)
+        for key in range(1, 6):
+            await fleet.start_workflow(CACHED, key, x=1)
+        await fleet.until(ExecutionPhase.RUNNING, *range(1, 6))
+        await until(lambda: processes.starts)
+        processes.release()
+        await fleet.until(ExecutionPhase.SUCCEEDED, *range(1, 6))
+        assert {integer((await fleet.execution(key)).outputs) for key in range(1, 6)} == {2}
+        assert len(processes.starts) == 1
+        statuses = sorted([(await fleet.executions.get_node(key, "n0")).cache_status for key in range(1, 6)])
+        assert statuses == [CacheStatus.HIT] * 4 + [CacheStatus.POPULATED]
+
+
+async def test_who_waits_for_a_value_goes_on_waiting_under_the_next_leader(
+    tmp_path: Path, postgres_url: str, etcd: EtcdServer
+) -> None:
+    processes = Instant(held_back=frozenset({"slow"}))
+    async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        first = fleet.propeller(sweep_seconds=600.0)
+        await asyncio.sleep(1.0)
+        fleet.propeller(sweep_seconds=600.0)
+        fleet.executor(processes)
+        await fleet.register_workflows(CACHED, change=serialized)
+        for key in (1, 2, 3):
+            await fleet.start_workflow(CACHED, key, x=1)
+        await fleet.until(ExecutionPhase.RUNNING, 1, 2, 3)
+        await until(lambda: processes.starts)
+        await first.stop()
+        processes.release()
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1, 2, 3)
+        assert len(processes.starts) == 1
+
+
+async def test_items_get_their_elements_or_their_index(tmp_path: Path, database_url: str, etcd: EtcdServer) -> None:
+    async with Fleet(tmp_path, database_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        fleet.propeller()
+        fleet.executor(Instant())
+        await fleet.register_workflows(ITEMS)
+        await fleet.start_workflow(ITEMS, 1, x=0)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+        assert integer((await fleet.execution(1)).outputs) == 2 + 3 + 4 + 5 + 6

@@ -4,6 +4,8 @@ A task's behaviour is a word in its command line; `act` gives the files that it 
 anything that is written here.
 
     add     o = x + 1
+    slow    the same, under a name that tests can hold back
+    pick    of a list xs, o = its element at the attempt's index
     sum     o = the sum of xs
     fail    an error of the user
     many    asks for n nodes that add, and one that sums what they return
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from flyteidl.admin import launch_plan_pb2
 from flyteidl.core import (
@@ -43,6 +46,7 @@ Files = dict[str, bytes]
 _INTERFACES = {
     "add": ({"x": INTEGER}, {"o": INTEGER}),
     "slow": ({"x": INTEGER}, {"o": INTEGER}),
+    "pick": ({"xs": listed(INTEGER)}, {"o": listed(INTEGER)}),
     "sum": ({"xs": listed(INTEGER)}, {"o": INTEGER}),
     "fail": ({"x": INTEGER}, {"o": INTEGER}),
     "many": ({"n": INTEGER}, {"o": INTEGER}),
@@ -52,7 +56,7 @@ _INTERFACES = {
 
 
 def task(name: str, image: str = "image") -> tasks_pb2.TaskTemplate:
-    """One of the tasks above, by its behaviour; `slow` is `add` under a name that tests can hold back."""
+    """One of the tasks above, by its behaviour."""
     template = templates.task_template(name, *_INTERFACES[name])
     template.container.image = image
     template.container.args[:] = ["pyflyte-execute", name, "{{.input}}", "{{.outputPrefix}}"]
@@ -110,7 +114,20 @@ def accepted(template: workflow_pb2.WorkflowTemplate, key: int, **inputs: int) -
     return replace(state_of(Plan((), name=template.id.name), key=key), inputs=Data.of(_map(**inputs)))
 
 
-def act(behaviour: str, inputs: literals_pb2.LiteralMap) -> Files:
+def array(node_id: str, inner: workflow_pb2.Node, *, sliced: bool, **bound: Any) -> workflow_pb2.Node:
+    """A node that runs `inner` for each element; if not `sliced`, each item gets the lists and its index."""
+    array_node = workflow_pb2.ArrayNode(node=inner)
+    array_node.is_original_sub_node_interface.value = sliced
+    return workflow_pb2.Node(id=node_id, inputs=templates.bindings(bound), array_node=array_node)
+
+
+def signalled(node_id: str, signal_id: str) -> workflow_pb2.Node:
+    """A gate that waits for an integer, its output `o`."""
+    signal = workflow_pb2.SignalCondition(signal_id=signal_id, type=INTEGER, output_variable_name="o")
+    return workflow_pb2.Node(id=node_id, gate_node=workflow_pb2.GateNode(signal=signal))
+
+
+def act(behaviour: str, inputs: literals_pb2.LiteralMap, environment: Mapping[str, str]) -> Files:
     """What a task leaves at its output prefix, by name."""
     if behaviour == "fail":
         error = errors_pb2.ContainerError(
@@ -124,6 +141,9 @@ def act(behaviour: str, inputs: literals_pb2.LiteralMap) -> Files:
         return {layout.FUTURES: _ASKING[behaviour](_integer(inputs, "n")).SerializeToString()}
     if behaviour == "sum":
         return {layout.OUTPUTS: _map(o=sum(map(_value, inputs.literals["xs"].collection.literals)))}
+    if behaviour == "pick":
+        index = int(environment[environment["BATCH_JOB_ARRAY_INDEX_VAR_NAME"]])
+        return {layout.OUTPUTS: _map(o=_value(inputs.literals["xs"].collection.literals[index]))}
     return {layout.OUTPUTS: _map(o=_integer(inputs, "x") + 1)}
 
 

@@ -23,6 +23,7 @@ from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.records import ExecutionRecord, LaunchPlanRecord, WorkflowRecord
 from libs.store.registry import Registry
+from libs.store.signals import Signals
 from libs.telemetry.traces import Tracing
 from libs.workflow.errors import NotFound
 from libs.workflow.phases import ExecutionPhase
@@ -101,7 +102,7 @@ class Instant:
 def _files(launch: Launch, behaviour: str) -> kinds.Files:
     if behaviour:
         inputs = literals_pb2.LiteralMap.FromString(Path(launch.command[-2]).read_bytes())
-        return kinds.act(behaviour, inputs)
+        return kinds.act(behaviour, inputs, launch.environment)
     outputs = literals_pb2.LiteralMap()
     outputs.literals["o"].scalar.primitive.integer = 1
     return {layout.OUTPUTS: outputs.SerializeToString()}
@@ -234,6 +235,20 @@ class Fleet:
         await self.executions.request_abort((await self.execution(key)).id, cause, principal)
         async with Enqueuer(self.queue_address) as enqueuer:
             enqueuer.enqueue(Key(key, 0, "p", reasons=Reason.INTENT))
+
+    async def signal(self, key: int, signal_id: str, number: int) -> None:
+        """As `admin` would, as soon as something waits for it."""
+        literal = literals_pb2.Literal()
+        literal.scalar.primitive.integer = number
+        execution = (await self.execution(key)).id
+        signals = Signals(self._engine)
+        while True:
+            with suppress(NotFound):
+                await signals.set_signal(execution, signal_id, literal.SerializeToString(), "", 1)
+                break
+            await asyncio.sleep(0.02)
+        async with Enqueuer(self.queue_address) as enqueuer:
+            enqueuer.enqueue(Key(key, 0, "p", reasons=Reason.SIGNAL))
 
     async def execution(self, key: int) -> ExecutionState:
         return (await self.executions.get_by_key([key]))[0].execution
