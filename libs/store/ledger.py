@@ -26,7 +26,7 @@ from libs.store import address, claims, ledger_cache, rows, schema
 from libs.store.failures import translated
 from libs.store.ledger_cache import Execute
 from libs.store.ledger_postgres import PostgresLedger
-from libs.store.ledger_rows import ABORT_BELOW, Batch, abort_parameters, batch_of
+from libs.store.ledger_rows import Batch, abort_row, batch_of
 from libs.store.ledger_sqlite import SqliteLedger
 from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord, LeaderRow
 from libs.workflow.errors import Fenced, NotFound, Unavailable
@@ -59,6 +59,8 @@ class Connection(ledger_cache.Connection, Protocol):
         """The value of `:keys`."""
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
+
+    def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]: ...
 
     def lead_alone(self) -> None: ...
 
@@ -158,8 +160,9 @@ class Ledger:
             if execute(_END_EXECUTION, parameters):
                 for statement in (_END_NODES, _END_ATTEMPTS, _TELL_QUARANTINE):
                     execute(statement, parameters)
-                below = abort_parameters(key, AbortBelow(f"the parent execution failed: {reason}", ""))
-                execute(ABORT_BELOW, {**below, "shard": shard, "epoch": epoch})
+                below = abort_row(key, AbortBelow(f"the parent execution failed: {reason}", ""))
+                for statement, asked in self._database.aborts([below], shard, epoch):
+                    execute(statement, asked)
 
     # ------------------------------------------------------------------------------------------------------ reads
 

@@ -23,11 +23,14 @@ from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8
 
 from libs.store import launches, postgres_arrays, rows, schema
-from libs.store.ledger_rows import ABORT_BELOW, Batch
+from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 
 ANSWER_SECONDS = 2.0
 """The longest wait for the server's answer. Its own timeouts are shorter; this one is for a server that is stopped, or
 a network that lost it."""
+
+ABORT_SECONDS = 20.0
+"""The longest that a server may work on aborts. It changes tens of thousands of executions in a second."""
 
 T = TypeVar("T")
 
@@ -52,8 +55,10 @@ _OPTIONS = " ".join(
 class _Connection(psycopg.Connection[rows.Row]):
     """A connection on which no wait is endless."""
 
+    patience_seconds = ANSWER_SECONDS
+
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+        return super().wait(gen, interval, self.patience_seconds if timeout is None else timeout)
 
 
 class PostgresLedger:
@@ -93,21 +98,32 @@ class PostgresLedger:
         values = _values(shard, epoch, batch)
         statement = _COMMIT if batch.plain else _COMMIT_MORE
         if batch.aborts:
-            answer = self._execute_script(
-                statement, values, [{**each, "shard": shard, "epoch": epoch} for each in batch.aborts]
-            )
+            answer = self._execute_script([(statement, values), *self.aborts(batch.aborts, shard, epoch)])
         else:
             answer = self._connected().execute(statement, values, prepare=True).fetchone()
         leading, written = answer or (0, 0)
         return written if leading else None
 
-    def _execute_script(
-        self, commit: str, values: Sequence[Any], aborts: Sequence[Mapping[str, Any]]
-    ) -> rows.Row | None:
-        """The answer of the first statement."""
-        cursor = psycopg.ClientCursor(self._connected())
-        script = [cursor.mogrify(commit, values), *(cursor.mogrify(_named(ABORT_BELOW), each) for each in aborts)]
-        return cursor.execute(";".join(script).encode()).fetchone()
+    def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Statements that abort what is asked for, with their parameters.
+
+        They are planned when they are sent, and may find anything between one child and a hundred thousand.
+        """
+        yield "SET LOCAL enable_hashjoin = on", {}
+        yield f"SET LOCAL statement_timeout = {ABORT_SECONDS * 1000:.0f}", {}
+        columns = dict(zip(ABORT_COLUMNS, map(list, zip(*aborts, strict=True)), strict=True))
+        yield _ABORT_BELOW, {**columns, "shard": shard, "epoch": epoch}
+
+    def _execute_script(self, script: Sequence[tuple[str, Any]]) -> rows.Row | None:
+        """The answer of the first statement, after all of them."""
+        connection = self._connected()
+        cursor = psycopg.ClientCursor(connection)
+        written = ";".join(cursor.mogrify(_named(statement), parameters) for statement, parameters in script)
+        connection.patience_seconds = ABORT_SECONDS
+        try:
+            return cursor.execute(written.encode()).fetchone()
+        finally:
+            connection.patience_seconds = ANSWER_SECONDS
 
     def lead_alone(self) -> None:
         """Any number of propellers may work on PostgreSQL: the fence sorts them out."""
@@ -246,3 +262,6 @@ SELECT
 """
 _COMMIT = f"{_STATE_AND_STORY} {_ANSWER}"
 _COMMIT_MORE = f"{_STATE_AND_STORY}, {_MORE} {_ANSWER}"
+_ABORT_TYPES = ("BIGINT", "BIGINT", "TEXT", "TEXT")
+_ASKED = ", ".join(f"CAST(:{name} AS {type}[])" for name, type in zip(ABORT_COLUMNS, _ABORT_TYPES, strict=True))
+_ABORT_BELOW = ABORT_BELOW.format(asked=f"unnest({_ASKED}) AS asked ({', '.join(ABORT_COLUMNS)})")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flyteidl.admin import execution_pb2
 
@@ -28,8 +27,8 @@ class Batch:
     signals: Sequence[rows.Row]
     cached: Sequence[rows.Row]
     released: Sequence[rows.Row]
-    aborts: Sequence[Mapping[str, Any]]
-    """Parameters of ABORT_BELOW, but for the shard and its epoch."""
+    aborts: Sequence[rows.Row]
+    """Columns ABORT_COLUMNS."""
 
     @property
     def states(self) -> int:
@@ -75,31 +74,38 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
         signals=[rows.signal_row(each.execution.key, signal) for each in changes for signal in each.signals],
         cached=[cached[key] for key in sorted(cached)],
         released=sorted({rows.reservation_row(each) for change in changes for each in change.released}),
-        aborts=[abort_parameters(each.execution.key, abort) for each in changes for abort in each.aborts],
+        aborts=list(dict.fromkeys(abort_row(each.execution.key, abort) for each in changes for abort in each.aborts)),
     )
 
 
-def abort_parameters(key: int, abort: AbortBelow) -> Mapping[str, Any]:
-    """What ABORT_BELOW needs to know of what the execution `key` has launched."""
-    return {"parent": key, "child": abort.child_key, "cause": abort.cause, "principal": abort.principal}
+def abort_row(key: int, abort: AbortBelow) -> rows.Row:
+    """The columns ABORT_COLUMNS, of what the execution `key` has launched."""
+    return key, abort.child_key, abort.cause, abort.principal
 
 
 def _tags(child: ExecutionState) -> Iterator[rows.Row]:
     yield from launches.tag_rows(child.key, launches.searchable(execution_pb2.ExecutionSpec.FromString(child.spec)))
 
 
+ABORT_COLUMNS = ("parent", "child", "cause", "principal")
+
 ABORT_BELOW = f"""
-WITH RECURSIVE below (key) AS (
-    SELECT key FROM executions
-    WHERE parent_key = :parent AND (CAST(:child AS BIGINT) IS NULL OR key = :child) AND {schema.HAS_PARENT}
+WITH RECURSIVE below (key, cause, principal) AS (
+    SELECT executions.key, asked.cause, asked.principal
+    FROM {{asked}} JOIN executions ON executions.parent_key = asked.parent
+    WHERE (asked.child IS NULL OR executions.key = asked.child) AND {schema.HAS_PARENT}
     UNION
-    SELECT executions.key FROM below JOIN executions ON executions.parent_key = below.key
+    SELECT executions.key, below.cause, below.principal
+    FROM below JOIN executions ON executions.parent_key = below.key
     WHERE {schema.HAS_PARENT}
 )
-UPDATE executions SET desired = {Desired.ABORT:d}, abort_cause = :cause, abort_principal = :principal,
+UPDATE executions SET desired = {Desired.ABORT:d}, abort_cause = below.cause, abort_principal = below.principal,
     generation = generation + 1
-WHERE key IN (SELECT key FROM below) AND desired = {Desired.RUN:d} AND {schema.EXECUTION_IS_LIVE}
+FROM below
+WHERE executions.key = below.key AND desired = {Desired.RUN:d} AND {schema.EXECUTION_IS_LIVE}
     AND EXISTS (SELECT 1 FROM leadership WHERE leadership.shard = :shard AND leadership.epoch = :epoch)
 """
-"""Wants every live execution below a parent aborted, whatever its shard. What ended is passed over with all below it:
-its own end has seen to that."""
+"""Wants every live execution below a parent aborted, whatever its shard; `asked` is a table of ABORT_COLUMNS.
+
+What ended is passed over with all below it: its own end has seen to that.
+"""

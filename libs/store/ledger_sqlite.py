@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.store import launches, rows, schema, sqlite
-from libs.store.ledger_rows import ABORT_BELOW, Batch
+from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.workflow.errors import FailedPrecondition
 
 
@@ -43,6 +43,11 @@ class SqliteLedger:
         with self._writing() as connection:
             yield lambda statement, parameters: connection.execute(statement, parameters).fetchall()
 
+    def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Statements that abort what is asked for, with their parameters."""
+        for abort in aborts:
+            yield _ABORT_BELOW, {**dict(zip(ABORT_COLUMNS, abort, strict=True)), "shard": shard, "epoch": epoch}
+
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None:
         """Number of state rows written, or None when the epoch is not the present one."""
         with self._writing() as connection:
@@ -61,8 +66,8 @@ class SqliteLedger:
             if not batch.plain:
                 _add(connection, batch)
                 # Last, so that they reach the children that are in the batch.
-                for parameters in batch.aborts:
-                    connection.execute(ABORT_BELOW, {**parameters, "shard": shard, "epoch": epoch})
+                for statement, parameters in self.aborts(batch.aborts, shard, epoch):
+                    connection.execute(statement, parameters)
             return written
 
     def lead_alone(self) -> None:
@@ -148,3 +153,6 @@ _TAGS = f"{_insert('execution_tags', launches.TAG_COLUMNS)} ON CONFLICT DO NOTHI
 _SIGNALS = f"{_insert('signals', rows.SIGNAL_COLUMNS)} ON CONFLICT DO NOTHING"
 _CACHED = _upsert("cache_entries", rows.CACHE_COLUMNS, ("key",))
 _RELEASED = f"DELETE FROM cache_reservations WHERE {' AND '.join(f'{name} = ?' for name in rows.RESERVATION_COLUMNS)}"
+_ABORT_BELOW = ABORT_BELOW.format(
+    asked=f"(SELECT {', '.join(f':{name} AS {name}' for name in ABORT_COLUMNS)}) AS asked"
+)

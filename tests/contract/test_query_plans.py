@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from libs.store import ledger, ledger_rows
+from libs.store import ledger
+from libs.store.ledger_postgres import PostgresLedger, _named
+from libs.store.ledger_sqlite import SqliteLedger
 
 SWEEPS = {
     "executions_wanting_attention": ledger._WANTING,
     "executions_with_timer": ledger._TIMED_OUT,
     "executions_live": ledger._LIVE,
-    "executions_by_parent": ledger_rows.ABORT_BELOW,
 }
-VALUES = {
-    "shard": 0,
-    "now": 1,
-    "limit": 10,
-    "after": 0,
-    "parent": 1,
-    "child": 2,
-    "cause": "''",
-    "principal": "''",
-    "epoch": 1,
-}
+VALUES = {"shard": 0, "now": 1, "limit": 10, "after": 0}
+ABORT = (1, None, "", "")
 
 
 @pytest.mark.parametrize("index", SWEEPS)
@@ -46,3 +39,23 @@ def test_postgres_sweeps_by_a_partial_index(postgres_url: str, index: str) -> No
         connection.execute("SET enable_seqscan = off")
         plan = connection.execute(f"EXPLAIN {statement}").fetchall()
     assert index in str(plan)
+
+
+def test_sqlite_finds_children_by_an_index(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    ((statement, parameters),) = SqliteLedger(path).aborts([ABORT], 0, 1)
+    connection = sqlite3.connect(path)
+    plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
+    connection.close()
+    assert plan.count("INDEX executions_by_parent ") == 2
+    assert "SCAN executions" not in plan
+
+
+def test_postgres_finds_children_by_an_index(postgres_url: str) -> None:
+    *settings, (statement, parameters) = PostgresLedger(postgres_url).aborts([ABORT], 0, 1)
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("SET enable_seqscan = off")
+        for setting, _ in settings:
+            connection.execute(setting)
+        plan = connection.execute(f"EXPLAIN {_named(statement)}", parameters).fetchall()
+    assert str(plan).count("executions_by_parent") >= 2
