@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flyteidl.core import execution_pb2
 from hypothesis import HealthCheck, given, settings
@@ -82,6 +83,9 @@ def _scopes_of_step(world: World, step: Step, prefix: str) -> Iterator[tuple[str
         yield from _scopes(world, step.inside, node.id)
     if step.dynamic is not None and node.closure_uri is not None:
         yield from _scopes(world, step.dynamic, node.id)
+    for position in range(node.items or 0):
+        assert step.array is not None
+        yield from _scopes_of_step(world, replace(step.array.item, name=f"n{position}"), f"{node.id}-0-")
     for arm in step.branch.arms if step.branch else ():
         yield from _scopes_of_step(world, arm.step, f"{node.id}-0-")
 

@@ -141,11 +141,18 @@ class Plan:
         """The nodes whose outputs nobody can read."""
         return {step.name for step in self.steps if step.silent}
 
+    @property
+    def lists(self) -> set[str]:
+        """The nodes whose outputs are lists: only tasks read them."""
+        return {step.name for step in self.steps if step.array}
+
 
 def reads(step: Step, plan: Plan) -> tuple[str, ...]:
     """The nodes whose outputs a step of `plan` reads; if there are none, it reads the input of the plan."""
     heard = tuple(need for need in step.needs if need not in plan.silent)
-    return heard if step.plain or step.array else heard[:1]
+    if step.plain or step.array:
+        return heard
+    return tuple(need for need in heard if need not in plan.lists)[:1]
 
 
 def steps_of(plan: Plan) -> Iterator[Step]:

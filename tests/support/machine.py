@@ -142,7 +142,7 @@ class World:
         self._commit(turn)
         for node_id, before in final.items():
             assert self.nodes[node_id] == before, f"final node {node_id} has changed"
-        assert violations(self.execution) == []
+        assert not (found := violations(self.execution)), "\n".join(found)
         for command in turn.commands:
             self._carry_out(command)
         self.store.check()

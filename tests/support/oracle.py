@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from libs.workflow.retry import RetryPolicy
-from tests.support.graphs import Gate, Plan, Step, reads
+from tests.support.graphs import Array, Gate, Plan, Step, reads
 
 OUTCOMES = ("succeed", "succeed", "succeed", "recoverable", "fatal", "system", "lost", "reject")
 
@@ -86,6 +88,18 @@ def _value(
         return None
     sources = reads(step, plan)
     given = sum(values[source] or 0 for source in sources) if sources else x
+    if step.array is not None:
+        return _array(step, step.array, sum(values[source] or 0 for source in sources), outcome, path, prefix)
+    if step.branch is not None:
+        for arm in step.branch.arms:
+            if not arm.sign or _holds(given, arm.sign, arm.number):
+                return _value(arm.step, plan, values, x, outcome, path, f"{prefix}{step.name}-0-")
+        return None
+    return _computed(step, given, outcome, path, prefix)
+
+
+def _computed(step: Step, given: int, outcome: Outcome, path: str, prefix: str) -> int | None:
+    """The output of a step that has been given a number."""
     node_id = f"{prefix}{step.name}"
     if step.inside is not None:
         return expected(step.inside, given, outcome, path, f"{node_id}-0-")
@@ -93,17 +107,34 @@ def _value(
         return expected(step.launch, given, outcome, f"{path}{node_id}/")
     if step.gate is not None:
         return _gate(step.gate, given, outcome, path)
-    if step.branch is not None:
-        for arm in step.branch.arms:
-            if not arm.sign or _holds(given, arm.sign, arm.number):
-                return _value(arm.step, plan, values, x, outcome, path, f"{node_id}-0-")
-        return None
     attempt = fate(outcome, f"{path}{node_id}", step.retries)
     if attempt is None or step.dynamic is None:
         return None if attempt is None else given + 1
     if not buildable(outcome, f"{path}{node_id}", attempt):
         return None
     return expected(step.dynamic, given, outcome, path, f"{node_id}-{attempt}-")
+
+
+def _array(step: Step, array: Array, added: int, outcome: Outcome, path: str, prefix: str) -> int | None:
+    """The sum of what the items compute, if enough of them do."""
+    numbers = array.numbers["x"]
+    results = [
+        _computed(
+            replace(array.item, name=f"n{position}"),
+            number + (added if array.item.plain else 0),
+            outcome,
+            path,
+            f"{prefix}{step.name}-0-",
+        )
+        for position, number in enumerate(numbers)
+    ]
+    good = [result for result in results if result is not None]
+    needed = len(numbers)
+    if array.successes is not None:
+        needed = array.successes
+    elif array.ratio is not None:
+        needed = math.ceil(array.ratio * len(numbers))
+    return sum(good) if len(good) >= needed else None
 
 
 def _gate(gate: Gate, given: int, outcome: Outcome, path: str) -> int | None:

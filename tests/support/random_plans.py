@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from tests.support.graphs import SIGNS, Arm, Branch, Gate, Plan, Step
+from tests.support.graphs import SIGNS, Arm, Array, Branch, Gate, Plan, Step
 
-KINDS = ("task", "task", "task", "inside", "launch", "dynamic", "branch", "approve", "signal", "sleep")
+NESTED = ("inside", "launch", "dynamic")
+KINDS = ("task", "task", "task", "inside", "launch", "dynamic", "branch", "array", "approve", "signal", "sleep")
 
 
 @st.composite
@@ -22,8 +23,7 @@ def plans(
         steps.append(draw(_steps(depth, f"n{number}", f"{name}.{number}", earlier, kinds)))
     failure = None
     if draw(st.integers(0, 2)) == 0:
-        tame = tuple(kind for kind in kinds if kind in ("task", "inside", "launch", "dynamic"))
-        failure = draw(_steps(min(depth, 1), "f", f"{name}.f", [], tame))
+        failure = draw(_steps(min(depth, 1), "f", f"{name}.f", [], _tame(kinds)))
     limit = draw(st.sampled_from([0, 0, 1, 2])) if parallel else 0
     return Plan(tuple(steps), draw(st.booleans()), name, limit, failure)
 
@@ -32,7 +32,7 @@ def plans(
 def _steps(draw: st.DrawFn, depth: int, name: str, below: str, earlier: list[str], kinds: tuple[str, ...]) -> Step:
     needs = tuple(draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3))) if earlier else ()
     plain = Step(name, needs, retries=draw(st.integers(0, 2)))
-    kind = draw(st.sampled_from([kind for kind in kinds if depth > 0 or kind not in ("inside", "launch", "dynamic")]))
+    kind = draw(st.sampled_from([kind for kind in kinds if depth > 0 or kind not in NESTED]))
     if kind == "inside":
         return replace(plain, inside=draw(plans(depth - 1, below, kinds)))
     if kind == "launch":
@@ -41,6 +41,8 @@ def _steps(draw: st.DrawFn, depth: int, name: str, below: str, earlier: list[str
         return replace(plain, dynamic=draw(plans(depth - 1, below, kinds)))
     if kind == "branch":
         return replace(plain, branch=draw(_branches(depth, name, below, earlier, kinds)))
+    if kind == "array":
+        return replace(plain, array=draw(_arrays(depth, below, kinds)))
     if kind == "approve":
         return replace(plain, gate=Gate(approve=draw(st.sampled_from(["a0", "a1", "a2"]))))
     if kind == "signal":
@@ -50,12 +52,31 @@ def _steps(draw: st.DrawFn, depth: int, name: str, below: str, earlier: list[str
     return plain
 
 
+def _tame(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    return ("task", *(kind for kind in NESTED if kind in kinds))
+
+
+@st.composite
+def _arrays(draw: st.DrawFn, depth: int, below: str, kinds: tuple[str, ...]) -> Array:
+    item = draw(_steps(max(depth - 1, 0), "item", f"{below}.item", [], _tame(kinds)))
+    numbers = draw(st.lists(st.integers(-3, 6), max_size=4))
+    return Array(
+        item,
+        {"x": numbers},
+        sliced=not item.plain or draw(st.booleans()),
+        parallelism=draw(st.sampled_from([0, 0, 1, 2])),
+        ratio=draw(st.sampled_from([None, 0.0, 0.5, 1.0])),
+        successes=draw(st.sampled_from([None, None, 1])),
+        run_all=draw(st.booleans()),
+    )
+
+
 @st.composite
 def _branches(draw: st.DrawFn, depth: int, name: str, below: str, earlier: list[str], kinds: tuple[str, ...]) -> Branch:
-    loud = tuple(kind for kind in kinds if kind != "sleep" and (depth > 0 or kind != "branch"))
+    numbers = tuple(kind for kind in kinds if kind not in ("sleep", "array") and (depth > 0 or kind != "branch"))
     arms = []
     for number in range(draw(st.integers(1, 3))):
-        step = draw(_steps(max(depth - 1, 0), f"{name}-c{number}", f"{below}.{number}", earlier, loud))
+        step = draw(_steps(max(depth - 1, 0), f"{name}-c{number}", f"{below}.{number}", earlier, numbers))
         arms.append(Arm(step, draw(st.sampled_from(sorted(SIGNS))), draw(st.integers(-3, 6))))
     if draw(st.booleans()):
         return Branch(tuple(arms), "nothing holds")
