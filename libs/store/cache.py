@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.store import rows, schema
+from libs.store import cache_rows, schema
 from libs.store.engine import reading, writing
 from libs.store.lookup import is_below, is_of
 from libs.store.records import CacheRecord
@@ -27,11 +27,11 @@ class Cache:
 
     async def entry(self, key: bytes) -> CacheRecord | None:
         """What is stored under a key."""
-        columns = [schema.cache_entries.c[name] for name in rows.CACHE_COLUMNS]
+        columns = [schema.cache_entries.c[name] for name in cache_rows.CACHE_COLUMNS]
         async with reading(self._engine) as connection:
             found = await connection.execute(select(*columns).where(schema.cache_entries.c.key == key))
             row = found.one_or_none()
-        return None if row is None else rows.cache_from(row)
+        return None if row is None else cache_rows.cache_from(row)
 
     async def evict(self, key: bytes) -> int:
         """Removes one entry; returns how many there were, as all of these do."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from libs.store import rows, schema
+from libs.store import cache_rows, rows, schema
 from libs.store.records import CacheAnswer, CacheRequest
 from libs.workflow.state import Data
 
@@ -85,5 +85,5 @@ WHERE (held.execution_key = excluded.execution_key AND held.node_id = excluded.n
 RETURNING key
 """
 _RELEASE = f"""
-DELETE FROM cache_reservations WHERE {" AND ".join(f"{name} = :{name}" for name in rows.RESERVATION_COLUMNS)}
+DELETE FROM cache_reservations WHERE {" AND ".join(f"{name} = :{name}" for name in cache_rows.RESERVATION_COLUMNS)}
 """

@@ -22,7 +22,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8
 
-from libs.store import launches, postgres_arrays, rows, schema
+from libs.store import cache_rows, launches, postgres_arrays, rows, schema
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 
 ANSWER_SECONDS = 2.0
@@ -212,8 +212,8 @@ _EVENT_TYPES = _types("events", rows.EVENT_COLUMNS)
 _CHILD_TYPES = _types("executions", launches.COLUMNS)
 _TAG_TYPES = _types("execution_tags", launches.TAG_COLUMNS)
 _SIGNAL_TYPES = _types("signals", rows.SIGNAL_COLUMNS)
-_CACHE_TYPES = _types("cache_entries", rows.CACHE_COLUMNS)
-_RESERVATION_TYPES = _types("cache_reservations", rows.RESERVATION_COLUMNS)
+_CACHE_TYPES = _types("cache_entries", cache_rows.CACHE_COLUMNS)
+_RESERVATION_TYPES = _types("cache_reservations", cache_rows.RESERVATION_COLUMNS)
 
 _STATE_AND_STORY = f"""
 WITH fence AS MATERIALIZED (SELECT shard, epoch FROM leadership WHERE shard = %b FOR SHARE),
@@ -249,10 +249,10 @@ new_children AS (
 ),
 new_tags AS ({_insert("execution_tags", launches.TAG_COLUMNS, _TAG_TYPES)} ON CONFLICT DO NOTHING),
 new_signals AS ({_insert("signals", rows.SIGNAL_COLUMNS, _SIGNAL_TYPES)} ON CONFLICT DO NOTHING),
-new_cached AS ({_upsert("cache_entries", rows.CACHE_COLUMNS, _CACHE_TYPES, ("key",))}),
+new_cached AS ({_upsert("cache_entries", cache_rows.CACHE_COLUMNS, _CACHE_TYPES, ("key",))}),
 released AS (
-    DELETE FROM cache_reservations AS old USING leader, {_unnest(_RESERVATION_TYPES, rows.RESERVATION_COLUMNS)}
-    WHERE {" AND ".join(f"old.{name} = new.{name}" for name in rows.RESERVATION_COLUMNS)}
+    DELETE FROM cache_reservations AS old USING leader, {_unnest(_RESERVATION_TYPES, cache_rows.RESERVATION_COLUMNS)}
+    WHERE {" AND ".join(f"old.{name} = new.{name}" for name in cache_rows.RESERVATION_COLUMNS)}
 )
 """
 _ANSWER = """

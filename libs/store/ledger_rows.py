@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flyteidl.admin import execution_pb2
 
-from libs.store import launches, rows, schema
+from libs.store import cache_rows, launches, rows, schema
 from libs.workflow.phases import Desired
 from libs.workflow.state import AbortBelow, Changes, ExecutionState
 
@@ -62,7 +62,7 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
             attempts[key, attempt.node_id, attempt.attempt] = rows.attempt_row(key, attempt)
         events.extend(rows.event_row(key, event) for event in change.events)
         for entry in change.cached:
-            cached[entry.key] = rows.cache_row(key, entry)
+            cached[entry.key] = cache_rows.cache_row(key, entry)
     children = {child.key: child for change in changes for child in change.children}
     return Batch(
         [executions[key] for key in sorted(executions)],
@@ -73,7 +73,7 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
         tags=[tag for child in children.values() for tag in _tags(child)],
         signals=[rows.signal_row(each.execution.key, signal) for each in changes for signal in each.signals],
         cached=[cached[key] for key in sorted(cached)],
-        released=sorted({rows.reservation_row(each) for change in changes for each in change.released}),
+        released=sorted({cache_rows.reservation_row(each) for change in changes for each in change.released}),
         aborts=list(dict.fromkeys(abort_row(each.execution.key, abort) for each in changes for abort in each.aborts)),
     )
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from libs.store import launches, rows, schema, sqlite
+from libs.store import cache_rows, launches, rows, schema, sqlite
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.workflow.errors import FailedPrecondition
 
@@ -151,8 +151,10 @@ _CHILDREN = (
 )
 _TAGS = f"{_insert('execution_tags', launches.TAG_COLUMNS)} ON CONFLICT DO NOTHING"
 _SIGNALS = f"{_insert('signals', rows.SIGNAL_COLUMNS)} ON CONFLICT DO NOTHING"
-_CACHED = _upsert("cache_entries", rows.CACHE_COLUMNS, ("key",))
-_RELEASED = f"DELETE FROM cache_reservations WHERE {' AND '.join(f'{name} = ?' for name in rows.RESERVATION_COLUMNS)}"
+_CACHED = _upsert("cache_entries", cache_rows.CACHE_COLUMNS, ("key",))
+_RELEASED = (
+    f"DELETE FROM cache_reservations WHERE {' AND '.join(f'{name} = ?' for name in cache_rows.RESERVATION_COLUMNS)}"
+)
 _ABORT_BELOW = ABORT_BELOW.format(
     asked=f"(SELECT {', '.join(f':{name} AS {name}' for name in ABORT_COLUMNS)}) AS asked"
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from libs.store.records import CacheRecord, LaunchPlanRecord
+from libs.store.records import LaunchPlanRecord
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import (
     AttemptPhase,
@@ -22,13 +22,11 @@ from libs.workflow.phases import (
 )
 from libs.workflow.state import (
     AttemptState,
-    CacheEntry,
     Data,
     ExecutionState,
     Intent,
     NodeState,
     RecordedEvent,
-    Reservation,
     SignalState,
 )
 
@@ -145,24 +143,6 @@ EVENT_COLUMNS = ("execution_key", "at_us", "kind", "node_id", "attempt", "messag
 SIGNAL_COLUMNS = ("execution_key", "signal_id", "node_id", "type", "principal", "created_at_us")
 """What the leader writes of a signal; `principal` is empty until `admin` writes it with the value."""
 
-CACHE_COLUMNS = (
-    "key",
-    "task_project",
-    "task_domain",
-    "task_name",
-    "task_version",
-    "outputs_inline",
-    "outputs_uri",
-    "outputs_size",
-    "execution_key",
-    "node_id",
-    "attempt",
-    "created_at_us",
-)
-
-RESERVATION_COLUMNS = ("key", "execution_key", "node_id")
-"""Whose a reservation is."""
-
 LAUNCH_PLAN_COLUMNS = (
     "project",
     "domain",
@@ -195,7 +175,7 @@ def observed_row(execution: ExecutionState) -> Row:
         execution.started_at_us,
         execution.ended_at_us,
         execution.updated_at_us,
-        *_data_row(execution.outputs),
+        *data_row(execution.outputs),
         execution.error,
     )
 
@@ -210,7 +190,7 @@ def execution_row(execution: ExecutionState) -> Row:
         *execution.workflow,
         *execution.launch_plan,
         execution.spec,
-        *_data_row(execution.inputs),
+        *data_row(execution.inputs),
         execution.created_at_us,
         execution.traceparent,
         *intent_row(execution.intent),
@@ -245,8 +225,8 @@ def node_row(key: int, node: NodeState) -> Row:
         node.ended_at_us,
         node.updated_at_us,
         *(node.task or _NO_ENTITY),
-        *_data_row(node.inputs),
-        *_data_row(node.outputs),
+        *data_row(node.inputs),
+        *data_row(node.outputs),
         node.error,
         node.deck_uri,
         node.choice,
@@ -290,24 +270,6 @@ def event_row(key: int, event: RecordedEvent) -> Row:
 def signal_row(key: int, signal: SignalState) -> Row:
     """The columns SIGNAL_COLUMNS."""
     return key, signal.id, signal.node_id, signal.type, "", signal.created_at_us
-
-
-def cache_row(key: int, entry: CacheEntry) -> Row:
-    """The columns CACHE_COLUMNS, of an entry that the execution `key` makes."""
-    return (
-        entry.key,
-        *entry.task,
-        *_data_row(entry.outputs),
-        key,
-        entry.node_id,
-        entry.attempt,
-        entry.created_at_us,
-    )
-
-
-def reservation_row(reservation: Reservation) -> Row:
-    """The columns RESERVATION_COLUMNS."""
-    return reservation.key, reservation.execution_key, reservation.node_id
 
 
 def execution_from(row: Sequence[Any], signals: Sequence[tuple[str, bytes]] = ()) -> ExecutionState:
@@ -408,17 +370,11 @@ def launch_plan_from(row: Sequence[Any]) -> LaunchPlanRecord:
     return LaunchPlanRecord(EntityId(*row[0:4]), EntityId(*row[4:8]), *row[8:])
 
 
-def cache_from(row: Sequence[Any]) -> CacheRecord:
-    """Of a row of CACHE_COLUMNS."""
-    outputs = data_from(row[5:8]) or Data.of(b"")
-    entry = CacheEntry(row[0], EntityId(*row[1:5]), outputs, node_id=row[9], attempt=row[10], created_at_us=row[11])
-    return CacheRecord(entry, execution_key=row[8])
-
-
 def data_from(row: Sequence[Any]) -> Data | None:
     """Of the three columns of a literal map."""
     return None if row[2] is None else Data(row[0], row[1], row[2])
 
 
-def _data_row(data: Data | None) -> Row:
+def data_row(data: Data | None) -> Row:
+    """The three columns of a literal map."""
     return _NO_DATA if data is None else (data.inline, data.uri, data.size)

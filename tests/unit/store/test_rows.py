@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.store import launches, rows, schema
+from libs.store import cache_rows, launches, rows, schema
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import AttemptPhase, CacheStatus, NodeKind, NodePhase, ReservationStatus
 from libs.workflow.state import AttemptState, CacheEntry, Data, ExecutionState, NodeState, Reservation, SignalState
@@ -24,8 +24,12 @@ from tests.support import stored
         ("nodes", rows.NODE_COLUMNS, rows.node_row(1, stored.node())),
         ("attempts", rows.ATTEMPT_COLUMNS, rows.attempt_row(1, stored.attempt())),
         ("signals", rows.SIGNAL_COLUMNS, rows.signal_row(1, SignalState("yes", "n0", b"type", 7))),
-        ("cache_entries", rows.CACHE_COLUMNS, rows.cache_row(1, stored.entry())),
-        ("cache_reservations", rows.RESERVATION_COLUMNS, rows.reservation_row(Reservation(b"key", 1, "n0"))),
+        ("cache_entries", cache_rows.CACHE_COLUMNS, cache_rows.cache_row(1, stored.entry())),
+        (
+            "cache_reservations",
+            cache_rows.RESERVATION_COLUMNS,
+            cache_rows.reservation_row(Reservation(b"key", 1, "n0")),
+        ),
         ("executions", launches.COLUMNS, launches.child_row(stored.execution())),
         ("execution_tags", launches.TAG_COLUMNS, launches.tag_rows(1, [("team", "blue")])[0]),
     ],
@@ -43,7 +47,7 @@ def test_every_column_exists_and_takes_the_value(table: str, columns: Sequence[s
         ("executions", launches.COLUMNS),
         ("nodes", rows.NODE_COLUMNS),
         ("attempts", rows.ATTEMPT_COLUMNS),
-        ("cache_entries", rows.CACHE_COLUMNS),
+        ("cache_entries", cache_rows.CACHE_COLUMNS),
         ("launch_plans", rows.LAUNCH_PLAN_COLUMNS),
     ],
 )
@@ -100,7 +104,7 @@ def test_an_execution_comes_back_as_it_went(execution: ExecutionState) -> None:
 
 @given(entries, integers)
 def test_an_entry_of_the_cache_comes_back_with_its_execution(entry: CacheEntry, key: int) -> None:
-    assert rows.cache_from(rows.cache_row(key, entry)) == (entry, key)
+    assert cache_rows.cache_from(cache_rows.cache_row(key, entry)) == (entry, key)
 
 
 @given(attempts)
