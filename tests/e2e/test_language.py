@@ -33,7 +33,12 @@ def identity(execution: FlyteWorkflowExecution) -> ExecutionId:
     return ExecutionId(project=execution.id.project, domain=execution.id.domain, name=execution.id.name)
 
 
-def eventually(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+def finished_run(remote: FlyteRemote, execution: FlyteWorkflowExecution) -> FlyteWorkflowExecution:
+    """Waits as long as a test may: the examples of the other tests run at the same time, and stand in the line."""
+    return flyte.wait(remote, execution, timeout_seconds=280)
+
+
+def eventually(condition: Callable[[], object], what: str, seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -153,7 +158,7 @@ def test_gates_open_for_an_approval_a_value_and_after_some_time(
     remote.approve("the-draft", execution.id.name)
     _when_awaited(remote, execution, "the-verdict")
     remote.set_input("the-verdict", execution.id.name, "delightful")
-    finished = flyte.wait(remote, execution)
+    finished = finished_run(remote, execution)
     assert finished.closure.phase == Phase.SUCCEEDED, finished.closure.error
     assert finished.outputs["o0"] == "Dear reader, spring is delightful."
     assert set(tree(stubs, identity(finished)).values()) == {"SUCCEEDED"}
@@ -163,7 +168,7 @@ def test_a_gate_that_is_rejected_fails_the_execution(remote: FlyteRemote, exampl
     execution = _gated(remote, examples_version)
     _when_awaited(remote, execution, "the-draft")
     remote.reject("the-draft", execution.id.name)
-    finished = flyte.wait(remote, execution)
+    finished = finished_run(remote, execution)
     assert finished.closure.phase == Phase.FAILED
     assert finished.closure.error.code == "ReceivedRejectSignal"
 
@@ -306,13 +311,13 @@ def test_a_recovered_execution_runs_only_what_had_not_succeeded(
     notes = tmp_path / "notes"
     module = _module(tmp_path, "recoverable", RECOVERABLE)
     run = client.pyflyte("run", "--remote", str(module), "recoverable", "--path", str(notes))
-    failed = flyte.wait(remote, _started(run.stdout, remote))
+    failed = finished_run(remote, _started(run.stdout, remote))
     assert failed.closure.phase == Phase.FAILED, run.stdout
     assert "broken" in failed.closure.error.message
     (tmp_path / "notes.mended").touch()
     before = notes.read_text().split("\n")
     reply = stubs.admin.RecoverExecution(execution_pb2.ExecutionRecoverRequest(id=identity(failed)), timeout=10)
-    recovered = flyte.wait(remote, remote.fetch_execution(name=reply.id.name))
+    recovered = finished_run(remote, remote.fetch_execution(name=reply.id.name))
     assert recovered.closure.phase == Phase.SUCCEEDED, recovered.closure.error
     assert recovered.outputs["o0"] == 13
     ran_again = notes.read_text().split("\n")[len(before) - 1 :]
@@ -338,7 +343,7 @@ def test_tasks_and_launch_plans_can_be_referred_to_by_name(
     module = _module(tmp_path, "references", REFERENCES)
     run = client.pyflyte("run", "--remote", str(module), "references", "--plants", "2")
     assert run.returncode == 0, run.stdout
-    finished = flyte.wait(remote, _started(run.stdout, remote))
+    finished = finished_run(remote, _started(run.stdout, remote))
     assert finished.closure.phase == Phase.SUCCEEDED, finished.closure.error
     assert finished.outputs["o0"] == 30
 
@@ -358,7 +363,7 @@ def test_what_an_eager_task_has_launched_is_aborted_with_it(
     eventually(lambda: [each for each in children() if each.closure.phase == Phase.RUNNING], "the child runs")
     remote.terminate(parent, "enough of it")
     eventually(lambda: {each.closure.phase for each in children()} == {Phase.ABORTED}, "the child is aborted")
-    assert flyte.wait(remote, parent).closure.phase == Phase.ABORTED
+    assert finished_run(remote, parent).closure.phase == Phase.ABORTED
 
 
 # --------------------------------------------------------------------------------------------------------- one slot
