@@ -76,7 +76,10 @@ class Children:
             return
         if event.phase is ExecutionPhase.SUCCEEDED:
             node.state.outputs = event.outputs or EMPTY
+            node.state.error = None
             self._endings.end(node, NodePhase.SUCCEEDED)
+        elif node.state.error is not None:
+            self._endings.end(node, NodePhase.FAILED)  # it has had its time
         elif node.stopping:
             self._endings.end(node, NodePhase.ABORTED)
         elif event.phase is ExecutionPhase.ABORTED:

@@ -33,4 +33,5 @@ class Dynamics:
             return
         node.state.closure_uri = event.closure_uri
         self._journal.move(node, NodePhase.DYNAMIC_RUNNING)
+        self._openings.limit(node)
         self._openings.run_graph(node, event.graph, inputs_of(node))

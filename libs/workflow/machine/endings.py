@@ -16,6 +16,7 @@ from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
 from libs.workflow.machine.keeping import keep
 from libs.workflow.machine.messages import AttemptEnded, AttendBelow, End, Stop, Unseek
+from libs.workflow.machine.timeouts import execution_timeout
 from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import EMPTY, AbortBelow, Data
 
@@ -95,7 +96,7 @@ class Endings:
         for index in sorted(scope.open):
             node = scope.nodes[index]
             if node is not None and index in scope.open:
-                self._stop(node)
+                self.stop(node)
         if not scope.open:
             self.settle(scope)
 
@@ -108,7 +109,7 @@ class Endings:
             parent.state.error = scope.error
             self._journal.move(parent, NodePhase.FAILING)
 
-    def _stop(self, node: LiveNode) -> None:
+    def stop(self, node: LiveNode) -> None:
         """Stops an open node of a closing scope; what runs elsewhere is waited for."""
         if node.child is not None:
             self.close(node.child, cut=True)
@@ -147,7 +148,8 @@ class Endings:
                 self._fail_execution(
                     scope.error or execution_error("UnknownError", "no node says why", ErrorKind.UNKNOWN)
                 )
-            self._end_execution(ExecutionPhase.FAILED)
+            timed_out = state.error == execution_timeout(self._execution)
+            self._end_execution(ExecutionPhase.TIMED_OUT if timed_out else ExecutionPhase.FAILED)
 
     def _hands_over_to_failure_node(self, scope: Scope) -> bool:
         """A scope at rest that has failed has one more node to run, if it has one for this."""
@@ -184,7 +186,7 @@ class Endings:
         state = self._execution.state
         state.ended_at_us = self._journal.now_us
         self._journal.move_execution(phase)
-        self._journal.record(f"Execution{phase.name.capitalize()}")
+        self._journal.record(f"Execution{phase.name.title().replace('_', '')}")
         self._journal.command(End(phase))
 
     def end_attempt(self, node: LiveNode, phase: AttemptPhase, reason: str = "") -> None:

@@ -18,7 +18,8 @@ from libs.workflow.graph import Graph, GraphNode, Shape
 from libs.workflow.identity import child_node_id
 from libs.workflow.machine.items import Items
 from libs.workflow.machine.messages import BlobRole
-from libs.workflow.phases import NodeKind
+from libs.workflow.options import deadline_us
+from libs.workflow.phases import ExecutionPhase, NodeKind
 from libs.workflow.state import EMPTY, AttemptState, Data, ExecutionState, NodeState
 
 
@@ -167,6 +168,8 @@ class Execution:
     """By key of the cache, the nodes that wait for another one to compute its value, by unique id."""
     recovery: dict[Path, NodeState] = field(default_factory=dict)
     """Of an execution that recovers another, the other's nodes: see `recovery`."""
+    time_allowed_us: int = 0
+    """From its first turn to its end; 0 is unlimited."""
     resumed: bool = False
     """True until the first step after a restore has asked again for what was under way."""
 
@@ -208,6 +211,18 @@ class Execution:
         node.state.wake_at_us = at_us
         heapq.heappush(self.timers, (at_us, node.state.id))
 
+    @property
+    def deadline_us(self) -> int | None:
+        """When it has had its time; None for one that is not limited, has not begun, or is ending."""
+        started_at_us = self.state.started_at_us
+        if not self.time_allowed_us or started_at_us is None or self.state.phase is not ExecutionPhase.RUNNING:
+            return None
+        return started_at_us + self.time_allowed_us
+
+    def next_wake(self) -> int | None:
+        """When something is due, of a node or of the execution itself."""
+        return min((due for due in (self.next_timer(), self.deadline_us) if due is not None), default=None)
+
     def next_timer(self) -> int | None:
         """When the earliest timer that still counts is due; drops stale ones on the way."""
         while self.timers:
@@ -222,7 +237,9 @@ class Execution:
 def new_execution(state: ExecutionState, graph: Graph) -> Execution:
     """An execution that has not begun."""
     spec = execution_pb2.ExecutionSpec.FromString(state.spec)
-    return Execution(state, graph, spec, Scope(graph, None, state.inputs))
+    execution = Execution(state, graph, spec, Scope(graph, None, state.inputs))
+    execution.time_allowed_us = deadline_us(spec.annotations.values, "spec.annotations.values")
+    return execution
 
 
 def is_leaf(node: LiveNode) -> bool:

@@ -28,8 +28,9 @@ class Gates:
         gate = gate_of(spec)
         node = self._openings.open(scope, spec, NodePhase.RUNNING, inputs=inputs)
         self._execution.launched(node)
-        if gate.type is None:
+        if sleeps(spec):
             self._execution.set_timer(node, self._journal.now_us + (gate.sleep_us or 0))
+        if gate.type is None:
             return
         signal = SignalState(
             gate.signal_id, node.state.id, gate.type.SerializeToString(deterministic=True), self._journal.now_us
@@ -37,6 +38,11 @@ class Gates:
         self._journal.turn.changes.signals.append(signal)
         self._journal.record("SignalAwaited", node, gate.signal_id)
         self.wait(node)
+
+    def resume(self, node: LiveNode) -> None:
+        """The signal may have been given while nobody led."""
+        if gate_of(node.spec).type is not None:
+            self.wait(node)
 
     def wait(self, node: LiveNode) -> None:
         """Goes on at once if the signal has been given already: another gate may have waited for the same one."""
@@ -70,6 +76,12 @@ class Gates:
             self._endings.fail(node, "ReceivedRejectSignal", "the approval was refused", ErrorKind.USER)
             return
         self._endings.end(node, NodePhase.SUCCEEDED)
+
+
+def sleeps(spec: GraphNode) -> bool:
+    """Whether a gate only waits for time to pass, and may wait so long."""
+    allowed = spec.time_allowed_us
+    return spec.gate is not None and spec.gate.sleep_us is not None and (not allowed or spec.gate.sleep_us <= allowed)
 
 
 def gate_of(spec: GraphNode) -> GateTarget:

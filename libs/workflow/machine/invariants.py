@@ -28,8 +28,8 @@ def violations(execution: Execution) -> list[str]:
             found.append("the execution is final, but has a timer")
     elif _at_rest(execution.root):
         found.append("the execution is ending and nothing runs any more, but it is not final")
-    elif execution.state.next_wake_at_us != execution.next_timer():
-        found.append("next_wake_at is not the earliest timer")
+    elif execution.state.next_wake_at_us != execution.next_wake():
+        found.append("next_wake_at is not the earliest timer or the deadline")
     return found
 
 

@@ -51,7 +51,14 @@ class Openings:
         else:
             scope.open.add(spec.index)
             self._execution.live[state.id] = node
+            if phase is NodePhase.RUNNING:
+                self.limit(node)
         return node
+
+    def limit(self, node: LiveNode) -> None:
+        """From now on its time runs, if it is limited."""
+        if node.spec.time_allowed_us:
+            self._execution.set_timer(node, self._journal.now_us + node.spec.time_allowed_us)
 
     def run_graph(self, node: LiveNode, graph: Graph, inputs: Data) -> None:
         """A node's own graph begins."""

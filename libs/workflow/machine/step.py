@@ -18,10 +18,11 @@ from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.branches import Branches
 from libs.workflow.machine.caching import Caching, waits
 from libs.workflow.machine.children import Children
+from libs.workflow.machine.deadlines import Deadlines
 from libs.workflow.machine.dynamics import Dynamics
 from libs.workflow.machine.endings import Endings
 from libs.workflow.machine.execution import Execution, LiveNode
-from libs.workflow.machine.gates import Gates
+from libs.workflow.machine.gates import Gates, sleeps
 from libs.workflow.machine.journal import Journal, Turn
 from libs.workflow.machine.messages import (
     Accepted,
@@ -71,6 +72,7 @@ class _Step:
         self._caching = Caching(execution, self.journal, self._endings, openings, self._attempts)
         self._children = Children(execution, self.journal, self._endings, openings)
         self._gates = Gates(execution, self.journal, self._endings, openings)
+        self._deadlines = Deadlines(execution, self.journal, self._endings)
         self._dynamics = Dynamics(execution, self.journal, self._endings, openings)
         self._reading = Reading(execution, self.journal)
         self._arrays = Arrays(execution, self.journal, self._endings, openings, self._reading)
@@ -106,6 +108,7 @@ class _Step:
         if state.phase is ExecutionPhase.QUEUED:
             self._begin()
         self._fire_timers()
+        self._deadlines.check()
         self._starts.start_what_is_ready()
         self._reading.forget()
         self._note_next_wake()
@@ -157,12 +160,12 @@ class _Step:
                 self._caching.resume(node)
             elif node.spec.kind is NodeKind.TASK:
                 self._attempts.resume(node)
-            elif node.spec.kind is NodeKind.GATE and node.state.wake_at_us is None:
-                self._gates.wait(node)
+            elif node.spec.kind is NodeKind.GATE:
+                self._gates.resume(node)
 
     def _note_next_wake(self) -> None:
         state = self._execution.state
-        wake = None if state.phase.terminal else self._execution.next_timer()
+        wake = None if state.phase.terminal else self._execution.next_wake()
         if wake != state.next_wake_at_us:
             state.next_wake_at_us = wake
             self.journal.execution_changed()
@@ -191,9 +194,11 @@ class _Step:
             self._wake(node)
 
     def _wake(self, node: LiveNode) -> None:
-        if node.spec.kind is NodeKind.GATE:
-            self._gates.on_timer(node)
-        elif node.spec.kind is NodeKind.ARRAY:
+        if node.spec.kind is NodeKind.ARRAY:
             self._arrays.on_timer(node)
-        else:
+        elif node.spec.kind is NodeKind.TASK and node.child is None:
             self._attempts.seek_or_park(node)
+        elif sleeps(node.spec):
+            self._gates.on_timer(node)
+        else:
+            self._deadlines.on_timer(node)

@@ -22,7 +22,7 @@ class IllegalTransition(Internal):
 EXECUTION: Mapping[E, frozenset[E]] = {
     E.QUEUED: frozenset({E.RUNNING, E.FAILING, E.ABORTING}),
     E.RUNNING: frozenset({E.SUCCEEDED, E.FAILING, E.ABORTING}),
-    E.FAILING: frozenset({E.FAILED}),
+    E.FAILING: frozenset({E.FAILED, E.TIMED_OUT}),
     E.ABORTING: frozenset({E.ABORTED}),
 }
 
