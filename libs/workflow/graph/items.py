@@ -61,6 +61,7 @@ class _Indices(Mapping[str, int]):
 
     def __getitem__(self, name: str) -> int:
         digits = name.removeprefix(_PREFIX)
-        if digits == name or not (digits.isascii() and digits.isdecimal()) or int(digits) >= self._count:
+        index = int(digits) if digits.isdecimal() else self._count
+        if index >= self._count or name != f"{_PREFIX}{index}":
             raise KeyError(name)
-        return int(digits)
+        return index
