@@ -1,6 +1,5 @@
 """A failure node: what runs when a workflow has failed. It learns what failed; the workflow stays failed."""
 
-
 from flytekit import task, workflow
 from flytekit.types.error.error import FlyteError
 
