@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flyteidl.core import execution_pb2, literals_pb2
+from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from libs import blob
 from libs.runtime.clock import SystemClock
+from libs.store.records import LaunchPlanRecord
 from libs.telemetry.traces import Tracing
 from libs.wire.session import Ack, Assignment, ExecutorSays, FromLeader, Hello, Report, ReportPhase, Stop
 from libs.workflow.identity import AttemptId
@@ -31,6 +32,7 @@ from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
 from services.propeller.term import Term
+from tests.support import kinds
 from tests.support.graphs import Plan, closure_of, state_of
 from tests.support.memory_ledger import MemoryLedger, MemoryStore
 from tests.support.waiting import until
@@ -74,6 +76,12 @@ class Executor:
         """The messages of one kind about an attempt."""
         return [each for each in self.sent if isinstance(each, kind) and each.id[1:] == (node, attempt)]
 
+    async def assigned_of(self, execution: int, node: str) -> Assignment:
+        """The assignment of a node of one of several executions."""
+        id = AttemptId(execution, node, 0)
+        await until(lambda: any(isinstance(each, Assignment) and each.id == id for each in self.sent), f"{id}")
+        return next(each for each in self.sent if isinstance(each, Assignment) and each.id == id)
+
     async def assigned(self, node: str, attempt: int = 0) -> Assignment:
         await until(lambda: bool(self.of(Assignment, node, attempt)), f"assignment of {node}/{attempt}")
         found = self.of(Assignment, node, attempt)[0]
@@ -116,6 +124,26 @@ class Leading:
             self.store.submit(state_of(plan, key=key))
             self.term.reconciler.attend(key)
 
+    def launch(self, *templates: workflow_pb2.WorkflowTemplate, key: int, **inputs: int) -> None:
+        """Accepts an execution of the last of these workflows over the tasks of `kinds`; earlier ones are launched by
+        later ones.
+        """
+        launched: dict[str, LaunchPlanRecord] = {}
+        for template in templates:
+            closure = kinds.compiled(template, launched)
+            plan = launched[template.id.name] = kinds.launch_plan(template)
+            self.store.register(plan.workflow, closure.SerializeToString())
+            self.store.plans[plan.id] = plan
+        self.store.submit(kinds.accepted(templates[-1], key, **inputs))
+        self.term.reconciler.attend(key)
+
+    async def child_of(self, key: int, node_id: str) -> int:
+        """The key of the execution that a node has launched."""
+        await until(lambda: node_id in self.store.nodes[key], f"node {node_id} of {key}")
+        child_key = self.store.nodes[key][node_id].child_key
+        assert child_key is not None
+        return child_key
+
     def connect(
         self, name: str, life: str = "1", cores: int = 64, snapshot: tuple[Report, ...] = (), reads: bool = True
     ) -> Executor:
@@ -131,9 +159,9 @@ class Leading:
 
 
 @asynccontextmanager
-async def leading(tmp_path: Path, **settings: Any) -> AsyncIterator[Leading]:
-    """A term that has begun to lead; at the end it is stopped in order."""
-    store = MemoryStore()
+async def leading(tmp_path: Path, store: MemoryStore | None = None, **settings: Any) -> AsyncIterator[Leading]:
+    """A term that has begun to lead, with what a former one has left in `store`; at the end it is stopped in order."""
+    store = store or MemoryStore()
     writer, reader = Interceptor(store), Interceptor(store)
     ledgers = iter((writer, reader))
     leader_store = LeaderStore(lambda: next(ledgers))
