@@ -32,6 +32,9 @@ from libs.workflow.state import Data, ExecutionState, Intent
 DYNAMIC = "dynamic:"
 """The name of a task that asks for more nodes is this and the name of their plan."""
 
+PATIENT = "patient:"
+"""The name of a task that pauses between its attempts is this and the first pause."""
+
 SIGNS = {
     "==": condition_pb2.ComparisonExpression.EQ,
     "!=": condition_pb2.ComparisonExpression.NEQ,
@@ -58,6 +61,13 @@ class Step:
     branch: Branch | None = None
     gate: Gate | None = None
     array: Array | None = None
+    cache: str = ""
+    """The version of the cache of a task's outputs."""
+    serialized: bool = False
+    """Whether one computes and the others wait."""
+    timeout_us: int = 0
+    backoff: str = ""
+    """What a task's config says about its pauses."""
 
     @property
     def plain(self) -> bool:
@@ -130,6 +140,8 @@ class Plan:
     max_parallelism: int = 0
     failure: Step | None = None
     """Its failure node."""
+    deadline: str = ""
+    overwrite_cache: bool = False
     sinks: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -215,6 +227,8 @@ def _add_task(closure: compiler_pb2.CompiledWorkflowClosure, name: str) -> None:
     task.type = "python-task"
     task.container.image = "image"
     task.interface.outputs.variables["o"].type.simple = types_pb2.INTEGER
+    if name.startswith(PATIENT):
+        task.config["airscrew/retry.backoff"] = name.removeprefix(PATIENT)
 
 
 def _id(kind: int, name: str) -> identifier_pb2.Identifier:
@@ -265,7 +279,7 @@ class _Writer:
 
     def write(self, node: workflow_pb2.Node, step: Step) -> None:
         node.id = step.name
-        node.metadata.retries.retries = step.retries
+        _write_metadata(node.metadata, step)
         variable = "o" if step.gate is not None else "x"  # an approval passes on what it was given
         sources = reads(step, self._plan)
         if step.array is not None:
@@ -281,7 +295,7 @@ class _Writer:
     def _write_target(self, node: workflow_pb2.Node, step: Step) -> None:
         if step.array is not None:
             item = node.array_node.node
-            item.metadata.retries.retries = step.array.item.retries
+            _write_metadata(item.metadata, step.array.item)
             self._write_target(item, step.array.item)
         elif step.inside is not None:
             node.workflow_node.sub_workflow_ref.CopyFrom(_id(identifier_pb2.WORKFLOW, step.inside.name))
@@ -294,6 +308,8 @@ class _Writer:
             self._write_branch(node.branch_node.if_else, step.branch)
         else:
             name = DYNAMIC + step.dynamic.name if step.dynamic is not None else "add"
+            if step.backoff:
+                name = PATIENT + step.backoff
             _add_task(self._closure, name)
             node.task_node.reference_id.CopyFrom(_id(identifier_pb2.TASK, name))
 
@@ -314,6 +330,15 @@ class _Writer:
     def _write_arm(self, node: workflow_pb2.Node, step: Step) -> None:
         self.write(node, step)
         self._compiled.connections.upstream[step.name].ids.extend(step.needs)
+
+
+def _write_metadata(metadata: workflow_pb2.NodeMetadata, step: Step) -> None:
+    metadata.retries.retries = step.retries
+    metadata.timeout.FromMicroseconds(step.timeout_us)
+    if step.cache:
+        metadata.cacheable = True
+        metadata.cache_version = step.cache
+        metadata.cache_serializable = step.serialized
 
 
 def _write_array(node: workflow_pb2.Node, array: Array, sources: Sequence[str]) -> None:
@@ -386,12 +411,19 @@ def state_of(plan: Plan, x: int = 0, key: int = 1) -> ExecutionState:
         root_key=key,
         workflow=EntityId("p", "d", plan.name, "v"),
         launch_plan=EntityId("p", "d", plan.name, "v"),
-        spec=execution_pb2.ExecutionSpec(max_parallelism=plan.max_parallelism).SerializeToString(),
+        spec=_spec(plan).SerializeToString(),
         inputs=Data.of(inputs.SerializeToString()),
         created_at_us=0,
         traceparent="",
         intent=Intent(1, Desired.RUN),
     )
+
+
+def _spec(plan: Plan) -> execution_pb2.ExecutionSpec:
+    spec = execution_pb2.ExecutionSpec(max_parallelism=plan.max_parallelism, overwrite_cache=plan.overwrite_cache)
+    if plan.deadline:
+        spec.annotations.values["airscrew/deadline"] = plan.deadline
+    return spec
 
 
 def integer(data: Data | None, name: str = "o") -> int:

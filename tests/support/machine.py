@@ -19,9 +19,20 @@ from libs.workflow.machine import Execution, Turn, new_execution, restore, step
 from libs.workflow.machine import messages as m
 from libs.workflow.machine.invariants import violations
 from libs.workflow.phases import Desired, ErrorKind
-from libs.workflow.state import AttemptState, Data, ExecutionState, Intent, NodeState, SignalState, Snapshot
+from libs.workflow.state import (
+    AttemptState,
+    Data,
+    ExecutionState,
+    Intent,
+    NodeState,
+    Reservation,
+    SignalState,
+    Snapshot,
+)
 from tests.support.graphs import DYNAMIC, Plan, computed, graph_of, number, plans_below, state_of
 from tests.support.oracle import Outcome, all_is_well, answered, approved, buildable
+
+Errand = m.ReadBlob | m.WriteBlob | m.BuildGraph | m.LookUpCache
 
 Chance = Callable[[], m.Event | None]
 """Something that can happen: makes it happen, and returns what the machine is told of it."""
@@ -43,6 +54,9 @@ class Store:
     blobs: dict[str, bytes] = field(default_factory=dict)
     closures: dict[str, Graph] = field(default_factory=dict)
     """The graphs that tasks have asked for, by where they lie."""
+    cache: dict[bytes, Data] = field(default_factory=dict)
+    reservations: dict[bytes, tuple[int, str]] = field(default_factory=dict)
+    """By key of the cache, the execution and the node that compute its value."""
 
     def graph(self, plan_name: str) -> Graph:
         return graph_of(self.plans[plan_name])
@@ -50,7 +64,41 @@ class Store:
     def launch(self, state: ExecutionState, path: str) -> None:
         assert state.key not in self.worlds, "two executions have one key"
         graph = self.graph(state.launch_plan.name)
-        self.worlds[state.key] = World(new_execution(copy.copy(state), graph), graph, self, path)
+        it = self.worlds[state.key] = World(new_execution(copy.copy(state), graph), graph, self, path)
+        if state.recovers_key is not None:
+            it.forget()
+
+    def recover(self, key: int, new_key: int) -> World:
+        """A new execution that takes over what another has achieved."""
+        old = self.worlds[key]
+        state = state_of(self.plans[old.state.launch_plan.name], key=new_key)
+        state.inputs = old.state.inputs
+        state.recovers_key = key
+        self.launch(state, old.path)
+        return self.worlds[new_key]
+
+    def recoverable(self, key: int | None) -> list[NodeState]:
+        return [copy.copy(node) for node in self.worlds[key].nodes.values()] if key is not None else []
+
+    def look_up(self, asker: tuple[int, str], command: m.LookUpCache) -> m.CacheAnswered:
+        """As the ledger answers: what is reserved by somebody who has ended is taken over."""
+        found = self.cache.get(command.key)
+        if found is not None or not command.reserve:
+            return m.CacheAnswered(command.node_id, found)
+        key, node_id = self.reservations.get(command.key, asker)
+        world = self.worlds[key]
+        gone = world.state.phase.terminal or (node_id in world.nodes and world.nodes[node_id].phase.terminal)
+        if gone or (key, node_id) == asker:
+            self.reservations[command.key] = asker
+            return m.CacheAnswered(command.node_id, None)
+        return m.CacheAnswered(command.node_id, None, reserved=False)
+
+    def release(self, reservation: Reservation) -> None:
+        owner = (reservation.execution_key, reservation.node_id)
+        if self.reservations.get(reservation.key) == owner:
+            del self.reservations[reservation.key]
+        for world in self.worlds.values():
+            world.mail.append(m.CacheFreed(reservation.key))
 
     def children(self, key: int) -> Iterator[World]:
         return (world for world in self.worlds.values() if world.state.parent_key == key)
@@ -117,7 +165,7 @@ class World:
     """Attempts that are being worked on, and the executor that has them."""
     starts: dict[tuple[str, int], int] = field(default_factory=dict)
     stopping: set[tuple[str, int]] = field(default_factory=set)
-    errands: list[m.ReadBlob | m.WriteBlob | m.BuildGraph] = field(default_factory=list)
+    errands: list[Errand] = field(default_factory=list)
     """What the leader is busy with outside the machine."""
     mail: list[m.Event] = field(default_factory=list)
     """What the leader has heard and the machine has not."""
@@ -158,6 +206,10 @@ class World:
             self.attempts[key] = copy.copy(attempt)
         for signal in changes.signals:
             self.signals.setdefault(signal.id, signal)
+        for entry in changes.cached:
+            self.store.cache[entry.key] = entry.outputs
+        for reservation in changes.released:
+            self.store.release(reservation)
         for child in changes.children:
             self.store.launch(child, f"{self.path}{child.parent_node_id}/")
         for below in changes.aborts:
@@ -175,7 +227,7 @@ class World:
             self._start((command.node_id, command.attempt))
         elif isinstance(command, m.Stop):
             self.stopping.add((command.node_id, command.attempt))
-        elif isinstance(command, m.ReadBlob | m.WriteBlob | m.BuildGraph):
+        elif isinstance(command, Errand):
             self.errands.append(command)
         elif isinstance(command, m.LookUpChild):
             child = self.store.worlds[command.child_key]
@@ -234,7 +286,8 @@ class World:
             for node in nodes
             if node.closure_uri is not None and not node.phase.terminal
         }
-        self.execution = restore(Snapshot(state, nodes, open_attempts), self.graph, closures)
+        recoverable = self.store.recoverable(state.recovers_key)
+        self.execution = restore(Snapshot(state, nodes, open_attempts, recoverable), self.graph, closures)
 
     def crash(self) -> Turn:
         """Its memory is lost, and somebody takes it up again."""
@@ -285,8 +338,10 @@ class World:
             value.scalar.primitive.boolean = approved(self.store.outcome, self.path, signal)
         self.give(signal, value)
 
-    def _return(self, errand: m.ReadBlob | m.WriteBlob | m.BuildGraph) -> m.Event:
+    def _return(self, errand: Errand) -> m.Event:
         self.errands.remove(errand)
+        if isinstance(errand, m.LookUpCache):
+            return self.store.look_up((self.state.key, errand.node_id), errand)
         if isinstance(errand, m.ReadBlob):
             return m.BlobRead(errand.uri, self.store.blobs[errand.uri])
         if isinstance(errand, m.WriteBlob):

@@ -19,11 +19,21 @@ has the next number. `succeed n0 none` is None, and so on for what else is no nu
         else n3-1                       n5 launch           n8 sleep=5
         error the message                   n0
 
+    n9 array x=1,2,3 [z=4,5,6] [sliced] [at-once=N] [ratio=R] [successes=N] [run-all] [inside|launch]
+        n0
+
     ask n4                              the attempt of a dynamic node ends: it asks for its nodes
     built n4 / unbuildable n4           the nodes are compiled, or cannot be
     give ID (yes|no|NUMBER) [unread]    a signal is given
     ended n5 (succeeded 3|failed CODE|aborted) [unread]   the execution of a launch plan node is final
     abort [unread]
+
+    workflow [deadline=10s] [overwrite-cache]
+    n0 cache=1 serialized               n0 timeout=1.5      n0 backoff=5s
+    hit n0 7 / miss n0                  what the cache answers
+    busy n0 / trouble n0                … that another node computes it, or that it cannot be read
+    freed n0                            whoever computed what n0 waits for has ended
+    recover                             what has ended is recovered: everything that follows is about the new execution
 
 `unread` is what nobody is told of, because nobody leads: the next `crash` finds it.
 """
@@ -34,7 +44,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flyteidl.core import execution_pb2, literals_pb2
 
@@ -43,7 +53,7 @@ from libs.workflow.machine import messages as m
 from libs.workflow.machine.journal import execution_error
 from libs.workflow.phases import ErrorKind, ExecutionPhase
 from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
-from tests.support.graphs import DYNAMIC, Arm, Branch, Gate, Plan, Step
+from tests.support.graphs import DYNAMIC, Arm, Array, Branch, Gate, Plan, Step
 from tests.support.machine import World, world_of
 
 
@@ -82,6 +92,9 @@ class Interpreter:
         if name == "workflow":
             return self._workflow(words, body)
         it = self._it
+        if name == "recover":
+            self._world = it.store.recover(it.state.key, it.state.key + 1)
+            return "accepted"
         before = _Rows(it)
         turn = self._turn(name, words)
         if turn is None:
@@ -96,7 +109,8 @@ class Interpreter:
     def _workflow(self, words: list[str], body: list[str]) -> str:
         options = _options(words)
         plan = _plan(body, "wf", words, 0, int(options.get("parallel", 0)))
-        self._world = world_of(plan)
+        deadline = options.get("deadline", "")
+        self._world = world_of(replace(plan, deadline=deadline, overwrite_cache="overwrite-cache" in words))
         return "accepted"
 
     def _turn(self, name: str, words: list[str]) -> Turn | None:
@@ -116,12 +130,9 @@ class Interpreter:
             event = self._last
         else:
             event = self._last = self._event(name, words[0], words[1:])
-        if "unread" not in words:
-            return it.turn(event)
         if isinstance(event, m.ChildEnded):
-            child = it.store.worlds[event.child_key]
-            child.state.phase, child.state.outputs, child.state.error = event.phase, event.outputs, event.error
-        return None
+            it.store.worlds[event.child_key].state.phase = event.phase
+        return None if "unread" in words else it.turn(event)
 
     def _event(self, name: str, node: str, words: list[str]) -> m.Event:
         options = _options(words)
@@ -133,6 +144,11 @@ class Interpreter:
         if name == "wrote":
             role = m.BlobRole(words[0])
             return m.BlobWritten(node_id, role, Data.at(f"blob:/{node_id}", INLINE_LIMIT_BYTES + 1))
+        if name in ("hit", "miss", "busy", "trouble"):
+            found = _outputs(node_id, words[0]) if name == "hit" else None
+            return m.CacheAnswered(node_id, found, name != "busy", "the database is away" if name == "trouble" else "")
+        if name == "freed":
+            return m.CacheFreed(self._it.nodes[node_id].cache_key or b"")
         attempt = int(number or self._it.nodes[node_id].attempt)
         if name == "ended":
             return self._ended(node_id, words)
@@ -207,6 +223,9 @@ def _step(name: str, words: list[str], lines: list[str], depth: int, path: str) 
     """One node a line; what belongs to it are the deeper lines below its own."""
     options = _options(words)
     needs = tuple(filter(None, options.get("after", "").split(",")))
+    if "array" in words:
+        item = [word for word in words if word != "array" and not word.startswith("after=")]
+        return Step(name, needs, array=_array(_step(name, item, lines, depth, path), words, options))
     kind = next((word for word in words if word in ("inside", "launch", "dynamic")), "")
     below = _plan(lines, f"{path}.{name}", words, depth + 1) if kind else None
     gate = None
@@ -223,6 +242,22 @@ def _step(name: str, words: list[str], lines: list[str], depth: int, path: str) 
         dynamic=below if kind == "dynamic" else None,
         branch=branch,
         gate=gate,
+        cache=options.get("cache", ""),
+        serialized="serialized" in words,
+        timeout_us=round(float(options.get("timeout", 0)) * 1e6),
+        backoff=options.get("backoff", ""),
+    )
+
+
+def _array(item: Step, words: list[str], options: dict[str, str]) -> Array:
+    return Array(
+        item,
+        {list_: [int(one) for one in options[list_].split(",") if one] for list_ in ("x", "z") if list_ in options},
+        sliced="sliced" in words,
+        parallelism=int(options.get("at-once", 0)),
+        ratio=float(options["ratio"]) if "ratio" in options else None,
+        successes=int(options["successes"]) if "successes" in options else None,
+        run_all="run-all" in words,
     )
 
 
@@ -305,6 +340,8 @@ def _told(before: _Rows, after: _Rows, turn: Turn, now_us: int) -> Iterator[str]
         was = "WAITING" if old is None else old.phase.name
         if was != node.phase.name:
             yield f"node {node_id} {was} -> {node.phase.name}{_error(node.error)}"
+        if _cached(node) != (_cached(old) if old else ""):
+            yield f"cache of {node_id}: {_cached(node)}"
     for (node_id, number), attempt in sorted(after.attempts.items()):
         earlier = before.attempts.get((node_id, number))
         if earlier is None or earlier.phase is not attempt.phase:
@@ -313,12 +350,21 @@ def _told(before: _Rows, after: _Rows, turn: Turn, now_us: int) -> Iterator[str]
     wake = after.execution.next_wake_at_us
     if wake != before.execution.next_wake_at_us and wake is not None:
         yield f"wakes in {(wake - now_us) / 1e6:.2f}s"
+    for node_id, node in sorted(after.nodes.items()):
+        old = before.nodes.get(node_id)
+        if node.items is not None and node.outputs is not None and (old is None or old.outputs is None):
+            yield f"outputs of {node_id} {_shown(node.outputs)}"
     if after.execution.outputs is not None and before.execution.outputs is None:
         yield f"outputs {_shown(after.execution.outputs)}"
     for child in turn.changes.children:
-        yield f"launch {child.launch_plan.name} for {child.parent_node_id} with {_shown(child.inputs)}"
+        recovers = " and recover" if child.recovers_key is not None else ""
+        yield f"launch {child.launch_plan.name} for {child.parent_node_id} with {_shown(child.inputs)}{recovers}"
     for signal in turn.changes.signals:
         yield f"await signal {signal.id}"
+    for entry in turn.changes.cached:
+        yield f"cache {_shown(entry.outputs)} for {entry.node_id}"
+    for reservation in turn.changes.released:
+        yield f"free what {reservation.node_id} computes"
     for below in turn.changes.aborts:
         whom = "everything below" if below.child_key is None else f"the child of {_launcher(after, below.child_key)}"
         yield f"abort {whom}: {below.cause}"
@@ -327,6 +373,13 @@ def _told(before: _Rows, after: _Rows, turn: Turn, now_us: int) -> Iterator[str]
 
 def _launcher(rows: _Rows, child_key: int) -> str:
     return next(node.id for node in rows.nodes.values() if node.child_key == child_key)
+
+
+def _cached(node: NodeState) -> str:
+    if node.cache_key is None:
+        return ""
+    reservation = node.reservation.name if node.reservation else ""
+    return " ".join(filter(None, [node.cache_status.name, reservation]))
 
 
 def _error(error: bytes | None) -> str:
@@ -341,7 +394,16 @@ def _shown(data: Data) -> str:
     if data.uri is not None:
         return f"at {data.uri}"
     literals = literals_pb2.LiteralMap.FromString(data.inline or b"").literals
-    return ", ".join(f"{name}={literal.scalar.primitive.integer}" for name, literal in sorted(literals.items()))
+    return ", ".join(f"{name}={_value(literal)}" for name, literal in sorted(literals.items()))
+
+
+def _value(literal: literals_pb2.Literal) -> str:
+    if literal.HasField("collection"):
+        return f"[{', '.join(map(_value, literal.collection.literals))}]"
+    text = literal.scalar.primitive.string_value
+    if text or literal.scalar.HasField("none_type"):
+        return f"{len(text)} characters" if text else "none"
+    return str(literal.scalar.primitive.integer)
 
 
 def _wish(command: m.Command) -> str:
