@@ -9,6 +9,7 @@ anything that is written here.
     sum     o = the sum of xs
     fail    an error of the user
     many    asks for n nodes that add, and one that sums what they return
+    echoes  asks for n nodes that need no process, and one that sums what they return
     nest    asks for one node that asks for n nodes
     wrong   asks for nodes that cannot be
 """
@@ -50,6 +51,8 @@ _INTERFACES = {
     "sum": ({"xs": listed(INTEGER)}, {"o": INTEGER}),
     "fail": ({"x": INTEGER}, {"o": INTEGER}),
     "many": ({"n": INTEGER}, {"o": INTEGER}),
+    "echo": ({"x": INTEGER}, {"o": INTEGER}),
+    "echoes": ({"n": INTEGER}, {"o": INTEGER}),
     "nest": ({"n": INTEGER}, {"o": INTEGER}),
     "wrong": ({"n": INTEGER}, {"o": INTEGER}),
 }
@@ -58,6 +61,10 @@ _INTERFACES = {
 def task(name: str, image: str = "image") -> tasks_pb2.TaskTemplate:
     """One of the tasks above, by its behaviour."""
     template = templates.task_template(name, *_INTERFACES[name])
+    if name == "echo":
+        template.type = "echo"
+        template.ClearField("container")
+        return template
     template.container.image = image
     template.container.args[:] = ["pyflyte-execute", name, "{{.input}}", "{{.outputPrefix}}"]
     return template
@@ -149,14 +156,21 @@ def act(behaviour: str, inputs: literals_pb2.LiteralMap, environment: Mapping[st
 
 def many(count: int) -> dynamic_job_pb2.DynamicJobSpec:
     """What `many` asks for."""
-    adding = [templates.node(f"dn{number}", "add", x=number) for number in range(count)]
-    summing = templates.node(
-        "dsum", "sum", xs=templates.list_of(*(templates.promise(f"{node.id}.o") for node in adding))
-    )
+    return _summed("add", count)
+
+
+def echoes(count: int) -> dynamic_job_pb2.DynamicJobSpec:
+    """What `echoes` asks for."""
+    return _summed("echo", count)
+
+
+def _summed(name: str, count: int) -> dynamic_job_pb2.DynamicJobSpec:
+    nodes = [templates.node(f"dn{number}", name, x=number) for number in range(count)]
+    results = templates.list_of(*(templates.promise(f"{node.id}.o") for node in nodes))
     return dynamic_job_pb2.DynamicJobSpec(
-        nodes=[*adding, summing],
+        nodes=[*nodes, templates.node("dsum", "sum", xs=results)],
         outputs=templates.bindings({"o": "dsum.o"}),
-        tasks=[task("add", image=""), task("sum", image="")],
+        tasks=[task(name, image=""), task("sum", image="")],
     )
 
 
@@ -182,7 +196,7 @@ def total(count: int) -> int:
     return count * (count + 1) // 2
 
 
-_ASKING = {"many": many, "nest": nest, "wrong": wrong}
+_ASKING = {"many": many, "echoes": echoes, "nest": nest, "wrong": wrong}
 
 
 def _map(**values: int) -> bytes:
