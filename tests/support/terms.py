@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ class Leading:
             self.store.submit(state_of(plan, key=key))
             self.term.reconciler.attend(key)
 
-    def launch(self, *templates: workflow_pb2.WorkflowTemplate, key: int, **inputs: int) -> None:
+    def launch(self, *templates: workflow_pb2.WorkflowTemplate, key: int, traceparent: str = "", **inputs: int) -> None:
         """Accepts an execution of the last of these workflows over the tasks of `kinds`; earlier ones are launched by
         later ones.
         """
@@ -134,7 +134,7 @@ class Leading:
             plan = launched[template.id.name] = kinds.launch_plan(template)
             self.store.register(plan.workflow, closure.SerializeToString())
             self.store.plans[plan.id] = plan
-        self.store.submit(kinds.accepted(templates[-1], key, **inputs))
+        self.store.submit(replace(kinds.accepted(templates[-1], key, **inputs), traceparent=traceparent))
         self.term.reconciler.attend(key)
 
     async def child_of(self, key: int, node_id: str) -> int:

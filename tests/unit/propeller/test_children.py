@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flyteidl.core import execution_pb2
 
+from libs.telemetry.traces import TraceContext
 from libs.wire.session import ReportPhase
 from libs.workflow.errors import Unavailable
 from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodePhase
@@ -59,6 +60,14 @@ async def test_a_parent_that_is_set_aside_has_its_children_aborted_at_once(tmp_p
         await executor.stopped("n0")
         executor.report(assignment.id, ReportPhase.ABORTED, 2)
         await it.phase(child, ExecutionPhase.ABORTED)
+
+
+async def test_the_row_of_a_child_names_the_span_of_its_node(tmp_path: Path) -> None:
+    root = TraceContext.mint(bytes(range(16)), sampled=True)
+    async with leading(tmp_path) as it:
+        it.launch(CHILD, PARENT, key=1, x=1, traceparent=root.traceparent())
+        child = it.store.executions[await it.child_of(1, "n0")]
+        assert child.traceparent == root.child("node", "n0").traceparent()
 
 
 async def test_an_abort_is_one_commit_for_parent_and_child_and_stops_what_runs(tmp_path: Path) -> None:

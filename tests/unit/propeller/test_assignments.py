@@ -1,0 +1,54 @@
+"""What an executor is told about an attempt."""
+
+from __future__ import annotations
+
+from flyteidl.core import security_pb2
+
+from libs.wire.session import NO_INDEX, Assignment
+from libs.workflow.graph import build
+from libs.workflow.machine import Execution, new_execution, step
+from libs.workflow.machine import messages as m
+from services.propeller.assignments import Assignments
+from tests.support import kinds, templates
+from tests.support.flytetypes import INTEGER
+
+XS = templates.list_of(templates.constant(5), templates.constant(6))
+
+
+def items(sliced: bool) -> Execution:
+    """An execution whose array node has two items."""
+    inner = templates.node("item", "add" if sliced else "pick")
+    bound = {"x" if sliced else "xs": XS}
+    template = templates.workflow(kinds.array("n0", inner, sliced=sliced, **bound), name="items", inputs={"x": INTEGER})
+    execution = new_execution(kinds.accepted(template, 1, x=0), build(kinds.compiled(template)))
+    step(execution, [], 1)
+    return execution
+
+
+def assigned(execution: Execution, node_id: str) -> Assignment:
+    """The assignment of a node's first attempt."""
+    step(execution, [m.Placed(node_id, 0, "e1", "life", "log")], 2)
+    node = execution.node(node_id)
+    assert node is not None
+    return Assignments("/blob").assign(execution, node)
+
+
+def test_an_item_of_a_list_has_its_elements_or_the_list_and_its_index() -> None:
+    own = assigned(items(sliced=True), "n0-0-n1")
+    assert own.array_index == NO_INDEX
+    assert own.inputs.inline == kinds.accepted(templates.workflow(name="w"), 1, x=6).inputs.inline
+    execution = items(sliced=False)
+    shared = assigned(execution, "n0-0-n1")
+    assert shared.array_index == 1
+    assert shared.inputs == execution.live["n0"].state.inputs
+    assert shared.output_prefix.endswith("/n0-0-n1/data/0")
+
+
+def test_an_attempt_knows_whether_it_can_be_interrupted_and_whose_secrets_it_may_read() -> None:
+    execution = items(sliced=True)
+    context = security_pb2.SecurityContext(secrets=[security_pb2.Secret(group="g", key="k")])
+    execution.spec.security_context.CopyFrom(context)
+    execution.spec.interruptible.value = True
+    assignment = assigned(execution, "n0-0-n0")
+    assert assignment.interruptible
+    assert security_pb2.SecurityContext.FromString(assignment.security_context) == context
