@@ -15,6 +15,7 @@ from flyteidl.admin import task_pb2 as task
 from flyteidl.core import identifier_pb2 as identifier
 from flyteidl.core import interface_pb2 as interface
 from flyteidl.core import literals_pb2 as literals
+from flyteidl.core import tasks_pb2 as tasks
 from flyteidl.core import types_pb2 as types
 from flyteidl.core import workflow_pb2 as workflow
 from flyteidl.service import dataproxy_pb2 as dataproxy
@@ -124,10 +125,11 @@ def _branch(registrar: Registrar) -> Any:
     return registrar.workflow("branching", [workflow.Node(id="n0", branch_node=branch)])
 
 
-def _stubborn_array(registrar: Registrar) -> Any:
-    inner = workflow.Node(id="n1", task_node=workflow.TaskNode(reference_id=registrar.id(identifier.TASK, TASK)))
-    array = workflow.ArrayNode(node=inner, run_all_sub_nodes=True)
-    return registrar.workflow("stubborn", [workflow.Node(id="n0", array_node=array)])
+def _array_of_pods(registrar: Registrar) -> Any:
+    overrides = workflow.TaskNodeOverrides(pod_template=tasks.K8sPod(primary_container_name="main"))
+    target = workflow.TaskNode(reference_id=registrar.id(identifier.TASK, TASK), overrides=overrides)
+    array = workflow.ArrayNode(node=workflow.Node(id="n1", task_node=target))
+    return registrar.workflow("podded", [workflow.Node(id="n0", array_node=array)])
 
 
 def _workflow_of_missing_plan(registrar: Registrar) -> Any:
@@ -241,9 +243,7 @@ REFUSALS = [
         ("colour",),
     ),
     Refusal("branch that may choose nothing", _branch, Status.INVALID_ARGUMENT, ("n0", "BranchNodeHasNoDefault")),
-    Refusal(
-        "array that runs on when it has failed", _stubborn_array, Status.UNIMPLEMENTED, ("n0", "run_all_sub_nodes")
-    ),
+    Refusal("array of pods", _array_of_pods, Status.UNIMPLEMENTED, ("n0", "array_node", "pod_template")),
     Refusal("workflow of a missing launch plan", _workflow_of_missing_plan, Status.INVALID_ARGUMENT, ("no-such-plan",)),
     Refusal("workflow of a missing task", _workflow_of_missing_task, Status.INVALID_ARGUMENT, ("no-such-task",)),
     Refusal("workflow with an unbound input", _unbound_input, Status.INVALID_ARGUMENT, ("n0", "rows")),

@@ -43,10 +43,9 @@ WORKFLOWS: Final[Table] = {
     workflow_pb2.SleepCondition.DESCRIPTOR.full_name: all_enforced("duration"),
     workflow_pb2.ArrayNode.DESCRIPTOR.full_name: {
         **all_enforced("node", "parallelism", "min_successes", "min_success_ratio", "bound_inputs"),
-        "is_original_sub_node_interface": ENFORCED,
+        **all_enforced("is_original_sub_node_interface", "run_all_sub_nodes"),
         "execution_mode": recorded("every item has its own state in both modes"),
         "data_mode": recorded("items of the inner node's own interface have inputs of their own, others the lists"),
-        "run_all_sub_nodes": unbuilt("an array that has failed stops its other items: leave it out"),
     },
     workflow_pb2.NodeMetadata.DESCRIPTOR.full_name: {
         **all_enforced("name", "timeout", "retries", "interruptible"),

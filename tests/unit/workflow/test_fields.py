@@ -126,9 +126,10 @@ def registered(*nodes: core_workflow_pb2.Node) -> workflow_pb2.WorkflowCreateReq
     return workflow_pb2.WorkflowCreateRequest(spec=workflow_pb2.WorkflowSpec(template=workflow(*nodes)))
 
 
-STUBBORN = core_workflow_pb2.ArrayNode(run_all_sub_nodes=True, node=node("n9", "t"))
-ARRAY = core_workflow_pb2.Node(id="n0", array_node=STUBBORN)
+IN_A_POD = core_workflow_pb2.Node(id="n9", task_node={"overrides": {"pod_template": {"primary_container_name": "c"}}})
+ARRAY = core_workflow_pb2.Node(id="n0", array_node={"node": IN_A_POD})
 BRANCH = core_workflow_pb2.Node(id="n1", branch_node={"if_else": {"case": {"then_node": ARRAY}}})
+POD = "task_node.overrides.pod_template: "
 PATHS: list[tuple[Message, type[AirscrewError], str]] = [
     (execution_pb2.ExecutionCreateRequest(org="o"), InvalidArgument, "org: "),
     (
@@ -142,18 +143,18 @@ PATHS: list[tuple[Message, type[AirscrewError], str]] = [
         "spec.security_context.tokens: ",
     ),
     (container(data_config={"enabled": True}), Unimplemented, "spec.template.container.data_config: "),
-    (registered(node("n1", "t"), ARRAY), Unimplemented, "spec.template.nodes.n0.array_node.run_all_sub_nodes: "),
+    (registered(node("n1", "t"), ARRAY), Unimplemented, f"spec.template.nodes.n0.array_node.node.{POD}"),
     (
         registered(BRANCH),
         Unimplemented,
-        "spec.template.nodes.n1.branch_node.if_else.case.then_node.array_node.run_all_sub_nodes: ",
+        f"spec.template.nodes.n1.branch_node.if_else.case.then_node.array_node.node.{POD}",
     ),
     (
         workflow_pb2.WorkflowCreateRequest(
             spec=workflow_pb2.WorkflowSpec(sub_workflows=[workflow(ARRAY, name="inner")])
         ),
         Unimplemented,
-        "spec.sub_workflows.inner.nodes.n0.array_node.run_all_sub_nodes: ",
+        f"spec.sub_workflows.inner.nodes.n0.array_node.node.{POD}",
     ),
     (
         launch_plan_pb2.LaunchPlanCreateRequest(
@@ -269,7 +270,9 @@ def test_what_is_enforced_or_recorded_passes() -> None:
 
 def test_every_kind_of_node_passes() -> None:
     gate = core_workflow_pb2.Node(id="n2", gate_node={"sleep": {"duration": {"seconds": 1}}})
-    array = core_workflow_pb2.Node(id="n3", array_node={"node": node("n9", "t"), "min_success_ratio": 0.5})
+    array = core_workflow_pb2.Node(
+        id="n3", array_node={"node": node("n9", "t"), "min_success_ratio": 0.5, "run_all_sub_nodes": True}
+    )
     branch = core_workflow_pb2.Node(id="n4", branch_node={"if_else": {"case": {"then_node": gate}, "else_node": array}})
     request = registered(plan_node("n0", "p"), sub_node("n1", "wf"), gate, array, branch)
     request.spec.template.failure_node.CopyFrom(node("fn0", "t"))
