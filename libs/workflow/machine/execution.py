@@ -19,7 +19,7 @@ from libs.workflow.identity import child_node_id
 from libs.workflow.machine.items import Items
 from libs.workflow.machine.messages import BlobRole
 from libs.workflow.options import deadline_us
-from libs.workflow.phases import ExecutionPhase, NodeKind
+from libs.workflow.phases import ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import EMPTY, AttemptState, Data, ExecutionState, NodeState
 
 
@@ -107,6 +107,8 @@ class LiveNode:
     @property
     def stopping(self) -> bool:
         """Whether its end is wanted: an attempt that fails now is not tried again."""
+        if self.state.phase is NodePhase.FAILING and self.child is None:
+            return True  # it has been told
         scope = self.scope
         return scope.closing and (scope.cut or self.spec.index != scope.graph.failure)
 
