@@ -100,6 +100,7 @@ class Caching:
         if event.outputs is not None:
             state.outputs = event.outputs
             state.cache_status = CacheStatus.HIT
+            state.reservation = ReservationStatus.DISABLED
             self._journal.record("CacheHit", node)
             self._endings.end(node, NodePhase.SUCCEEDED)
             return

@@ -44,7 +44,7 @@ class Deadlines:
             node.child.error = node.state.error
             self._endings.close(node.child)
         else:
-            self._endings.stop(node)
+            self._endings.stop(node, f"{message} in execution {self._execution.state.id}")
 
     def check(self) -> None:
         """Ends the execution if it has had its time."""

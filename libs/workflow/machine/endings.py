@@ -109,15 +109,15 @@ class Endings:
             parent.state.error = scope.error
             self._journal.move(parent, NodePhase.FAILING)
 
-    def stop(self, node: LiveNode) -> None:
-        """Stops an open node of a closing scope; what runs elsewhere is waited for."""
+    def stop(self, node: LiveNode, cause: str = "") -> None:
+        """Stops an open node, as those of a closing scope are; what runs elsewhere is told why, and waited for."""
         if node.child is not None:
             self.close(node.child, cut=True)
         elif node.state.phase is NodePhase.FAILING:
             return  # it has been told
         elif node.state.child_key is not None:
             self._journal.move(node, NodePhase.FAILING)
-            self._abort_below(node.state.child_key)
+            self._abort_below(node.state.child_key, cause)
         elif node.attempt is None:
             self.end(node, NodePhase.ABORTED)
         elif node.attempt.executor is None:
@@ -162,9 +162,9 @@ class Endings:
         self._execution.ready.append((scope, failure))
         return True
 
-    def _abort_below(self, child_key: int | None = None) -> None:
+    def _abort_below(self, child_key: int | None = None, cause: str = "") -> None:
         intent = self._execution.state.intent
-        cause = intent.abort_cause or f"the execution {self._execution.state.id} that launched it is ending"
+        cause = cause or intent.abort_cause or f"the execution {self._execution.state.id} that launched it is ending"
         self._journal.turn.changes.aborts.append(AbortBelow(cause, intent.abort_principal, child_key))
         self._journal.command(AttendBelow())
 
