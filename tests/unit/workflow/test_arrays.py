@@ -162,9 +162,10 @@ def list_of(*values: int) -> literals_pb2.Literal:
     return literals_pb2.Literal(collection=literals_pb2.LiteralCollection(literals=map(number, values)))
 
 
-def over_a_result(*, sliced: bool) -> World:
+def over_a_result(*, sliced: bool, parallelism: int = 0) -> World:
     """A workflow whose array runs over what a task has offloaded; the task has just ended."""
-    it = world_of(Plan((Step("n0"), Step("a", ("n0",), array=Array(Step("item"), {"x": ()}, sliced=sliced)))))
+    one = Array(Step("item"), {"x": ()}, sliced=sliced, parallelism=parallelism)
+    it = world_of(Plan((Step("n0"), Step("a", ("n0",), array=one))))
     spec = it.execution.graph.nodes[it.execution.graph.index["a"]]
     binding = spec.bindings[0].binding
     binding.promise.node_id, binding.promise.var = "n0", "o"
@@ -194,6 +195,35 @@ def test_an_offloaded_list_that_cannot_be_read_fails_its_array() -> None:
     it.turn(m.BlobRead("blob:/list", b"\xff"))
     assert it.nodes["a"].phase is NodePhase.FAILED
     assert b"no literal" in (it.nodes["a"].error or b"")
+
+
+def test_a_new_leader_reads_the_list_again_as_long_as_items_have_to_start() -> None:
+    it = over_a_result(sliced=True, parallelism=1)
+    it.turn(m.BlobRead("blob:/list", list_of(4, 5).SerializeToString()))
+    assert m.ReadBlob("blob:/list") not in it.crash().commands, "there is no room for another item yet"
+    it.turn(m.Placed("a-0-n0", 0, "e1", "life", "log"))
+    outputs = Data.of(literals_pb2.LiteralMap(literals={"o": number(1)}).SerializeToString())
+    turn = it.turn(m.Succeeded("a-0-n0", 0, "e1", 1, 5, None, outputs))
+    assert turn.commands[-1] == m.ReadBlob("blob:/list")
+    it.turn(m.BlobRead("blob:/list", list_of(4, 5).SerializeToString()))
+    assert it.content(it.nodes["a-0-n1"].inputs).literals["x"] == number(5)
+
+
+def test_an_array_whose_list_a_new_leader_cannot_read_fails_and_stops_what_runs() -> None:
+    it = over_a_result(sliced=True, parallelism=2)
+    it.turn(m.BlobRead("blob:/list", list_of(4, 5, 6).SerializeToString()))
+    for item in ("a-0-n0", "a-0-n1"):
+        it.turn(m.Placed(item, 0, "e1", "life", "log"))
+    it.crash()
+    outputs = Data.of(literals_pb2.LiteralMap(literals={"o": number(1)}).SerializeToString())
+    it.turn(m.Succeeded("a-0-n0", 0, "e1", 1, 5, None, outputs))
+    turn = it.turn(m.BlobRead("blob:/list", None, "it is gone"))
+    assert m.Stop("a-0-n1", 0, "the execution is ending") in turn.commands
+    phases = [it.nodes["a"].phase]
+    it.turn(m.Stopped("a-0-n1", 0, "e1", 1, 5, "told to"))
+    phases.append(it.nodes["a"].phase)
+    assert phases == [NodePhase.FAILING, NodePhase.FAILED]
+    assert execution_pb2.ExecutionError.FromString(it.nodes["a"].error or b"").message == "it is gone"
 
 
 # ------------------------------------------------------------------------------------------------------------- in bulk
@@ -245,6 +275,20 @@ def test_items_wait_in_a_window_and_not_all_at_once() -> None:
     assert outside.most_seeking <= WINDOW
     assert outside.most_live <= WINDOW + 2 * 100 + 1
     assert max(outside.touched) <= WINDOW + 3
+
+
+def test_no_more_items_than_a_window_start_in_a_step_and_the_next_step_comes_at_once() -> None:
+    execution = execution_of(array(Step("item", launch=LAUNCHED), range(2 * WINDOW + 500)))
+    now_us = 1_000_000
+    turn = step(execution, (), now_us)
+    for command in turn.commands:
+        assert isinstance(command, m.WriteBlob), "the list is too long for a row"
+        turn = step(execution, (m.BlobWritten("a", command.role, Data.at("blob:/a", 20_000)),), now_us)
+    launched = [len(turn.changes.children)]
+    while execution.state.next_wake_at_us is not None:
+        assert execution.state.next_wake_at_us == now_us
+        launched.append(len(step(execution, (), now_us).changes.children))
+    assert launched == [WINDOW, WINDOW, 500]
 
 
 def test_the_graph_of_items_finds_them_by_name_and_by_index() -> None:

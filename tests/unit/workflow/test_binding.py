@@ -9,7 +9,7 @@ import pytest
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import json_format, struct_pb2
 
-from libs.workflow.binding import BindingError, follow, resolve
+from libs.workflow.binding import BindingError, NotRead, follow, loaded, resolve
 from tests.support.templates import constant, list_of, map_of, promise
 
 
@@ -183,3 +183,34 @@ def test_a_path_to_nowhere_is_an_error_that_says_where_it_ended(
 ) -> None:
     with pytest.raises(BindingError, match=reason):
         follow(literal, path(*steps), "n0.o")
+
+
+def offloaded(uri: str) -> literals_pb2.Literal:
+    return literals_pb2.Literal(offloaded_metadata=literals_pb2.LiteralOffloadedMetadata(uri=uri))
+
+
+def test_an_offloaded_literal_is_passed_on_without_being_read() -> None:
+    assert bound(promise("n0.o"), n0__o=offloaded("blob:/o")) == offloaded("blob:/o")
+
+
+def test_a_path_leads_into_offloaded_literals_once_they_are_read() -> None:
+    deep = collection(mapping(a=offloaded("blob:/inner")))
+    known = {"blob:/outer": deep, "blob:/inner": packed({"n": 2})}
+    assert follow(offloaded("blob:/outer"), path(0, "a", "n"), "n0.o", known.__getitem__) == primitive(2)
+    with pytest.raises(NotRead) as caught:
+        follow(deep, path(0, "a", "n"), "n0.o")
+    assert caught.value.uri == "blob:/inner"
+
+
+def test_an_element_that_is_named_before_the_variable_may_be_of_an_offloaded_list() -> None:
+    binding = literals_pb2.BindingData(promise=types_pb2.OutputReference(node_id="n0", var="[1].o"))
+    with pytest.raises(NotRead) as caught:
+        bound(binding, n0__o=offloaded("blob:/o"))
+    assert caught.value.uri == "blob:/o"
+
+
+def test_whoever_looks_at_literals_has_the_offloaded_ones_in_their_place() -> None:
+    literals = literals_pb2.LiteralMap(literals={"a": primitive(1), "b": offloaded("blob:/b")})
+    whole = loaded(literals, {"blob:/b": primitive(2)}.__getitem__)
+    assert whole == literals_pb2.LiteralMap(literals={"a": primitive(1), "b": primitive(2)})
+    assert literals.literals["b"] == offloaded("blob:/b")
