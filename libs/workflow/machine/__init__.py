@@ -8,6 +8,8 @@ execution     what it holds in memory; `restore`: how that comes back from rows
 journal       what a step has changed so far
 endings       how nodes, graphs and the execution end
 attempts      seeking a slot, reports, trying again
+arrays        which items start next, and what becomes of their results; `items`: the counters of that
+reading       what lies in the blob store and is read before a node goes on
 starts        from being ready to a row
 step          all of it, to a fixed point
 preemption    whether an attempt may run where it can be interrupted
