@@ -1,8 +1,9 @@
 """Between executions and those that their launch plan nodes have launched: the end of a child is told to its parent.
 
 Both live in the same shard, so under the same leader. A child that ends under this leader tells its parent as soon as
-its end is durable, whether the parent is in memory or not. One that ended without telling (its leader was lost just
-then, it was quarantined) is found by its parent, which asks when it is read.
+its end is durable, whether the parent is in memory or not; so does one that was quarantined, when the turn that follows
+finds it final. One that ended without telling, because its leader was lost just then, is found by its parent, which
+asks when it is read.
 """
 
 from __future__ import annotations

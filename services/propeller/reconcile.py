@@ -328,10 +328,8 @@ class Reconciler:
         if isinstance(error, Unavailable):
             self._again_later(key)
         else:
-            # Fenced: all of this is about to be thrown away. Refused: it is quarantined, and so final; the next turn
-            # finds that out and turns its reports away.
-            self._close(key)
-            self.attend(key)
+            # Fenced: all of this is about to be thrown away. Refused: it is quarantined, and so final.
+            self._set_aside(key)
 
     def _give_up(self, key: int, error: Exception) -> None:
         """A bug of ours, or rows that make no sense: this execution is set aside, the others go on."""
