@@ -13,7 +13,7 @@ from flyteidl.core import execution_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.workflow.phases import ExecutionPhase, NodePhase
+from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from tests.support.graphs import Plan, Step
 from tests.support.machine import World, world_of
 from tests.support.oracle import approved, expected, fate, outcomes
@@ -61,10 +61,12 @@ def _check_failure_nodes(world: World) -> None:
         failed = parent.phase is NodePhase.FAILED if parent else world.state.phase is ExecutionPhase.FAILED
         if plan.failure is None or not failed:
             assert failure is None, f"the failure node of {node_id!r} has run"
-        elif world.intent.desired.name == "RUN" and (parent is None or parent.error == error):
+        elif world.intent.desired is Desired.RUN and (parent is None or parent.error == error):
             # The first failure of all, and whatever failed by it, was not cut short by another.
             assert failure is not None, f"the failure node of {node_id!r} has not run"
             assert failure.phase in (NodePhase.SUCCEEDED, NodePhase.FAILED)
+            launched = world.store.worlds.get(failure.child_key or 0)
+            assert launched is None or launched.intent.desired is Desired.RUN, "what is to clean up was aborted"
 
 
 def _scopes(world: World, plan: Plan, node_id: str) -> Iterator[tuple[str, Plan]]:

@@ -120,7 +120,7 @@ def _array(step: Step, array: Array, added: int, outcome: Outcome, path: str, pr
     numbers = array.numbers["x"]
     results = [
         _computed(
-            replace(array.item, name=f"n{position}"),
+            replace(array.item, name=f"n{position}", retries=max(array.item.retries, step.retries)),
             number + (added if array.item.plain else 0),
             outcome,
             path,

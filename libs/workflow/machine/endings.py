@@ -172,7 +172,8 @@ class Endings:
         if self._execution.state.phase is not ExecutionPhase.ABORTING:
             self._execution.state.error = error
             self._journal.move_execution(ExecutionPhase.FAILING)
-            self._abort_below()
+            if self._execution.graph.failure < 0:  # if not, it may launch something in this very commit
+                self._abort_below()
 
     def abort(self, cause: str) -> None:
         """Somebody wants the execution to end: everything in it and below it is stopped, without failure nodes."""
@@ -185,6 +186,8 @@ class Endings:
     def _end_execution(self, phase: ExecutionPhase) -> None:
         state = self._execution.state
         state.ended_at_us = self._journal.now_us
+        if state.phase is ExecutionPhase.FAILING and self._execution.graph.failure >= 0:
+            self._abort_below()
         self._journal.move_execution(phase)
         self._journal.record(f"Execution{phase.name.title().replace('_', '')}")
         self._journal.command(End(phase))
