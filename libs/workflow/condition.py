@@ -28,6 +28,7 @@ _ORDER: Final[Mapping[int, Callable[[Any, Any], Any]]] = {
     _C.LTE: operator.le,
 }
 _SIGNS: Final = {_C.EQ: "==", _C.NEQ: "!=", _C.GT: ">", _C.GTE: ">=", _C.LT: "<", _C.LTE: "<="}
+_CONJUNCTIONS: Final = condition_pb2.ConjunctionExpression.LogicalOperator.values()
 
 
 class ConditionError(AirscrewError):
@@ -47,6 +48,8 @@ def holds(expression: condition_pb2.BooleanExpression, inputs: _Literals) -> boo
     match expression.WhichOneof("expr"):
         case "conjunction":
             conjunction = expression.conjunction
+            if conjunction.operator not in _CONJUNCTIONS:
+                raise ConditionError(f"there is no conjunction with the number {conjunction.operator}")
             left = holds(conjunction.left_expression, inputs)
             if conjunction.operator == condition_pb2.ConjunctionExpression.AND:
                 return left and holds(conjunction.right_expression, inputs)
@@ -58,6 +61,8 @@ def holds(expression: condition_pb2.BooleanExpression, inputs: _Literals) -> boo
 
 
 def _compare(comparison: condition_pb2.ComparisonExpression, inputs: _Literals) -> bool:
+    if comparison.operator not in _SIGNS:
+        raise ConditionError(f"there is no comparison with the number {comparison.operator}")
     left_kind, left = _value(comparison.left_value, inputs)
     right_kind, right = _value(comparison.right_value, inputs)
     sign = _SIGNS[comparison.operator]
