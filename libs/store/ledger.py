@@ -225,6 +225,10 @@ class Ledger:
         closure: bytes = found[0][0]
         return closure
 
+    def tasks(self, ids: Sequence[EntityId]) -> dict[EntityId, bytes]:
+        """The serialized `TaskClosure` of those of these tasks that are registered."""
+        return {id: row[0] for id in dict.fromkeys(ids) for row in self._read(_TASK, id._asdict())}
+
     def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]:
         """Those of these launch plans that are registered, whether active or not."""
         return {
@@ -370,6 +374,10 @@ _LIVE = (
 )
 _PROGRAM = """
 SELECT closure FROM workflows
+WHERE project = :project AND domain = :domain AND name = :name AND version = :version
+"""
+_TASK = """
+SELECT closure FROM tasks
 WHERE project = :project AND domain = :domain AND name = :name AND version = :version
 """
 _LAUNCH_PLAN = f"""

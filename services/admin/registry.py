@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from flyteidl.admin import common_pb2, launch_plan_pb2, task_pb2, workflow_pb2
 from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2
+from flyteidl.core import workflow_pb2 as core_workflow_pb2
 from google.protobuf.message import Message
 
 from libs.runtime.clock import Clock
@@ -83,8 +84,11 @@ class Registration:
     # -------------------------------------------------------------------------------------------------------- workflows
 
     async def create_workflow(self, request: workflow_pb2.WorkflowCreateRequest) -> None:
-        """Registers a workflow with its sub-workflows. Raises as `create_task`, and `InvalidArgument` with everything
-        that is wrong with it, `Unimplemented` for what can't be run yet."""
+        """Registers a workflow with its sub-workflows; those that it names and does not bring must be registered.
+
+        Raises as `create_task`, and `InvalidArgument` with everything that is wrong with it, `Unimplemented` for what
+        can't be run yet.
+        """
         id = identifiers.new_entity(request.id, identifier_pb2.WORKFLOW)
         if id.name.startswith(launch.GENERATED_PREFIX):
             raise InvalidArgument(
@@ -116,12 +120,36 @@ class Registration:
             await self._store.create_workflow(self._workflow_record(id, spec, closure))
 
     async def _compile(self, spec: workflow_pb2.WorkflowSpec) -> compiler_pb2.CompiledWorkflowClosure:
-        required = compiler.requirements(spec.template, spec.sub_workflows)
+        sub_workflows, of_these = await self._sub_workflows(spec)
+        required = compiler.requirements(spec.template, sub_workflows)
+        known = {identifiers.entity(task.template.id, identifier_pb2.TASK) for task in of_these}
         tasks, plans = await asyncio.gather(
-            _registered(required.tasks, self._compiled_task), _registered(required.launch_plans, self._interface)
+            _registered([task for task in required.tasks if task not in known], self._compiled_task),
+            _registered(required.launch_plans, self._interface),
         )
         # In a thread, because thousands of nodes take seconds, in which everybody else would wait.
-        return await asyncio.to_thread(compiler.compile_workflow, spec.template, spec.sub_workflows, tasks, plans)
+        return await asyncio.to_thread(
+            compiler.compile_workflow, spec.template, sub_workflows, [*tasks, *of_these], plans
+        )
+
+    async def _sub_workflows(
+        self, spec: workflow_pb2.WorkflowSpec
+    ) -> tuple[list[core_workflow_pb2.WorkflowTemplate], list[compiler_pb2.CompiledTask]]:
+        """Those that come along, and those that are only named, with the tasks of the latter.
+
+        In rounds: what comes along may be part of what is only named, and name others in turn.
+        """
+        sub_workflows, tasks = list(spec.sub_workflows), list[compiler_pb2.CompiledTask]()
+        asked: set[EntityId] = set()
+        while missing := set(compiler.requirements(spec.template, sub_workflows).sub_workflows) - asked:
+            asked |= missing
+            found = compiler.registered(await _registered(sorted(missing), self._closure))
+            sub_workflows += found.besides(sub_workflows)
+            tasks += found.tasks
+        return sub_workflows, tasks
+
+    async def _closure(self, id: EntityId) -> compiler_pb2.CompiledWorkflowClosure:
+        return compiler_pb2.CompiledWorkflowClosure.FromString((await self._store.get_workflow(id)).closure)
 
     async def _compiled_task(self, id: EntityId) -> compiler_pb2.CompiledTask:
         return task_pb2.TaskClosure.FromString((await self._store.get_task(id)).closure).compiled_task

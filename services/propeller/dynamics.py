@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from flyteidl.core import compiler_pb2, dynamic_job_pb2, identifier_pb2, interface_pb2, literals_pb2, tasks_pb2
+from flyteidl.admin import task_pb2
+from flyteidl.core import (
+    compiler_pb2,
+    dynamic_job_pb2,
+    identifier_pb2,
+    interface_pb2,
+    literals_pb2,
+    tasks_pb2,
+    workflow_pb2,
+)
 from google.protobuf.message import DecodeError
 
 from libs.blob import BlobStore
@@ -47,8 +57,9 @@ class _Order:
 class _Known:
     """What the nodes refer to and the task did not bring along."""
 
+    tasks: list[compiler_pb2.CompiledTask]
     launch_plans: dict[EntityId, LaunchPlanRecord]
-    workflows: list[compiler_pb2.CompiledWorkflowClosure]
+    sub_workflows: Sequence[workflow_pb2.WorkflowTemplate]
 
 
 class Dynamics:
@@ -97,34 +108,52 @@ class Dynamics:
     async def _built(self, order: _Order) -> tuple[Graph, str]:
         source = order.command.futures_uri
         content = await patiently(lambda: self._blob.read(source, READ_LIMIT_BYTES), f"reading {source}")
-        spec, needed = await asyncio.to_thread(_parsed, content, order)
-        known = await patiently(lambda: self._look_up(needed), f"looking up what {source} refers to")
+        spec = await asyncio.to_thread(_parsed, content, order)
+        known = await patiently(lambda: self._look_up(spec), f"looking up what {source} refers to")
         closure, serialized = await asyncio.to_thread(_compiled, spec, order, known)
         uri = self._assignments.compiled_uri(order.execution, order.command.node_id, order.command.attempt)
         await patiently(lambda: self._blob.write(uri, serialized), f"writing {uri}", ResourceExhausted)
         return await self._graphs.build(closure, known.launch_plans), uri
 
-    async def _look_up(self, needed: compiler.Requirements) -> _Known:
+    async def _look_up(self, spec: dynamic_job_pb2.DynamicJobSpec) -> _Known:
         """What is not registered is left out: the compiler tells who needs it."""
-        workflows = []
-        for workflow in needed.sub_workflows:
-            try:
+        closures: list[compiler_pb2.CompiledWorkflowClosure] = []
+        asked: set[EntityId] = set()
+        while True:
+            # In rounds: what the task brings may be part of what it only names, and name others in turn.
+            found = compiler.registered(closures)
+            needed = await asyncio.to_thread(compiler.dynamic_requirements, spec, found.sub_workflows)
+            missing = set(needed.sub_workflows) - asked
+            if not missing:
+                break
+            asked |= missing
+            closures += await self._closures(sorted(missing))
+        own = found.task_ids
+        tasks = await self._tasks([task for task in needed.tasks if task not in own])
+        plans = await self._store.launch_plans(needed.launch_plans) if needed.launch_plans else {}
+        return _Known([*tasks, *found.tasks], plans, found.sub_workflows)
+
+    async def _tasks(self, ids: Sequence[EntityId]) -> list[compiler_pb2.CompiledTask]:
+        found = await self._store.tasks(ids) if ids else {}
+        return [task_pb2.TaskClosure.FromString(closure).compiled_task for closure in found.values()]
+
+    async def _closures(self, workflows: Iterable[EntityId]) -> list[compiler_pb2.CompiledWorkflowClosure]:
+        closures = []
+        for workflow in workflows:
+            with suppress(NotFound):
                 program = await self._store.program(workflow)
-            except NotFound:
-                continue
-            workflows.append(compiler_pb2.CompiledWorkflowClosure.FromString(program))
-        plans = [*needed.launch_plans, *(plan for workflow in workflows for plan in _launch_plans_of(workflow))]
-        return _Known(await self._store.launch_plans(plans) if plans else {}, workflows)
+                closures.append(compiler_pb2.CompiledWorkflowClosure.FromString(program))
+        return closures
 
 
-def _parsed(content: bytes, order: _Order) -> tuple[dynamic_job_pb2.DynamicJobSpec, compiler.Requirements]:
+def _parsed(content: bytes, order: _Order) -> dynamic_job_pb2.DynamicJobSpec:
     try:
         spec = dynamic_job_pb2.DynamicJobSpec.FromString(content)
     except DecodeError as error:
         raise InvalidArgument(f"what the task has left is no specification of nodes: {error}") from None
     for task in spec.tasks:
         _inherit(task, order)
-    return spec, compiler.dynamic_requirements(spec)
+    return spec
 
 
 def _inherit(task: tasks_pb2.TaskTemplate, order: _Order) -> None:
@@ -145,13 +174,9 @@ def _compiled(
             spec,
             _workflow_id(order),
             order.task.interface,
-            tasks=[task for workflow in known.workflows for task in workflow.tasks],
+            tasks=known.tasks,
             launch_plans=[_interface(record) for record in known.launch_plans.values()],
-            sub_workflows=[
-                compiled.template
-                for workflow in known.workflows
-                for compiled in (workflow.primary, *workflow.sub_workflows)
-            ],
+            sub_workflows=known.sub_workflows,
         )
     else:
         closure = _without_nodes(spec, order)
@@ -198,11 +223,6 @@ def _workflow_id(order: _Order) -> identifier_pb2.Identifier:
         name=f"dynamic_{order.command.node_id}",
         version=f"{order.execution.name}-{order.command.attempt}",
     )
-
-
-def _launch_plans_of(closure: compiler_pb2.CompiledWorkflowClosure) -> tuple[EntityId, ...]:
-    templates = [workflow.template for workflow in closure.sub_workflows]
-    return compiler.requirements(closure.primary.template, templates).launch_plans
 
 
 def _interface(record: LaunchPlanRecord) -> compiler.LaunchPlanInterface:

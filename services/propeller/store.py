@@ -46,6 +46,8 @@ class Ledger(Protocol):
 
     def finals(self, keys: Sequence[int]) -> dict[int, Final]: ...
 
+    def tasks(self, ids: Sequence[EntityId]) -> dict[EntityId, bytes]: ...
+
     def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]: ...
 
     def look_up_cache(self, requests: Sequence[CacheRequest], now_us: int) -> list[CacheAnswer]: ...
@@ -102,6 +104,10 @@ class LeaderStore:
     async def finals(self, keys: Sequence[int]) -> dict[int, Final]:
         """How those of these executions that have ended have ended."""
         return await self._reader.call(self._open, lambda ledger: ledger.finals(keys))
+
+    async def tasks(self, ids: Sequence[EntityId]) -> dict[EntityId, bytes]:
+        """The serialized TaskClosure of those of these tasks that are registered."""
+        return await self._reader.call(self._open, lambda ledger: ledger.tasks(ids))
 
     async def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]:
         """Those of these launch plans that are registered."""

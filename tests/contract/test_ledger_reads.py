@@ -169,6 +169,14 @@ async def test_launch_plans_are_found_by_their_ids(bench: Bench) -> None:
     assert bench.ledger.launch_plans([]) == {}
 
 
+async def test_tasks_are_found_by_their_ids(bench: Bench) -> None:
+    tasks = {stored.TASK: b"one", stored.TASK._replace(version="v2"): b"two"}
+    for task, closure in tasks.items():
+        await bench.register_task(task, closure)
+    assert bench.ledger.tasks([*tasks, *tasks, stored.TASK._replace(version="v3")]) == tasks
+    assert bench.ledger.tasks([]) == {}
+
+
 async def test_a_program_is_the_closure_of_a_registered_workflow(bench: Bench) -> None:
     await bench.register(stored.WORKFLOW, b"compiled")
     assert bench.ledger.program(stored.WORKFLOW) == b"compiled"

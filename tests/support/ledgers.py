@@ -14,7 +14,7 @@ from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.ledger import Ledger
 from libs.store.query import Query
-from libs.store.records import ExecutionRecord, LaunchPlanRecord
+from libs.store.records import ExecutionRecord, LaunchPlanRecord, TaskRecord
 from libs.store.registry import Registry
 from libs.store.signals import Signals
 from libs.workflow.identity import EntityId
@@ -36,6 +36,8 @@ class Bench(Protocol):
     async def set_signal(self, state: ExecutionState, id: str, value: bytes) -> None: ...
 
     async def register(self, workflow: EntityId, closure: bytes) -> None: ...
+
+    async def register_task(self, task: EntityId, closure: bytes) -> None: ...
 
     async def register_launch_plan(self, record: LaunchPlanRecord) -> None: ...
 
@@ -70,6 +72,9 @@ class MemoryBench:
 
     async def register(self, workflow: EntityId, closure: bytes) -> None:
         self._store.register(workflow, closure)
+
+    async def register_task(self, task: EntityId, closure: bytes) -> None:
+        self._store.register_task(task, closure)
 
     async def register_launch_plan(self, record: LaunchPlanRecord) -> None:
         self._store.register_launch_plan(record)
@@ -113,6 +118,9 @@ class SqlBench:
 
     async def set_signal(self, state: ExecutionState, id: str, value: bytes) -> None:
         await Signals(self._engine).set_signal(state.id, id, value, "anna", 88)
+
+    async def register_task(self, task: EntityId, closure: bytes) -> None:
+        await Registry(self._engine).create_task(TaskRecord(task, "python-task", b"digest", b"spec", closure, 1))
 
     async def register_launch_plan(self, record: LaunchPlanRecord) -> None:
         await Registry(self._engine).create_launch_plan(record)

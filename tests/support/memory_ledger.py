@@ -45,6 +45,7 @@ class MemoryStore:
     attempts: dict[int, dict[tuple[str, int], AttemptState]] = field(default_factory=dict)
     events: dict[int, list[RecordedEvent]] = field(default_factory=dict)
     programs: dict[EntityId, bytes] = field(default_factory=dict)
+    tasks: dict[EntityId, bytes] = field(default_factory=dict)
     plans: dict[EntityId, LaunchPlanRecord] = field(default_factory=dict)
     tags: dict[int, Sequence[tuple[str, str]]] = field(default_factory=dict)
     signals: dict[int, dict[str, SignalState]] = field(default_factory=dict)
@@ -83,6 +84,11 @@ class MemoryStore:
         """Stores a compiled workflow."""
         with self.lock:
             self.programs[workflow] = closure
+
+    def register_task(self, task: EntityId, closure: bytes) -> None:
+        """Stores a task."""
+        with self.lock:
+            self.tasks[task] = closure
 
     def register_launch_plan(self, record: LaunchPlanRecord) -> None:
         """Stores a launch plan."""
@@ -209,6 +215,10 @@ class MemoryLedger:
                 for key, state in found.items()
                 if state.phase.terminal
             }
+
+    def tasks(self, ids: Sequence[EntityId]) -> dict[EntityId, bytes]:
+        with self._present() as store:
+            return {id: store.tasks[id] for id in ids if id in store.tasks}
 
     def launch_plans(self, ids: Sequence[EntityId]) -> dict[EntityId, LaunchPlanRecord]:
         with self._present() as store:

@@ -21,6 +21,7 @@ from libs.workflow.compiler.closure import compile_closure, compile_dynamic, com
 from libs.workflow.compiler.errors import Code, CompileError, CompileErrors
 from libs.workflow.compiler.interfaces import LaunchPlanInterface
 from libs.workflow.compiler.plans import compile_launch_plan
+from libs.workflow.compiler.registered import Registered, registered
 from libs.workflow.compiler.requirements import Requirements, dynamic_requirements, requirements
 from libs.workflow.compiler.tasks import compile_task
 from libs.workflow.compiler.together import Outcome, Spec, compile_together
@@ -31,6 +32,7 @@ __all__ = [
     "CompileErrors",
     "LaunchPlanInterface",
     "Outcome",
+    "Registered",
     "Requirements",
     "Spec",
     "compile_closure",
@@ -40,5 +42,6 @@ __all__ = [
     "compile_together",
     "compile_workflow",
     "dynamic_requirements",
+    "registered",
     "requirements",
 ]

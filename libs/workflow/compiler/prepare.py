@@ -55,33 +55,35 @@ def prepare(template: workflow_pb2.WorkflowTemplate, report: Report) -> Scope:
     del compiled.nodes[:]
     compiled.nodes.add(id=START_NODE_ID)
     compiled.nodes.add(id=END_NODE_ID, inputs=template.outputs)
-    # A template that was compiled before brings its own start and end: they are replaced.
+    # A template that was compiled before brings its own start and end, which are replaced, and its cases have their
+    # long names already.
     compiled.nodes.extend(node for node in template.nodes if node.id not in _RESERVED)
+    again = any(node.id == START_NODE_ID for node in template.nodes)
     _resolve_inputs(compiled.outputs)
     for node in compiled.nodes:
-        _prepare_node(scope, node)
+        _prepare_node(node, again)
         _add(scope, scope.nodes, node)
         for case in _all_cases(node):
             scope.owner[case.id] = node.id
             _add(scope, scope.inner, case)
     if compiled.HasField("failure_node"):
-        _prepare_node(scope, compiled.failure_node)
+        _prepare_node(compiled.failure_node, again)
         for node in (compiled.failure_node, *_all_cases(compiled.failure_node)):
             scope.owner[node.id] = compiled.failure_node.id
             _add(scope, scope.inner, node)
     return scope
 
 
-def _prepare_node(scope: Scope, node: workflow_pb2.Node) -> None:
+def _prepare_node(node: workflow_pb2.Node, again: bool) -> None:
     _resolve_inputs(node.inputs)
     upstream = sorted(one for one in node.upstream_node_ids if one not in ("", START_NODE_ID))
     if upstream != node.upstream_node_ids:
         node.upstream_node_ids[:] = upstream
     if node.WhichOneof("target") == "branch_node":
         for case in cases_of(node):
-            if case.id:
+            if case.id and not again:
                 case.id = f"{node.id}-{case.id}"
-            _prepare_node(scope, case)
+            _prepare_node(case, again)
 
 
 def _add(scope: Scope, index: dict[str, workflow_pb2.Node], node: workflow_pb2.Node) -> None:

@@ -45,9 +45,14 @@ def requirements(
     return Requirements(tuple(tasks), tuple(launch_plans), tuple(missing))
 
 
-def dynamic_requirements(spec: dynamic_job_pb2.DynamicJobSpec) -> Requirements:
-    """What the nodes that a dynamic task returned refer to and it did not bring along."""
-    found = requirements(workflow_pb2.WorkflowTemplate(nodes=spec.nodes), spec.subworkflows)
+def dynamic_requirements(
+    spec: dynamic_job_pb2.DynamicJobSpec, sub_workflows: Iterable[workflow_pb2.WorkflowTemplate] = ()
+) -> Requirements:
+    """What the nodes that a dynamic task returned refer to and it did not bring along.
+
+    `sub_workflows` are those that are at hand besides its own.
+    """
+    found = requirements(workflow_pb2.WorkflowTemplate(nodes=spec.nodes), [*sub_workflows, *spec.subworkflows])
     own = {entity_id(task.id) for task in spec.tasks}
     return replace(found, tasks=tuple(task for task in found.tasks if task not in own))
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flyteidl.admin import task_pb2
 from flyteidl.core import compiler_pb2, dynamic_job_pb2
 
 from libs import blob
+from libs.workflow import compiler
 from libs.workflow.graph import DEFAULT_SLOTS, Graph, build
 from libs.workflow.identity import EntityId
 from libs.workflow.machine import Execution, new_execution, step
@@ -170,6 +172,38 @@ async def test_launch_plans_and_workflows_that_are_only_named_are_looked_up(tmp_
     inner = told.graph.nodes[told.graph.index["dn1"]].graph
     assert inner is not None
     assert "n0" in inner.index
+
+
+async def test_tasks_that_are_only_named_are_looked_up(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    compiled = compiler_pb2.CompiledTask(template=kinds.task("add"))
+    id = EntityId("p", "d", "add", "v")
+    workshop.store.register_task(id, task_pb2.TaskClosure(compiled_task=compiled).SerializeToString())
+    spec = kinds.many(2)
+    del spec.tasks[0]
+    told = await workshop.built(spec.SerializeToString())
+    assert told.error == ""
+    assert {task.template.id.name for task in (await workshop.closure(told.closure_uri)).tasks} == {"add", "sum"}
+
+
+async def test_workflows_may_have_a_part_in_common(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    interface = {"inputs": {"x": INTEGER}, "outputs": {"o": INTEGER}}
+    common = templates.workflow(templates.node("n0", "add", x="x"), name="common", **interface, returns={"o": "n0.o"})
+    for name in ("one", "other"):
+        child = templates.workflow(
+            templates.sub_node("n0", "common", x="x"), name=name, **interface, returns={"o": "n0.o"}
+        )
+        closure = compiler.compile_workflow(child, [common], [compiler_pb2.CompiledTask(template=kinds.task("add"))])
+        workshop.store.register(EntityId("p", "d", name, "v"), closure.SerializeToString())
+    spec = dynamic_job_pb2.DynamicJobSpec(
+        nodes=[templates.sub_node("dn0", "one", x=1), templates.sub_node("dn1", "other", x="dn0.o")],
+        outputs=templates.bindings({"o": "dn1.o"}),
+    )
+    told = await workshop.built(spec.SerializeToString())
+    assert told.error == ""
+    sub_workflows = (await workshop.closure(told.closure_uri)).sub_workflows
+    assert sorted(one.template.id.name for one in sub_workflows) == ["common", "one", "other"]
 
 
 async def test_a_graph_that_was_stored_is_read_back_for_the_next_leader(tmp_path: Path) -> None:
