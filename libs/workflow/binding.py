@@ -2,7 +2,8 @@
 
 The rules are FlytePropeller's (`nodes/resolve.go`, `nodes/attr_path_resolver.go`), with two differences in the user's
 favour: a negative index is an error of the user instead of a crash, and integers found by an attribute path in msgpack
-data stay integers.
+data stay integers. A `google.protobuf.Struct` has no integers; what an attribute path finds in one becomes an integer
+again where the input is declared as one, if nothing is lost by it.
 
 A task may have offloaded a large literal. Whoever passes it on passes on where it lies; whoever looks into it has to
 load it.
@@ -11,7 +12,7 @@ load it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Protocol
 
 import msgpack  # type: ignore[import-untyped]
@@ -22,6 +23,8 @@ from libs.workflow.errors import AirscrewError
 from libs.workflow.identity import START_NODE_ID
 
 MSGPACK_TAG = "msgpack"
+_EXACT = 2**53
+"""Up to here every integer is a float of its own."""
 _VARIABLE = re.compile(r"(?:\[(\d+)\]\.)?(\w+)")
 
 
@@ -51,15 +54,23 @@ def _not_read(uri: str) -> literals_pb2.Literal:
 
 
 def resolve(
-    bindings: Iterable[literals_pb2.Binding], lookup: Lookup, load: Load = _not_read
+    bindings: Iterable[literals_pb2.Binding],
+    lookup: Lookup,
+    load: Load = _not_read,
+    integers: Container[str] = frozenset(),
 ) -> literals_pb2.LiteralMap:
-    """The literal map that `bindings` describe. Raises BindingError naming the variable and the reason, and NotRead."""
+    """The literal map that `bindings` describe; `integers` are the variables in which all numbers are integers.
+
+    Raises BindingError naming the variable and the reason, and NotRead.
+    """
     result = literals_pb2.LiteralMap()
     for binding in bindings:
         try:
             _resolve(binding.binding, lookup, load, result.literals[binding.var])
         except BindingError as error:
             raise BindingError(f"{binding.var}: {error.message}") from None
+        if binding.var in integers:
+            _make_integers(result.literals[binding.var])
     return result
 
 
@@ -134,6 +145,20 @@ def follow(
             raise BindingError(f"{origin} is not a list, a map or a structure: nothing to look up in it")
         origin = f"{origin}{_shown(step)}"
     return literal
+
+
+def _make_integers(literal: literals_pb2.Literal) -> None:
+    kind = literal.WhichOneof("value")
+    if kind == "collection":
+        for element in literal.collection.literals:
+            _make_integers(element)
+    elif kind == "map":
+        for element in literal.map.literals.values():
+            _make_integers(element)
+    elif literal.scalar.primitive.WhichOneof("value") == "float_value":
+        number = literal.scalar.primitive.float_value
+        if number.is_integer() and abs(number) <= _EXACT:
+            literal.scalar.primitive.integer = int(number)
 
 
 def _element(literals: Sequence[literals_pb2.Literal], index: int, origin: str) -> literals_pb2.Literal:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
-from flyteidl.core import compiler_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
 from libs.workflow import options
 from libs.workflow.compiler.requirements import cases_of, with_inner
@@ -32,6 +33,8 @@ from libs.workflow.supported import ECHO
 
 _Index = Mapping[str, int]
 """Where the nodes of a workflow stand, by id."""
+
+_Declared: TypeAlias = interface_pb2.VariableMap | interface_pb2.ParameterMap
 
 _NO_SLOTS = Slots()
 
@@ -77,6 +80,7 @@ class _Builder:
             for position, node in enumerate(template.nodes)
         ]
         start, end, failure = index[START_NODE_ID], index[END_NODE_ID], -1
+        nodes[end] = replace(nodes[end], integers=_integers(template.nodes[end].inputs, template.interface.outputs))
         if template.HasField("failure_node"):
             failure = index[template.failure_node.id] = len(nodes)
             nodes.append(self._node(failure, template.failure_node, index))
@@ -99,6 +103,7 @@ class _Builder:
             bindings=tuple(node.inputs),
             sources=_sources(node.inputs, index),
             aliases={alias.alias: alias.var for alias in node.output_aliases},
+            integers=_integers(node.inputs, self._inputs_of(node)),
             name=node.metadata.name,
             time_allowed_us=node.metadata.timeout.ToMicroseconds(),
             interruptible=node.metadata.interruptible if _says(node, "interruptible_value") else None,
@@ -195,6 +200,17 @@ class _Builder:
         )
         # The time allowed is each item's own.
         return replace(plain, kind=NodeKind.ARRAY, array=target, time_allowed_us=0)
+
+    def _inputs_of(self, node: workflow_pb2.Node) -> _Declared | None:
+        """What is declared of the inputs of a node that runs something registered."""
+        if node.WhichOneof("target") == "task_node":
+            task = self._tasks.get(entity_id(node.task_node.reference_id))
+            return task.interface.inputs if task is not None else None
+        if node.workflow_node.WhichOneof("reference") == "sub_workflow_ref":
+            workflow = self._workflows.get(entity_id(node.workflow_node.sub_workflow_ref))
+            return workflow.template.interface.inputs if workflow is not None else None
+        plan = self._launch_plans.get(entity_id(node.workflow_node.launchplan_ref))
+        return plan.expected_inputs if plan is not None else None
 
     def _outputs_of(self, node: workflow_pb2.Node) -> tuple[str, ...]:
         if node.WhichOneof("target") == "task_node":
@@ -293,6 +309,34 @@ def _inverted(upstream: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         for source in sources:
             downstream[source].append(position)
     return [tuple(targets) for targets in downstream]
+
+
+def _integers(bindings: Iterable[literals_pb2.Binding], declared: _Declared | None) -> frozenset[str]:
+    """Of the variables that are read by an attribute path, those in which all numbers are integers."""
+    names = [binding.var for binding in bindings if binding.binding.promise.attr_path]
+    return frozenset(name for name in names if _is_of_integers(_type_of(name, declared)))
+
+
+def _type_of(name: str, declared: _Declared | None) -> types_pb2.LiteralType:
+    if isinstance(declared, interface_pb2.VariableMap) and name in declared.variables:
+        return declared.variables[name].type
+    if isinstance(declared, interface_pb2.ParameterMap) and name in declared.parameters:
+        return declared.parameters[name].var.type
+    return types_pb2.LiteralType()
+
+
+def _is_of_integers(declared: types_pb2.LiteralType) -> bool:
+    match declared.WhichOneof("type"):
+        case "collection_type":
+            return _is_of_integers(declared.collection_type)
+        case "map_value_type":
+            return _is_of_integers(declared.map_value_type)
+        case "union_type":  # None beside it, usually
+            simple = {variant.simple for variant in declared.union_type.variants}
+            return types_pb2.INTEGER in simple and types_pb2.FLOAT not in simple
+        case "simple":
+            return bool(declared.simple == types_pb2.INTEGER)
+    return False
 
 
 def _sources(bindings: Iterable[literals_pb2.Binding], index: _Index) -> tuple[int, ...]:

@@ -121,6 +121,8 @@ class GraphNode:
     """The nodes whose outputs the bindings read; for a node inside a branch, of the graph around the branch."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of this node's outputs: alias to variable."""
+    integers: frozenset[str] = frozenset()
+    """Inputs that are integers, or lists or maps of them, and that come out of a structure."""
     name: str = ""
     """What people call it."""
     task: TaskTarget | None = None

@@ -122,6 +122,7 @@ class Starts:
                 spec.bindings,
                 lambda node_id, var: self._output(scope.data, node_id, var),
                 self._reading.offloaded,
+                spec.integers,
             )
             inside = binding.loaded(literals, self._reading.offloaded) if spec.kind in LOOK_INSIDE else literals
         except binding.NotRead as missing:

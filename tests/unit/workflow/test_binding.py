@@ -155,6 +155,32 @@ def test_a_path_finds(literal: literals_pb2.Literal, steps: tuple[int | str, ...
     assert follow(literal, path(*steps), "n0.o") == found
 
 
+NUMBERS = {"n": 3, "half": 2.5, "list": [1, 2, 2.5], "far": 2.0**60, "text": "3", "none": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        ("n", primitive(3)),
+        ("half", primitive(2.5)),
+        ("list", collection(primitive(1), primitive(2), primitive(2.5))),
+        ("far", primitive(2.0**60)),
+        ("text", primitive("3")),
+        ("none", none()),
+    ],
+)
+def test_numbers_in_a_struct_are_integers_where_integers_are_declared_and_nothing_is_lost(
+    field: str, found: literals_pb2.Literal
+) -> None:
+    binding = literals_pb2.Binding(var="x", binding=promise(f"n0.o.{field}"))
+    assert resolve([binding], lambda node_id, var: struct(NUMBERS), integers={"x"}).literals["x"] == found
+
+
+def test_other_numbers_stay_as_they_are() -> None:
+    binding = literals_pb2.Binding(var="y", binding=promise("n0.o.n"))
+    assert resolve([binding], lambda node_id, var: struct(NUMBERS), integers={"x"}).literals["y"] == primitive(3.0)
+
+
 MISSING = {
     "an index beyond a list": (collection(), (0,), "n0.o has 0 elements, no element 0"),
     "a negative index": (collection(primitive(1)), (-1,), "n0.o has 1 elements, no element -1"),

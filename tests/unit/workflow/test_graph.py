@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from flyteidl.core import compiler_pb2, tasks_pb2, workflow_pb2
+from flyteidl.core import compiler_pb2, tasks_pb2, types_pb2, workflow_pb2
 
 from libs.workflow.errors import Internal, InvalidArgument
 from libs.workflow.graph import DEFAULT_SLOTS, Graph, GraphNode, build
@@ -181,6 +182,37 @@ def test_the_node_says_before_its_task_whether_and_how_it_is_cached() -> None:
     assert none is None
     assert another is not None
     assert (another.version, another.serialize) == ("3", False)
+
+
+@pytest.mark.parametrize(
+    ("declared", "path", "found"),
+    [
+        ({"simple": types_pb2.INTEGER}, "n1.o.a", {"a"}),
+        ({"collection_type": {"map_value_type": {"simple": types_pb2.INTEGER}}}, "n1.o.a", {"a"}),
+        ({"union_type": {"variants": [{"simple": types_pb2.INTEGER}, {"simple": types_pb2.NONE}]}}, "n1.o.a", {"a"}),
+        ({"union_type": {"variants": [{"simple": types_pb2.INTEGER}, {"simple": types_pb2.FLOAT}]}}, "n1.o.a", set()),
+        ({"simple": types_pb2.FLOAT}, "n1.o.a", set()),
+        ({"simple": types_pb2.STRUCT}, "n1.o.a", set()),
+        ({"simple": types_pb2.INTEGER}, "n1.o", set()),
+    ],
+)
+def test_inputs_that_are_integers_out_of_structures_are_known(
+    declared: dict[str, Any], path: str, found: set[str]
+) -> None:
+    def typed(closure: Closure) -> None:
+        closure.tasks[0].template.interface.inputs.variables["a"].type.CopyFrom(types_pb2.LiteralType(**declared))
+        _node(closure, "n0").inputs.extend(bindings({"a": promise(path)}))
+
+    assert at(built(Plan((Step("n1"), Step("n0", ("n1",)))), typed), "n0").integers == found
+
+
+def test_outputs_of_a_workflow_that_are_integers_out_of_structures_are_known() -> None:
+    def typed(closure: Closure) -> None:
+        closure.primary.template.interface.outputs.variables["o"].type.simple = types_pb2.INTEGER
+        end = _node(closure, END_NODE_ID)
+        end.inputs[0].binding.promise.attr_path.add(string_value="a")
+
+    assert at(built(DIAMOND, typed), END_NODE_ID).integers == {"o"}
 
 
 def test_the_time_allowed_is_the_nodes_and_none_is_unlimited() -> None:
