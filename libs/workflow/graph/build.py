@@ -1,4 +1,18 @@
-"""From a compiled closure to the graph that the machine walks."""
+"""From a compiled closure to the graph that the machine walks.
+
+Who is asked first about what several may say of a node:
+
+    retries             the node, then its task (0 says nothing; so writes an SDK that knows no better)
+    timeout             the node
+    pause of retries    the task
+    resources           the node, then its task, then the installation's default
+    image               the node, then its task
+    cached, and how     the node, then its task; `overwrite_cache` of the execution before both
+    interruptible       the node, then its task, then the execution, then any workflow around it
+    items of an array   what the inner node says, then the array; of retries the larger number
+
+`with_overrides` writes to the node.
+"""
 
 from __future__ import annotations
 

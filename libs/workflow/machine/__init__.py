@@ -6,8 +6,13 @@ messages      the events it is told and the commands it gives
 transitions   which phase may follow which, as data
 execution     what it holds in memory; `restore`: how that comes back from rows
 journal       what a step has changed so far
+keeping       what the end of a cached node leaves to others; `timeouts`: what is said of who took too long
 endings       how nodes, graphs and the execution end
+openings      how nodes get a row
+recovery      what another execution has achieved
 attempts      seeking a slot, reports, trying again
+caching       asking the cache first, and waiting for whoever computes the same
+deadlines     time that is allowed
 arrays        which items start next, and what becomes of their results; `items`: the counters of that
 reading       what lies in the blob store and is read before a node goes on
 starts        from being ready to a row
