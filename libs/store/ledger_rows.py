@@ -93,7 +93,11 @@ ABORT_BELOW = f"""
 WITH RECURSIVE below (key, cause, principal) AS (
     SELECT executions.key, asked.cause, asked.principal
     FROM {{asked}} JOIN executions ON executions.parent_key = asked.parent
-    WHERE (asked.child IS NULL OR executions.key = asked.child) AND {schema.HAS_PARENT}
+    WHERE asked.child IS NULL AND {schema.HAS_PARENT}
+    UNION
+    SELECT executions.key, asked.cause, asked.principal
+    FROM {{asked}} JOIN executions ON executions.key = asked.child
+    WHERE executions.parent_key = asked.parent AND {schema.HAS_PARENT}
     UNION
     SELECT executions.key, below.cause, below.principal
     FROM below JOIN executions ON executions.parent_key = below.key
@@ -107,5 +111,6 @@ WHERE executions.key = below.key AND desired = {Desired.RUN:d} AND {schema.EXECU
 """
 """Wants every live execution below a parent aborted, whatever its shard; `asked` is a table of ABORT_COLUMNS.
 
-What ended is passed over with all below it: its own end has seen to that.
+What ended is passed over with all below it: its own end has seen to that. A single child is found by its own key: where
+ten thousand are aborted one by one, each must not be looked for among all of them.
 """

@@ -45,8 +45,7 @@ class SqliteLedger:
 
     def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Statements that abort what is asked for, with their parameters."""
-        for abort in aborts:
-            yield _ABORT_BELOW, {**dict(zip(ABORT_COLUMNS, abort, strict=True)), "shard": shard, "epoch": epoch}
+        yield _ABORT_BELOW, {"asked": json.dumps(aborts), "shard": shard, "epoch": epoch}
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None:
         """Number of state rows written, or None when the epoch is not the present one."""
@@ -66,7 +65,7 @@ class SqliteLedger:
             if not batch.plain:
                 _add(connection, batch)
                 # Last, so that they reach the children that are in the batch.
-                for statement, parameters in self.aborts(batch.aborts, shard, epoch):
+                for statement, parameters in self.aborts(batch.aborts, shard, epoch) if batch.aborts else ():
                     connection.execute(statement, parameters)
             return written
 
@@ -155,6 +154,5 @@ _CACHED = _upsert("cache_entries", cache_rows.CACHE_COLUMNS, ("key",))
 _RELEASED = (
     f"DELETE FROM cache_reservations WHERE {' AND '.join(f'{name} = ?' for name in cache_rows.RESERVATION_COLUMNS)}"
 )
-_ABORT_BELOW = ABORT_BELOW.format(
-    asked=f"(SELECT {', '.join(f':{name} AS {name}' for name in ABORT_COLUMNS)}) AS asked"
-)
+_ASKED = ", ".join(f"json_extract(value, '$[{position}]') AS {name}" for position, name in enumerate(ABORT_COLUMNS))
+_ABORT_BELOW = ABORT_BELOW.format(asked=f"(SELECT {_ASKED} FROM json_each(:asked)) AS asked")
