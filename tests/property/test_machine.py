@@ -20,7 +20,7 @@ from tests.support.oracle import approved, expected, fate, outcomes
 from tests.support.random_plans import plans
 
 SETTINGS = settings(
-    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -125,6 +125,23 @@ def test_a_new_leader_goes_on_from_the_rows_as_if_nothing_had_happened(
             crash(it, dice, together)
     check_end(it)
     check_result(it, expected(plan, 3, outcome))
+
+
+@SETTINGS
+@given(plan=plans(), seed=SEEDS, trouble=TROUBLES, after=st.integers(0, 80), large=st.sampled_from([0.0, 0.3]))
+def test_any_prefix_of_an_execution_leads_to_the_same_result_from_the_rows_alone(
+    plan: Plan, seed: int, trouble: float, after: int, large: float
+) -> None:
+    outcome = outcomes(seed, trouble)
+    it = world_of(plan, 2, outcome, seed, large)
+    for _ in range(after):
+        it.proceed()
+    for world in it.store.worlds.values():
+        if not world.state.phase.terminal:
+            world.forget()
+    it.run()
+    check_end(it)
+    check_result(it, expected(plan, 2, outcome))
 
 
 def crash(it: World, dice: random.Random, together: bool) -> None:
