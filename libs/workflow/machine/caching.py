@@ -83,9 +83,12 @@ class Caching:
     def on_answered(self, event: CacheAnswered) -> None:
         """What the cache knows. What nobody wants to know any more only ends a reservation."""
         asked = self._execution.asking.pop(event.node_id, None)
-        if asked is None:
-            return
         node = self._execution.node(event.node_id)
+        if asked is None:
+            # It was asked twice, for a commit failed in between, and has waited since the first answer.
+            if node is not None and waits(node):
+                self._go_on(node, event)
+            return
         if node is None and asked.scope.admits(asked.spec.index):
             node = self._attempts.open(asked.scope, asked.spec, asked.inputs)
             node.state.cache_key = asked.key
@@ -96,6 +99,11 @@ class Caching:
 
     def _go_on(self, node: LiveNode, event: CacheAnswered) -> None:
         state = node.state
+        if waits(node):
+            if event.outputs is None and not event.reserved:
+                self._wait(node)  # as it did: there is nothing to tell
+                return
+            self._execution.waiting.get(state.cache_key or b"", {}).pop(state.id, None)
         self._journal.touch(node)
         if event.outputs is not None:
             state.outputs = event.outputs
@@ -110,10 +118,13 @@ class Caching:
         if _serializes(node.spec):
             state.reservation = _reservation(event)
         if state.reservation is ReservationStatus.EXISTS:
-            self._execution.waiting.setdefault(state.cache_key or b"", {})[state.id] = node
+            self._wait(node)
             self._journal.record("WaitsForCache", node)
         else:
             self._attempts.seek_or_park(node)
+
+    def _wait(self, node: LiveNode) -> None:
+        self._execution.waiting.setdefault(node.state.cache_key or b"", {})[node.state.id] = node
 
     def on_freed(self, event: CacheFreed) -> None:
         """Whoever waited for this key asks again."""

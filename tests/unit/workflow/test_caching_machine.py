@@ -78,3 +78,29 @@ def test_the_key_of_a_node_is_that_of_its_task_and_inputs() -> None:
     assert spec.cache is not None and spec.task is not None
     key = cache_key(spec.task.id, spec.cache, it.content(it.state.inputs))
     assert turn.commands == [m.LookUpCache("n0", key, reserve=False)]
+
+
+SERIALIZED = Plan((Step("n0", cache="1", serialized=True),))
+BUSY = m.CacheAnswered("n0", None, reserved=False)
+
+
+def test_a_node_that_asks_in_vain_and_goes_on_waiting_changes_nothing() -> None:
+    it = world_of(SERIALIZED, 3)
+    (asks,) = it.begin().commands
+    assert isinstance(asks, m.LookUpCache)
+    assert it.turn(BUSY).changes
+    for _ in range(2):
+        assert it.turn(m.CacheFreed(asks.key)).commands == [asks]
+        again = it.turn(BUSY)
+        assert not again.changes and not again.commands
+
+
+def test_a_node_that_waits_takes_the_answer_to_a_question_that_was_asked_twice() -> None:
+    it = world_of(SERIALIZED, 3)
+    (asks,) = it.begin().commands
+    assert isinstance(asks, m.LookUpCache)
+    it.turn(BUSY)
+    assert it.crash().commands == [asks]
+    it.turn(BUSY)  # what was asked before
+    assert it.turn(m.CacheAnswered("n0", None)).commands == [m.Seek("n0", 0)]
+    assert it.turn(m.CacheFreed(asks.key)).commands == []
