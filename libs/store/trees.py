@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import CTE, ColumnElement, Table, exists, func, literal, select
+from sqlalchemy import CTE, ColumnElement, FromClause, Select, Table, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.store import rows, schema
@@ -123,7 +123,7 @@ _ITEM = (
 )
 
 
-def _below(table: Table, node_id: ColumnElement[str]) -> ColumnElement[bool]:
+def _below(table: FromClause, node_id: ColumnElement[str]) -> ColumnElement[bool]:
     """Ids below a node begin with its own and a hyphen: a range of the index."""
     return (table.c.node_id > node_id.concat("-")) & (table.c.node_id < node_id.concat("."))
 
@@ -134,16 +134,27 @@ def _arrays(key: int) -> CTE:
     return wanted.cte("arrays")
 
 
-def _outside(table: Table, key: int) -> ColumnElement[bool]:
-    arrays = _arrays(key)
-    return (table.c.execution_key == key) & ~exists(select(1).where(_below(table, arrays.c.node_id)).correlate(table))
+def _outside(key: int) -> CTE:
+    """The nodes that are in no array: from the top downwards, not into arrays. Each level is a range of the index, so
+    that the time grows with the rows, however many arrays there are.
+    """
+    nodes = schema.nodes
+    top = select(nodes.c.node_id, nodes.c.kind).where(nodes.c.execution_key == key, nodes.c.parent_id == "")
+    outside = top.cte("outside", recursive=True)
+    child = nodes.alias("child")
+    below = select(child.c.node_id, child.c.kind).where(
+        outside.c.kind != NodeKind.ARRAY.value,
+        child.c.execution_key == key,
+        child.c.parent_id == outside.c.node_id,
+        _below(child, outside.c.node_id),
+    )
+    return outside.union_all(below)
 
 
 async def _outside_arrays(connection: AsyncConnection, key: int) -> list[NodeState]:
     columns = [schema.nodes.c[name] for name in rows.NODE_COLUMNS]
-    return [
-        rows.node_from(row) for row in await connection.execute(select(*columns).where(_outside(schema.nodes, key)))
-    ]
+    found = await connection.execute(_among(select(*columns), schema.nodes, key))
+    return [rows.node_from(row) for row in found]
 
 
 async def _failed_items(connection: AsyncConnection, key: int) -> list[NodeState]:
@@ -160,7 +171,12 @@ async def _failed_items(connection: AsyncConnection, key: int) -> list[NodeState
 async def _attempts_outside_arrays(connection: AsyncConnection, key: int) -> list[AttemptState]:
     table = schema.attempts
     columns = [table.c[name] for name in rows.ATTEMPT_COLUMNS]
-    return [rows.attempt_from(row) for row in await connection.execute(select(*columns).where(_outside(table, key)))]
+    return [rows.attempt_from(row) for row in await connection.execute(_among(select(*columns), table, key))]
+
+
+def _among(wanted: Select[Any], table: Table, key: int) -> Select[Any]:
+    """Of what belongs to nodes, that of the nodes that are in no array."""
+    return wanted.where(table.c.execution_key == key, table.c.node_id.in_(select(_outside(key).c.node_id)))
 
 
 async def _attempts_of(connection: AsyncConnection, key: int, node_ids: Collection[str]) -> list[AttemptState]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -77,6 +78,18 @@ async def test_the_first_failed_items_are_listed_with_their_attempts(
     assert {node.id for node in tree.nodes} == {"n0", *first}
     assert {attempt.node_id for attempt in tree.attempts} == first
     assert tree.items == {"n0": {NodePhase.FAILED: FAILED_ITEMS + 5}}
+
+
+async def test_the_time_that_a_tree_takes_grows_with_its_nodes_however_many_arrays_there_are(
+    ledger: Ledger, engine: AsyncEngine, execution: ExecutionState
+) -> None:
+    nodes = [array(), *(stored.node(f"n{index}") for index in range(1, 10_000))]
+    nodes += [item(index, NodePhase.RUNNING, kind=NodeKind.ARRAY) for index in range(10_000)]
+    for first in range(0, len(nodes), 5_000):
+        commit(ledger, execution, nodes[first : first + 5_000], [])
+    async with asyncio.timeout(5):  # one look at every array for every node would take minutes
+        tree = await Trees(engine).tree(7)
+    assert len(tree.nodes) == 10_000
 
 
 async def test_a_tree_without_arrays_is_whole(ledger: Ledger, engine: AsyncEngine, execution: ExecutionState) -> None:
