@@ -22,8 +22,10 @@ class Reading:
     def __init__(self, execution: Execution, journal: Journal) -> None:
         self._execution = execution
         self._journal = journal
-        self._parsed: dict[int, literals_pb2.LiteralMap] = {}
-        """By identity of the data: valid while the state that holds it is, which is this step."""
+        self._parsed: dict[int, tuple[Data, literals_pb2.LiteralMap]] = {}
+        """By identity of the data, which is kept too: an item that has ended is forgotten at once, and other data may
+        come to lie where its data was.
+        """
 
     def is_here(self, data: Data) -> bool:
         return data.uri is None or data.uri in self._execution.blobs
@@ -34,10 +36,9 @@ class Reading:
             if data.uri not in self._execution.blobs:
                 raise binding.NotRead(data.uri)
             return self._execution.blobs[data.uri]
-        parsed = self._parsed.get(id(data))
-        if parsed is None:
-            parsed = self._parsed[id(data)] = _literal_map(data.inline or b"")
-        return parsed
+        if id(data) not in self._parsed:
+            self._parsed[id(data)] = data, _literal_map(data.inline or b"")
+        return self._parsed[id(data)][1]
 
     def offloaded(self, uri: str) -> literals_pb2.Literal:
         """A literal that lies apart. Raises NotRead."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flyteidl.core import literals_pb2
 
 from libs.workflow.machine import messages as m
+from libs.workflow.machine.journal import Journal
+from libs.workflow.machine.reading import Reading
 from libs.workflow.phases import NodePhase
 from libs.workflow.state import Data
 from tests.support.graphs import Arm, Branch, Plan, Step, number
@@ -67,3 +69,11 @@ def test_an_attribute_is_looked_up_in_what_was_offloaded() -> None:
     values = literals_pb2.LiteralCollection(literals=[number(3), number(4)])
     it.turn(m.BlobRead("blob:/o", literals_pb2.Literal(collection=values).SerializeToString()))
     assert it.content(it.nodes["n1"].inputs).literals["x"] == number(4)
+
+
+def test_data_that_comes_to_lie_where_forgotten_data_lay_is_read_itself() -> None:
+    execution = world_of(Plan((Step("n0"),))).execution
+    reading = Reading(execution, Journal(execution, 0))
+    for value in range(100):
+        outputs = literals_pb2.LiteralMap(literals={"o": number(value)})
+        assert reading.literals(Data.of(outputs.SerializeToString())) == outputs
