@@ -120,7 +120,8 @@ class Reconciler:
             self._pool.submit(self._next)
 
     def tell(self, key: int, event: m.Event) -> None:
-        """A fact about an execution: it gets a turn."""
+        """A fact about an execution: it gets a turn. Told again before that, it counts from now on."""
+        self._inbox[key].pop(event, None)
         self._inbox[key][event] = None
         self.attend(key)
 

@@ -12,6 +12,7 @@ import pytest
 from libs.wire.session import Assignment, ExecutorSays, Heartbeat, ReportPhase
 from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
+from libs.workflow.machine import messages as m
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from services.propeller import sessions
 from tests.support.graphs import Plan, Step
@@ -306,3 +307,11 @@ def _hold_and_fail() -> tuple[Callable[[object], None], threading.Event, threadi
         raise Unavailable("the connection broke")
 
     return fail, held, go
+
+
+async def test_a_fact_that_is_told_again_counts_after_what_was_told_meanwhile(tmp_path: Path) -> None:
+    async with leading(tmp_path) as it:
+        answered, freed = m.CacheAnswered("n0", None, reserved=False), m.CacheFreed(b"k")
+        for event in (freed, answered, freed):
+            it.term.reconciler.tell(1, event)
+        assert list(it.term.reconciler._inbox[1]) == [answered, freed]
