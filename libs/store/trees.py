@@ -7,7 +7,7 @@ that have failed are worth a line. `list_nodes` and `list_attempts` of `executio
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import CTE, ColumnElement, FromClause, Select, Table, func, literal, select
@@ -23,6 +23,7 @@ from libs.workflow.state import AttemptState, NodeState
 FAILED_ITEMS = 20
 """Failed items of an execution that are listed. Nobody reads more, and one tells what is wrong with all."""
 
+_PART = 1_000
 _FAILED = (NodePhase.FAILED.value, NodePhase.TIMED_OUT.value)
 
 
@@ -32,7 +33,8 @@ class Tree(NamedTuple):
     nodes: list[NodeState]
     attempts: list[AttemptState]
     items: Mapping[str, Mapping[NodePhase, int]]
-    """Of each array node how many of its items are in which phase. Those that have not begun are in none."""
+    """Of each of these nodes that is an array: how many of its items are in which phase. Those that have not begun are
+    in none."""
 
 
 class Item(NamedTuple):
@@ -65,11 +67,12 @@ class Trees:
     async def tree(self, key: int) -> Tree:
         """All of an execution but the items of its arrays and what is below these, of which only some failed ones."""
         async with reading(self._engine) as connection:
-            failed = await _failed_items(connection, key)
-            nodes = [*await _outside_arrays(connection, key), *failed]
+            outside = await _outside_arrays(connection, key)
+            arrays = [node.id for node in outside if node.kind is NodeKind.ARRAY]
+            failed = await _failed_items(connection, key, arrays)
             attempts = await _attempts_outside_arrays(connection, key)
             attempts += await _attempts_of(connection, key, [node.id for node in failed])
-            return Tree(nodes, attempts, await _counts(connection, key))
+            return Tree([*outside, *failed], attempts, await _counts(connection, key, arrays))
 
     async def items(self, execution: int | ExecutionId, array_id: str) -> list[Item]:
         """The items of an array node in their order; those that have not begun have no row."""
@@ -128,20 +131,13 @@ def _below(table: FromClause, node_id: ColumnElement[str]) -> ColumnElement[bool
     return (table.c.node_id > node_id.concat("-")) & (table.c.node_id < node_id.concat("."))
 
 
-def _arrays(key: int) -> CTE:
-    nodes = schema.nodes
-    wanted = select(nodes.c.node_id).where(nodes.c.execution_key == key, nodes.c.kind == NodeKind.ARRAY.value)
-    return wanted.cte("arrays")
-
-
 def _outside(key: int) -> CTE:
     """The nodes that are in no array: from the top downwards, not into arrays. Each level is a range of the index, so
     that the time grows with the rows, however many arrays there are.
     """
-    nodes = schema.nodes
+    nodes, child = schema.nodes, schema.nodes.alias("child")
     top = select(nodes.c.node_id, nodes.c.kind).where(nodes.c.execution_key == key, nodes.c.parent_id == "")
     outside = top.cte("outside", recursive=True)
-    child = nodes.alias("child")
     below = select(child.c.node_id, child.c.kind).where(
         outside.c.kind != NodeKind.ARRAY.value,
         child.c.execution_key == key,
@@ -157,15 +153,16 @@ async def _outside_arrays(connection: AsyncConnection, key: int) -> list[NodeSta
     return [rows.node_from(row) for row in found]
 
 
-async def _failed_items(connection: AsyncConnection, key: int) -> list[NodeState]:
+async def _failed_items(connection: AsyncConnection, key: int, arrays: Sequence[str]) -> list[NodeState]:
     nodes = schema.nodes
-    wanted = select(*(nodes.c[name] for name in rows.NODE_COLUMNS)).where(
-        nodes.c.execution_key == key,
-        nodes.c.parent_id.in_(select(_arrays(key).c.node_id)),
-        nodes.c.phase.in_(_FAILED),
-    )
-    first = wanted.order_by(nodes.c.ended_at_us, nodes.c.node_id).limit(FAILED_ITEMS)
-    return [rows.node_from(row) for row in await connection.execute(first)]
+    failed: list[NodeState] = []
+    for part in _parts(arrays):
+        wanted = select(*(nodes.c[name] for name in rows.NODE_COLUMNS)).where(
+            nodes.c.execution_key == key, nodes.c.parent_id.in_(part), nodes.c.phase.in_(_FAILED)
+        )
+        first = wanted.order_by(nodes.c.ended_at_us, nodes.c.node_id).limit(FAILED_ITEMS)
+        failed += [rows.node_from(row) for row in await connection.execute(first)]
+    return sorted(failed, key=lambda node: (node.ended_at_us or 0, node.id))[:FAILED_ITEMS]
 
 
 async def _attempts_outside_arrays(connection: AsyncConnection, key: int) -> list[AttemptState]:
@@ -186,17 +183,25 @@ async def _attempts_of(connection: AsyncConnection, key: int, node_ids: Collecti
     return [rows.attempt_from(row) for row in await connection.execute(wanted)]
 
 
-async def _counts(connection: AsyncConnection, key: int) -> Mapping[str, Mapping[NodePhase, int]]:
+async def _counts(
+    connection: AsyncConnection, key: int, arrays: Sequence[str]
+) -> Mapping[str, Mapping[NodePhase, int]]:
     nodes = schema.nodes
-    wanted = (
-        select(nodes.c.parent_id, nodes.c.phase, func.count())
-        .where(nodes.c.execution_key == key, nodes.c.parent_id.in_(select(_arrays(key).c.node_id)))
-        .group_by(nodes.c.parent_id, nodes.c.phase)
-    )
     counts: defaultdict[str, dict[NodePhase, int]] = defaultdict(dict)
-    for parent_id, phase, count in await connection.execute(wanted):
-        counts[parent_id][NodePhase(phase)] = count
+    for part in _parts(arrays):
+        wanted = (
+            select(nodes.c.parent_id, nodes.c.phase, func.count())
+            .where(nodes.c.execution_key == key, nodes.c.parent_id.in_(part))
+            .group_by(nodes.c.parent_id, nodes.c.phase)
+        )
+        for parent_id, phase, count in await connection.execute(wanted):
+            counts[parent_id][NodePhase(phase)] = count
     return counts
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many at a time as a statement takes."""
+    return (ids[first : first + _PART] for first in range(0, len(ids), _PART))
 
 
 def _item(row: Any) -> Item:
