@@ -48,8 +48,7 @@ class Endings:
             scope.error = node.state.error
             scope.failed = node.state.id
         self.complete(node)
-        if node.spec.kind is NodeKind.ARRAY:
-            node.child = None  # nobody asks for its items any more
+        node.child = None  # nobody asks for what was in it any more; the graph of a dynamic node is its own
         if scope.closing:
             if not scope.open:
                 self.settle(scope)

@@ -13,7 +13,7 @@ from libs.workflow.graph import Graph, Shape, items_of
 from libs.workflow.machine.execution import Execution, LiveNode, Scope, inputs_of, is_leaf, new_execution
 from libs.workflow.machine.items import Items
 from libs.workflow.machine.recovery import recoverable
-from libs.workflow.phases import Desired, ExecutionPhase, NodeKind, NodePhase
+from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from libs.workflow.state import ExecutionState, NodeState, Snapshot
 
 
@@ -36,7 +36,7 @@ def restore(snapshot: Snapshot, graph: Graph, dynamics: Mapping[str, Graph] | No
         node.attempt = attempt
         execution.running += node.counted
     for node in nodes.values():
-        if node.spec.kind is NodeKind.ARRAY and node.state.phase.terminal:
+        if node.state.phase.terminal:
             node.child = None  # it was needed to find the places of what ran in it
     root = execution.root
     root.closing = execution.state.phase in (ExecutionPhase.FAILING, ExecutionPhase.ABORTING)

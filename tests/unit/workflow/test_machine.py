@@ -10,8 +10,8 @@ from libs.workflow.machine import INLINE_LIMIT_BYTES
 from libs.workflow.machine import messages as m
 from libs.workflow.phases import Desired, ErrorKind, ExecutionPhase, NodePhase
 from libs.workflow.state import Data, Intent
-from tests.support.graphs import Plan, Step, closure_of, state_of
-from tests.support.machine import World, world
+from tests.support.graphs import Plan, Step, closure_of, number, state_of
+from tests.support.machine import World, world, world_of
 
 
 def running(plan: Plan) -> World:
@@ -73,3 +73,20 @@ def test_a_node_whose_inputs_come_with_two_blobs_at_once_starts_once(size: int) 
     blob = content.SerializeToString()
     turn = it.turn(m.BlobRead("blob:/n0", blob), m.BlobRead("blob:/n1", blob))
     assert [type(command) for command in turn.commands] == [m.Seek if size == 10 else m.WriteBlob]
+
+
+def test_what_ran_in_a_node_is_forgotten_with_its_end_while_the_execution_goes_on() -> None:
+    it = world_of(Plan((Step("n0", inside=Plan((Step("i0"),), name="inner")), Step("n1"))))
+    it.begin()
+    node = it.execution.live["n0"]
+    assert it.execution.live["n0"].child is not None
+    for name in ("i0", "sum"):
+        it.turn(m.Placed(f"n0-0-{name}", 0, "e1", "life", "log"))
+        outputs = literals_pb2.LiteralMap(literals={"o": number(1)})
+        it.turn(m.Succeeded(f"n0-0-{name}", 0, "e1", 1, 5, None, Data.of(outputs.SerializeToString())))
+    assert it.nodes["n0"].phase is NodePhase.SUCCEEDED
+    assert it.nodes["n1"].phase is NodePhase.QUEUED
+    assert node.child is None
+    it.forget()
+    (again,) = (each for each in it.execution.root.nodes if each is not None and each.state.id == "n0")
+    assert again.child is None
