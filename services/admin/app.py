@@ -151,7 +151,7 @@ class _Door:
         return rpc.build(
             settings.listen,
             services=api.registrars(
-                api.AdminApi(registration, launcher, executions, projects, literals, trees),
+                api.AdminApi(registration, launcher, executions, projects, literals, trees, clock),
                 api.DataProxyApi(uploads, artifacts, address_seconds=settings.address_seconds),
                 api.SignalApi(gates),
                 api.AirscrewApi(

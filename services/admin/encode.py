@@ -267,6 +267,15 @@ def _retry_group(state: NodeState) -> str:
     return state.id.removeprefix(f"{state.parent_id}-").partition("-")[0]
 
 
+def attempt_id(owner: ExecutionId, node: NodeState, attempt: int) -> identifier_pb2.TaskExecutionIdentifier:
+    """The id of a task execution."""
+    return identifier_pb2.TaskExecutionIdentifier(
+        task_id=entity_id(node.task, identifier_pb2.TASK) if node.task else None,
+        node_execution_id=node_id(owner, node.id),
+        retry_attempt=attempt,
+    )
+
+
 def attempt_phase(phase: AttemptPhase) -> AttemptPhase:
     """The phase that flytekit's client is shown."""
     return _ATTEMPT_PHASES.get(phase, phase)
@@ -278,11 +287,7 @@ def attempt(
     """One attempt of a task node, which Flyte calls a task execution. `address` signs a file for reading."""
     state, parent = record
     shown = task_execution_pb2.TaskExecution(
-        id=identifier_pb2.TaskExecutionIdentifier(
-            task_id=entity_id(parent.task, identifier_pb2.TASK) if parent.task else None,
-            node_execution_id=node_id(owner, parent.id),
-            retry_attempt=state.attempt,
-        ),
+        id=attempt_id(owner, parent, state.attempt),
         input_uri=(parent.inputs.uri or "") if parent.inputs else "",
         closure=task_execution_pb2.TaskExecutionClosure(
             phase=int(attempt_phase(state.phase)),

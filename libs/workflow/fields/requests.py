@@ -143,6 +143,7 @@ READING: Final[Table] = {
     },
     execution_pb2.WorkflowExecutionGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
     execution_pb2.WorkflowExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
+    execution_pb2.WorkflowExecutionGetMetricsRequest.DESCRIPTOR.full_name: all_enforced("id", "depth"),
     node_execution_pb2.NodeExecutionGetRequest.DESCRIPTOR.full_name: all_enforced("id"),
     node_execution_pb2.NodeExecutionGetDataRequest.DESCRIPTOR.full_name: all_enforced("id"),
     node_execution_pb2.GetDynamicNodeWorkflowRequest.DESCRIPTOR.full_name: all_enforced("id"),

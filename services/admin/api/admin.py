@@ -19,6 +19,7 @@ from flyteidl.core import identifier_pb2
 from flyteidl.service import admin_pb2_grpc
 
 from libs.rpc import server
+from libs.runtime.clock import Clock
 from libs.store.executions import AttemptRecord, Executions
 from libs.store.trees import Trees
 from libs.workflow.errors import NotFound
@@ -29,6 +30,7 @@ from services.admin.api.checked import checked
 from services.admin.arrays import Array, Arrays
 from services.admin.data import Literals, outputs_of
 from services.admin.launch import Launcher
+from services.admin.metrics import Metrics
 from services.admin.projects import Projects
 from services.admin.registry import Registration
 from services.admin.related import related
@@ -51,6 +53,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         projects: Projects,
         literals: Literals,
         trees: Trees,
+        clock: Clock,
     ) -> None:
         self._registration = registration
         self._launcher = launcher
@@ -58,6 +61,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         self._projects = projects
         self._literals = literals
         self._trees = trees
+        self._clock = clock
         self._arrays = Arrays(executions, trees)
 
     # ----------------------------------------------------------------------------------------------- what is registered
@@ -185,6 +189,13 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         return execution_pb2.WorkflowExecutionGetDataResponse(
             inputs=inputs.url, full_inputs=inputs.full, outputs=outputs.url, full_outputs=outputs.full
         )
+
+    async def GetExecutionMetrics(
+        self, request: execution_pb2.WorkflowExecutionGetMetricsRequest, context: Any
+    ) -> execution_pb2.WorkflowExecutionGetMetricsResponse:
+        metrics = Metrics(self._executions, self._trees, self._clock)
+        span = await metrics.of(identifiers.execution(request.id), request.depth)
+        return execution_pb2.WorkflowExecutionGetMetricsResponse(span=span)
 
     # ----------------------------------------------------------------------------------------------- nodes and attempts
 
