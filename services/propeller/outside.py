@@ -9,7 +9,7 @@ from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.state import Changes
 
-Question = m.ReadBlob | m.WriteBlob | m.BuildGraph | m.LookUpCache
+Question = m.ReadBlob | m.WriteBlob | m.BuildGraph
 
 
 class Outside(Protocol):
@@ -35,6 +35,9 @@ class Outside(Protocol):
 
     def ask(self, execution: Execution, command: Question) -> None:
         """Finds out what the machine asks, and puts the answer into the inbox. Needs no commit before."""
+
+    def look_up_cache(self, execution: Execution, command: m.LookUpCache) -> None:
+        """Asks the cache for a node. The same turn may have put there what the node asks for, hence not before."""
 
     def look_up_child(self, execution: Execution, command: m.LookUpChild) -> None:
         """Puts the end of a child into the inbox, if it has ended."""

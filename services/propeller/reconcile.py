@@ -284,6 +284,8 @@ class Reconciler:
             self._outside.disown(AttemptId(key, command.node_id, command.attempt), command.executor)
         elif isinstance(command, m.AttendChild):
             self.attend(command.child_key, execution.state.id.project, priority(execution.spec))
+        elif isinstance(command, m.LookUpCache):
+            self._outside.look_up_cache(execution, command)
         elif isinstance(command, m.LookUpChild):
             self._outside.look_up_child(execution, command)
         elif isinstance(command, m.AttendBelow):

@@ -308,10 +308,11 @@ class Term:
     def ask(self, execution: Execution, command: Question) -> None:
         if isinstance(command, m.BuildGraph):
             self._dynamics.carry_out(execution, command)
-        elif isinstance(command, m.LookUpCache):
-            self._cache.look_up(execution.state.key, command)
         else:
             self._blobs.carry_out(execution, command)
+
+    def look_up_cache(self, execution: Execution, command: m.LookUpCache) -> None:
+        self._cache.look_up(execution.state.key, command)
 
     def look_up_child(self, execution: Execution, command: m.LookUpChild) -> None:
         self._children.look_up(execution.state.key, command)

@@ -51,6 +51,14 @@ NESTED = workflow(
     returns={"o": "n1.o"},
 )
 CACHED = workflow(node("n0", "slow", x="x"), name="cached", inputs=X, outputs=RESULT, returns={"o": "n0.o"})
+AGAIN = workflow(
+    node("n0", "slow", x="x"),
+    node("n1", "slow", after=("n0",), x="x"),
+    name="again",
+    inputs=X,
+    outputs=RESULT,
+    returns={"o": "n1.o"},
+)
 GATED = workflow(
     signalled("n0", "go"), node("n1", "add", x="n0.o"), name="gated", inputs=X, outputs=RESULT, returns={"o": "n1.o"}
 )
@@ -66,10 +74,15 @@ ITEMS = workflow(
 )
 
 
-def serialized(template: tasks_pb2.TaskTemplate) -> None:
-    """Its outputs are kept, and one node at a time computes them."""
+def kept(template: tasks_pb2.TaskTemplate) -> None:
+    """Its outputs are kept."""
     template.metadata.discoverable = True
     template.metadata.discovery_version = "1"
+
+
+def serialized(template: tasks_pb2.TaskTemplate) -> None:
+    """Its outputs are kept, and one node at a time computes them."""
+    kept(template)
     template.metadata.cache_serializable = True
 
 
@@ -253,6 +266,21 @@ async def test_of_executions_that_want_the_same_value_one_computes_it_and_the_ot
         assert len(processes.starts) == 1
         statuses = sorted([(await fleet.executions.get_node(key, "n0")).cache_status for key in range(1, 6)])
         assert statuses == [CacheStatus.HIT] * 4 + [CacheStatus.POPULATED]
+
+
+async def test_a_node_finds_in_the_cache_what_the_node_before_it_has_just_computed(
+    tmp_path: Path, database_url: str, etcd: EtcdServer
+) -> None:
+    processes = Instant()
+    async with Fleet(tmp_path, database_url, etcd.endpoint) as fleet:
+        fleet.queue()
+        fleet.propeller()
+        fleet.executor(processes)
+        await fleet.register_workflows(AGAIN, change=kept)
+        await fleet.start_workflow(AGAIN, 1, x=1)
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+        assert len(processes.starts) == 1
+        assert (await fleet.executions.get_node(1, "n1")).cache_status == CacheStatus.HIT
 
 
 async def test_who_waits_for_a_value_goes_on_waiting_under_the_next_leader(
