@@ -119,5 +119,7 @@ def test_every_example_is_covered_here() -> None:
             file = row.group(1) or file
             listed.add((file, row.group(2)))
     assert listed == covered
-    with_tasks = {path.stem for path in flyte.EXAMPLES.glob("*.py") if "@task" in path.read_text()}
-    assert {file for file, _ in listed} == with_tasks
+    examples = {
+        path.stem for path in flyte.EXAMPLES.glob("*.py") if re.search("^@(task|workflow)", path.read_text(), re.M)
+    }
+    assert {file for file, _ in listed} == examples
