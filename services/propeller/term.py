@@ -58,6 +58,10 @@ logger = logging.getLogger(__name__)
 SWEEP_LIMIT = 10_000
 RETRY_LEASE_US = 1_000_000
 """How long the queue keeps keys back that were handed back because the store is away."""
+BELOW_SECONDS = 0.1
+"""How long descendants that are to be aborted gather after a look for them: every failure of an execution asks for one,
+and each look finds all that wants a turn.
+"""
 PAGE = 1_000
 """Live executions asked for at a time when taking over."""
 
@@ -224,13 +228,15 @@ class Term:
         while True:
             await self._below.wait()
             self._below.clear()
+            pause = BELOW_SECONDS
             try:
                 await self._attend_what_is_due()
                 backoff.reset()
             except Unavailable as error:
                 logger.warning("descendants wait for the store: %s", error.message)
                 self._below.set()
-                await asyncio.sleep(backoff.next())
+                pause = backoff.next()
+            await asyncio.sleep(pause)
 
     async def _attend_what_is_due(self) -> None:
         keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT)

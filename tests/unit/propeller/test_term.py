@@ -14,7 +14,7 @@ from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import messages as m
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
-from services.propeller import sessions
+from services.propeller import sessions, term
 from tests.support.graphs import Plan, Step
 from tests.support.terms import leading, report_of
 from tests.support.waiting import until
@@ -315,3 +315,22 @@ async def test_a_fact_that_is_told_again_counts_after_what_was_told_meanwhile(tm
         for event in (freed, answered, freed):
             it.term.reconciler.tell(1, event)
         assert list(it.term.reconciler._inbox[1]) == [answered, freed]
+
+
+async def test_however_many_executions_fail_at_once_their_descendants_are_looked_for_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with leading(tmp_path) as it:
+        looks = 0
+
+        def due(shard: int, now_us: int, limit: int) -> list[int]:
+            nonlocal looks
+            looks += 1
+            return []
+
+        monkeypatch.setattr(it.reader, "due", due)
+        began = asyncio.get_running_loop().time()
+        for _ in range(50):
+            it.term.attend_below()
+            await asyncio.sleep(0.002)
+        assert 1 <= looks <= 2 + (asyncio.get_running_loop().time() - began) / term.BELOW_SECONDS
