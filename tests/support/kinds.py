@@ -7,6 +7,8 @@ anything that is written here.
     slow    the same, under a name that tests can hold back
     pick    of a list xs, o = its element at the attempt's index
     sum     o = the sum of xs
+    grow    o = the list of the first n numbers
+    shelve  the same, in a file of its own
     fail    an error of the user
     many    asks for n nodes that add, and one that sums what they return
     echoes  asks for n nodes that need no process, and one that sums what they return
@@ -16,7 +18,7 @@ anything that is written here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,11 +46,16 @@ from tests.support.graphs import Plan, state_of
 
 Files = dict[str, bytes]
 
+PREFIX = "OUTPUT_PREFIX"
+"""The variable of `act`'s environment that says where the outputs go."""
+
 _INTERFACES = {
     "add": ({"x": INTEGER}, {"o": INTEGER}),
     "slow": ({"x": INTEGER}, {"o": INTEGER}),
     "pick": ({"xs": listed(INTEGER)}, {"o": listed(INTEGER)}),
     "sum": ({"xs": listed(INTEGER)}, {"o": INTEGER}),
+    "grow": ({"n": INTEGER}, {"o": listed(INTEGER)}),
+    "shelve": ({"n": INTEGER}, {"o": listed(INTEGER)}),
     "fail": ({"x": INTEGER}, {"o": INTEGER}),
     "many": ({"n": INTEGER}, {"o": INTEGER}),
     "echo": ({"x": INTEGER}, {"o": INTEGER}),
@@ -74,8 +81,9 @@ def compiled(
     template: workflow_pb2.WorkflowTemplate,
     launched: Mapping[str, LaunchPlanRecord] | None = None,
     change: Callable[[tasks_pb2.TaskTemplate], None] = lambda template: None,
+    sub_workflows: Iterable[workflow_pb2.WorkflowTemplate] = (),
 ) -> compiler_pb2.CompiledWorkflowClosure:
-    """A workflow over these tasks, each after `change`, and over the launch plans in `launched`."""
+    """A workflow over these tasks, each after `change`, over the launch plans in `launched` and these workflows."""
     tasks = [task(name) for name in _INTERFACES]
     for each in tasks:
         change(each)
@@ -88,7 +96,7 @@ def compiled(
         for record in (launched or {}).values()
     ]
     return compile_workflow(
-        template, tasks=[compiler_pb2.CompiledTask(template=each) for each in tasks], launch_plans=plans
+        template, sub_workflows, tasks=[compiler_pb2.CompiledTask(template=each) for each in tasks], launch_plans=plans
     )
 
 
@@ -146,12 +154,36 @@ def act(behaviour: str, inputs: literals_pb2.LiteralMap, environment: Mapping[st
         return {layout.ERROR: errors_pb2.ErrorDocument(error=error).SerializeToString()}
     if behaviour in _ASKING:
         return {layout.FUTURES: _ASKING[behaviour](_integer(inputs, "n")).SerializeToString()}
+    if behaviour == "grow":
+        literals = literals_pb2.LiteralMap(literals={"o": numbers(_integer(inputs, "n"))})
+        return {layout.OUTPUTS: literals.SerializeToString()}
+    if behaviour == "shelve":
+        return _shelved(numbers(_integer(inputs, "n")), environment[PREFIX])
     if behaviour == "sum":
         return {layout.OUTPUTS: _map(o=sum(map(_value, inputs.literals["xs"].collection.literals)))}
     if behaviour == "pick":
         index = int(environment[environment["BATCH_JOB_ARRAY_INDEX_VAR_NAME"]])
         return {layout.OUTPUTS: _map(o=_value(inputs.literals["xs"].collection.literals[index]))}
     return {layout.OUTPUTS: _map(o=_integer(inputs, "x") + 1)}
+
+
+def numbers(count: int) -> literals_pb2.Literal:
+    """The list of the first `count` numbers from 1."""
+    found = literals_pb2.Literal()
+    for number in range(1, count + 1):
+        found.collection.literals.add().scalar.primitive.integer = number
+    return found
+
+
+def _shelved(value: literals_pb2.Literal, prefix: str) -> Files:
+    """An output as the SDK offloads it: only its place and its hash travel."""
+    content = value.SerializeToString()
+    shelf = literals_pb2.LiteralOffloadedMetadata(
+        uri=f"{prefix}/o_offloaded.pb", size_bytes=len(content), inferred_type=listed(INTEGER)
+    )
+    literal = literals_pb2.Literal(offloaded_metadata=shelf, hash="its-hash")
+    outputs = literals_pb2.LiteralMap(literals={"o": literal})
+    return {"o_offloaded.pb": content, layout.OUTPUTS: outputs.SerializeToString()}
 
 
 def many(count: int) -> dynamic_job_pb2.DynamicJobSpec:

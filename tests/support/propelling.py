@@ -102,7 +102,7 @@ class Instant:
 def _files(launch: Launch, behaviour: str) -> kinds.Files:
     if behaviour:
         inputs = literals_pb2.LiteralMap.FromString(Path(launch.command[-2]).read_bytes())
-        return kinds.act(behaviour, inputs, launch.environment)
+        return kinds.act(behaviour, inputs, {**launch.environment, kinds.PREFIX: launch.command[-1]})
     outputs = literals_pb2.LiteralMap()
     outputs.literals["o"].scalar.primitive.integer = 1
     return {layout.OUTPUTS: outputs.SerializeToString()}
@@ -217,10 +217,11 @@ class Fleet:
         *workflows: workflow_pb2.WorkflowTemplate,
         change: Callable[[tasks_pb2.TaskTemplate], None] = lambda template: None,
     ) -> None:
-        """Makes workflows over the tasks of `kinds` known, and their launch plans to those that follow."""
+        """Makes workflows over the tasks of `kinds` known, and them and their launch plans to those that follow."""
         launched: dict[str, LaunchPlanRecord] = {}
-        for template in workflows:
-            await self.registry.create_workflow(kinds.workflow_record(kinds.compiled(template, launched, change)))
+        for index, template in enumerate(workflows):
+            closure = kinds.compiled(template, launched, change, workflows[:index])
+            await self.registry.create_workflow(kinds.workflow_record(closure))
             launched[template.id.name] = kinds.launch_plan(template)
             await self.registry.create_launch_plan(launched[template.id.name])
 
