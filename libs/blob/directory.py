@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +44,7 @@ class DirectoryStore:
 
     async def stream(self, uri: str, offset: int = 0) -> AsyncIterator[bytes]:
         with _failures(uri):
-            file = await asyncio.to_thread(open, self._path(uri), "rb")
+            file = await asyncio.to_thread(open, self._path(uri), "rb", opener=_opened)
             try:
                 file.seek(offset)
                 while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
@@ -72,7 +73,7 @@ class DirectoryStore:
         return path
 
     def _read(self, uri: str, limit_bytes: int | None) -> bytes:
-        with _failures(uri), open(self._path(uri), "rb") as file:
+        with _failures(uri), open(self._path(uri), "rb", opener=_opened) as file:
             size = os.fstat(file.fileno()).st_size
             if limit_bytes is not None and size > limit_bytes:
                 raise ResourceExhausted(f"{uri} has {size} bytes, more than the {limit_bytes} that are allowed")
@@ -120,6 +121,15 @@ class DirectoryStore:
                 path.unlink()
 
 
+def _opened(path: str, flags: int) -> int:
+    """A file and nothing else: a pipe that task code has put there would be waited for without end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "is no file", path)
+    return descriptor
+
+
 @contextmanager
 def _failures(uri: str) -> Iterator[None]:
     try:
@@ -129,4 +139,6 @@ def _failures(uri: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceExhausted(f"{uri}: the disk is full") from error
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # task code says where things are: no use to wait for it
+            raise NotFound(f"{uri[:100]} … cannot exist: {error.strerror}") from error
         raise Unavailable(f"{uri}: {error.strerror or error}") from error

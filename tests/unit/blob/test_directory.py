@@ -62,6 +62,32 @@ async def test_other_trouble_is_unavailable(tmp_path: Path, monkeypatch: pytest.
         await store.write(store.join("x"), b"content")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_pipe_in_the_place_of_a_blob_is_no_blob(tmp_path: Path, stream: bool) -> None:
+    store = blob.open(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    opened = os.open(tmp_path / "pipe", os.O_RDWR)  # a reader that waits would read this
+    os.write(opened, b"x")
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(NotFound):
+                if stream:
+                    await anext(store.stream(store.join("pipe")))
+                else:
+                    await store.read(store.join("pipe"))
+    finally:
+        os.close(opened)
+
+
+async def test_what_can_never_exist_is_not_waited_for(tmp_path: Path) -> None:
+    store = blob.open(str(tmp_path))
+    (tmp_path / "round").symlink_to("round")
+    for uri in (store.join("x" * 300), store.join(*["x" * 200] * 30), store.join("round", "x")):
+        with pytest.raises(NotFound):
+            await store.read(uri)
+        assert await store.size(uri) is None
+
+
 async def test_a_stream_that_is_left_early_closes_its_file(tmp_path: Path) -> None:
     store = blob.open(str(tmp_path))
     await store.write(store.join("x"), b"x" * 1_000_000)
