@@ -17,6 +17,9 @@ from libs.workflow.state import ExecutionState, Snapshot
 from services.propeller.graphs import Graphs
 from services.propeller.store import LeaderStore
 
+_MANY_NODES = 2_000
+"""Executions with more rows are put together in a thread: a hundred thousand take seconds, in which everybody else
+would wait."""
 _READS = 16
 """How many graphs of one execution's dynamic nodes are read at a time."""
 
@@ -57,7 +60,11 @@ class Library:
             self._on_final(snapshot.execution)
             return None
         graph = await self._graphs.of_workflow(snapshot.execution.workflow)
-        execution = restore(snapshot, graph, await self._dynamic_graphs(snapshot))
+        dynamics = await self._dynamic_graphs(snapshot)
+        if len(snapshot.nodes) > _MANY_NODES:
+            execution = await asyncio.to_thread(restore, snapshot, graph, dynamics)
+        else:
+            execution = restore(snapshot, graph, dynamics)
         self._executions[key] = execution
         return execution
 
