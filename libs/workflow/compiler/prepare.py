@@ -40,10 +40,6 @@ class Scope:
     def template(self) -> workflow_pb2.WorkflowTemplate:
         return self.compiled.template
 
-    def all_nodes(self) -> Iterator[tuple[str, workflow_pb2.Node]]:
-        yield from self.nodes.items()
-        yield from self.inner.items()
-
 
 def prepare(template: workflow_pb2.WorkflowTemplate, report: Report) -> Scope:
     """Bring a copy of a template into compiled shape, and report ids that are missing or repeated."""
