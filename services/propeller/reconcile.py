@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from libs.runtime.clock import Clock
@@ -217,10 +217,21 @@ class Reconciler:
         self.fill()
 
     def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
-        """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit."""
+        """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit.
+
+        In rounds: what has got its slot may make room for more that seeks one.
+        """
+        commands: Sequence[m.Command] = turn.commands
+        while placed := self._placed_now(execution, commands):
+            more = step(execution, placed, now_us)
+            commands = list(more.commands)
+            turn.absorb(more)
+
+    def _placed_now(self, execution: Execution, commands: Iterable[m.Command]) -> list[m.Event]:
+        """Attempts that get a slot at once; what seeks one no longer gives it back."""
         key = execution.state.key
         placed: list[m.Event] = []
-        for command in turn.commands:
+        for command in commands:
             if isinstance(command, m.Seek):
                 node = execution.node(command.node_id)
                 place = node and self._seek(execution, node, command)
@@ -230,8 +241,7 @@ class Reconciler:
                     )
             elif isinstance(command, m.Unseek | m.AttemptEnded):
                 self._placement.release(AttemptId(key, command.node_id, command.attempt))
-        if placed:
-            turn.absorb(step(execution, placed, now_us))
+        return placed
 
     def _seek(self, execution: Execution, node: LiveNode, command: m.Seek) -> Place | None:
         return self._placement.seek(
