@@ -57,11 +57,15 @@ class Reading:
         awaiting[uri][id(scope), index] = (scope, index)
 
     def keep(self, event: BlobRead) -> None:
-        """Keeps what was read for those who have asked. Raises BindingError if it can never be read."""
+        """Keeps what was read for those who have asked. Raises BindingError if it can never be read.
+
+        A task may say that a literal lies where a literal map does: then it is read once for either.
+        """
         if event.content is None:
             raise binding.BindingError(event.error)
-        if event.uri in self._execution.offloaded:
-            self._execution.offloaded[event.uri] = _literal(event.content)
+        offloaded = self._execution.offloaded
+        if event.uri in offloaded and offloaded[event.uri] is None:
+            offloaded[event.uri] = _literal(event.content)
         else:
             self._execution.blobs[event.uri] = _literal_map(event.content)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from flyteidl.core import literals_pb2
 
+from libs.workflow.binding import NotRead
 from libs.workflow.machine import messages as m
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.reading import Reading
@@ -77,3 +79,15 @@ def test_data_that_comes_to_lie_where_forgotten_data_lay_is_read_itself() -> Non
     for value in range(100):
         outputs = literals_pb2.LiteralMap(literals={"o": number(value)})
         assert reading.literals(Data.of(outputs.SerializeToString())) == outputs
+
+
+def test_a_place_that_is_both_a_literal_and_a_literal_map_is_read_once_for_either() -> None:
+    execution = world_of(Plan((Step("n0"),))).execution
+    reading = Reading(execution, Journal(execution, 0))
+    with pytest.raises(NotRead):
+        reading.offloaded("blob:/o")
+    reading.keep(m.BlobRead("blob:/o", number(1).SerializeToString()))
+    assert reading.offloaded("blob:/o") == number(1)
+    assert not reading.is_here(Data.at("blob:/o", 9))
+    reading.keep(m.BlobRead("blob:/o", b""))
+    assert reading.is_here(Data.at("blob:/o", 9))
