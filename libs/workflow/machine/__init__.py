@@ -12,6 +12,7 @@ openings      how nodes get a row
 recovery      what another execution has achieved
 attempts      seeking a slot, reports, trying again
 caching       asking the cache first, and waiting for whoever computes the same
+branches      what one kind of node does, as do `subworkflows`, `children`, `gates` and `dynamics`
 deadlines     time that is allowed
 arrays        which items start next, and what becomes of their results; `items`: the counters of that
 reading       what lies in the blob store and is read before a node goes on

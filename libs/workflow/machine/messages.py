@@ -1,9 +1,9 @@
 """What the machine is told and what it asks for.
 
 Events are facts: they have happened, and arrive in any order, late, or twice. Commands are wishes: the shell carries
-them out *after* the changes of the same turn are committed, except `Seek` and the blob commands, which have no effect
-outside the leader (a blob is written under a path of this execution alone, and is not referred to before the next
-commit).
+them out *after* the changes of the same turn are committed, except `Seek`, the blob commands and `BuildGraph`, which
+have no effect outside the leader (a blob is written under a path of this execution alone, and is not referred to before
+the next commit).
 """
 
 from __future__ import annotations
@@ -312,10 +312,7 @@ class AttendBelow:
 
 @dataclass(frozen=True, slots=True)
 class LookUpCache:
-    """Ask the cache, and with `reserve` for the right to compute the value; answer with `CacheAnswered`.
-
-    Needs no commit before.
-    """
+    """Ask the cache, and with `reserve` for the right to compute the value; answer with `CacheAnswered`."""
 
     node_id: str
     key: bytes
