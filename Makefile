@@ -44,6 +44,10 @@ test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL
 fast: .venv/.synced ## the tests that need no other process
 	.venv/bin/pytest tests/unit tests/property tests/architecture $(ARGS)
 
+.PHONY: scale
+scale: .venv/.synced ## executions larger than most, minutes of them: how long, how much memory (ARGS="mapped --share 0.1")
+	.venv/bin/python -m tests.bench.scale $(ARGS)
+
 .PHONY: check
 check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts, fresh protos and docs
 	.venv/bin/ruff format --check
