@@ -157,8 +157,8 @@ def told(
     long: str, absent: Optional[str], file: FlyteFile, unbound: Optional[int] = 5, default: str = "d",
 ) -> str:
     assert type(count) is int and type(share) is float and all(type(cell) is int for cell in cells.values())
-    text = Path(file).read_text()
-    return f"{count} {share} {part.count} {rows} {sorted(cells.items())} {nothing} {len(long)} {absent} {text} {unbound} {default}"
+    parts = [count, share, part.count, rows, sorted(cells.items()), nothing]
+    return f"{parts} {len(long)} {absent} {Path(file).read_text()} {unbound} {default}"
 
 
 @workflow
@@ -287,6 +287,6 @@ def test_a_workflow_cleans_up_after_a_sub_workflow_of_a_dynamic_node(
 
 def test_parts_of_values_keep_their_types_and_large_values_their_length(remote: FlyteRemote, started: Started) -> None:
     outputs = _outputs(remote, started("values"))
-    assert outputs["o0"] == "2 2.0 7 [[2, 3], [9, 3], []] [('a', 2), ('b', 9)] None 2000000 None told 5 d"
+    assert outputs["o0"] == "[2, 2.0, 7, [[2, 3], [9, 3], []], [('a', 2), ('b', 9)], None] 2000000 None told 5 d"
     assert (outputs["o1"], outputs["o2"], outputs["o3"], outputs["o4"]) == (7, 2.0, 9, None)
     assert type(outputs["o1"]) is int
