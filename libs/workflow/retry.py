@@ -9,7 +9,7 @@ used up; and a task may ask for a back-off after failures of its own.
     the user's           `retries` of node, else task    none, or as `airscrew/retry.backoff` says, doubled each time
     of unknown kind      the user's                      the same
     the system's         three                           1 s, doubled each time, at most 60 s
-    a rejection          none                            200 ms
+    a rejection          none                            200 ms, doubled each time in a row, at most 5 s
     not recoverable      -                               never tried again
 
 An hour is the most that a pause of the user's grows to. Every pause but that of a rejection is a fifth longer or
@@ -28,8 +28,9 @@ from libs.workflow.phases import ErrorKind
 SYSTEM_BACKOFF_BASE_US = 1_000_000
 SYSTEM_BACKOFF_CAP_US = 60_000_000
 USER_BACKOFF_CAP_US = 3600 * 1_000_000
-REJECTION_BACKOFF_US = 200_000
-"""A rejected attempt is placed anew after this long: the executor's next heart-beat tells why it had no room."""
+REJECTION_BACKOFF_BASE_US = 200_000
+REJECTION_BACKOFF_CAP_US = 5_000_000
+"""A rejected attempt is placed anew after so long: the executor's next heart-beat tells why it had no room."""
 JITTER = 0.2
 
 
@@ -85,6 +86,11 @@ def system_backoff_us(failures: int, attempt: AttemptId) -> int:
 def user_backoff_us(base_us: int, failures: int, attempt: AttemptId) -> int:
     """What the task asks for, doubled with each earlier failure of the user's, at most an hour, plus or minus 20 %."""
     return _jittered(min(base_us << min(failures, 32), USER_BACKOFF_CAP_US), attempt)
+
+
+def rejection_backoff_us(rejections: int) -> int:
+    """200 ms doubled with each earlier rejection in a row, at most 5 s."""
+    return min(REJECTION_BACKOFF_BASE_US << min(rejections, 16), REJECTION_BACKOFF_CAP_US)
 
 
 def _jittered(delay_us: int, attempt: AttemptId) -> int:

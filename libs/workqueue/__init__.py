@@ -13,6 +13,7 @@ Each file is one idea, and each wraps the one before it::
 
     items     what waits, and how duplicates collapse
     lanes     the order of keys: priorities, lanes, first come first served
+    shares    the order of those who share something by weight, and exact limits
     queue     dirty and processing: one key, one worker
     delaying  … and keys that are not due yet
     limiters  how long a key that keeps coming back must wait
@@ -39,6 +40,7 @@ from libs.workqueue.composite import BatchingQueue, CompositeQueue, SimpleQueue,
 from libs.workqueue.delaying import DelayingQueue
 from libs.workqueue.items import Handed, Item
 from libs.workqueue.kinds import limiter
+from libs.workqueue.lanes import Turns
 from libs.workqueue.layer import Layer, Queue
 from libs.workqueue.limited import RateLimitingQueue
 from libs.workqueue.limiters import ItemExponential, Limiter, MaxOf, Undelayed
@@ -46,6 +48,7 @@ from libs.workqueue.metrics import Metrics, QueueMetrics
 from libs.workqueue.observer import Observer
 from libs.workqueue.pausing import PausableQueue
 from libs.workqueue.queue import WorkQueue
+from libs.workqueue.shares import Shares, Standing
 
 __all__ = [
     "WorkQueue",
@@ -71,4 +74,7 @@ __all__ = [
     "Observer",
     "QueueMetrics",
     "Metrics",
+    "Turns",
+    "Shares",
+    "Standing",
 ]

@@ -1,8 +1,11 @@
-"""The order of waiting keys: priorities, below them lanes that take turns, below them first come, first served.
+"""The order of what waits: priorities, below them lanes that take turns, below them first come, first served.
 
 A project that submits a million executions fills its own lane; another project's single execution is at most one turn
 away. A lane that runs empty is forgotten and starts at the end of the round when it comes back, so leaving and
 returning gains nothing.
+
+`Turns` is one round of lanes and knows no priorities: whoever has other ideas of what comes first (slots of different
+sizes, shares of different weights: `shares`) keeps several of them.
 
 `OrderedDict` rather than `deque`, because a key must be removable from the middle in constant time, and rather than
 `dict`, whose front gets slower to find the more has been taken from it.
@@ -11,21 +14,79 @@ returning gains nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from heapq import heappop, heappush
-from typing import Generic
+from typing import Generic, TypeVar
 
 from libs.workqueue.items import K
 
-_Lane = OrderedDict[K, None]
-_Level = OrderedDict[str, _Lane[K]]
+L = TypeVar("L", bound=Hashable)
+
+
+class Turns(Generic[L, K]):
+    """Lanes that take turns. A key is in here at most once: the caller sees to it."""
+
+    __slots__ = ("_lanes", "_size")
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[L, OrderedDict[K, None]] = OrderedDict()
+        """In the order of their turns; none is ever empty."""
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[K]:
+        """Lane by lane, not in the order in which they are to be taken."""
+        for keys in self._lanes.values():
+            yield from keys
+
+    def push(self, key: K, lane: L) -> None:
+        """Puts `key` at the end of its lane."""
+        keys = self._lanes.get(lane)
+        if keys is None:
+            keys = self._lanes[lane] = OrderedDict()
+        keys[key] = None
+        self._size += 1
+
+    def pop(self) -> K:
+        """Takes the next key: of the lane whose turn it is the first. Raises IndexError when nothing waits."""
+        if not self._lanes:
+            raise IndexError("nothing waits")
+        lane, keys = next(iter(self._lanes.items()))
+        key, _ = keys.popitem(last=False)
+        self._lanes.move_to_end(lane)
+        self._shrink(lane)
+        return key
+
+    def remove(self, key: K, lane: L) -> None:
+        """Takes `key` out of the middle. Raises KeyError when it is not where the caller says."""
+        del self._lanes[lane][key]
+        self._shrink(lane)
+
+    def lanes(self) -> dict[L, int]:
+        """How many wait in each lane, in the order of their turns."""
+        return {lane: len(keys) for lane, keys in self._lanes.items()}
+
+    def before(self, key: K, lane: L) -> int:
+        """How many of its own lane come before `key`. Takes as long as there are."""
+        for number, other in enumerate(self._lanes[lane]):
+            if other == key:
+                return number
+        raise KeyError(key)
+
+    def _shrink(self, lane: L) -> None:
+        self._size -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
 
 
 class Lanes(Generic[K]):
     """Keys in the order in which they are to be taken. A key is in here at most once: the caller sees to it."""
 
     def __init__(self) -> None:
-        self._levels: dict[int, _Level[K]] = {}
-        """By priority; per level its lanes in the order of their turns. No level and no lane is ever empty."""
+        self._levels: dict[int, Turns[str, K]] = {}
+        """By priority. No level is ever empty."""
         self._priorities: list[int] = []
         """Heap of negated priorities: all that have a level, and some whose level is gone, which `pop` drops."""
         self._size = 0
@@ -37,12 +98,9 @@ class Lanes(Generic[K]):
         """Puts `key` at the end of its lane."""
         level = self._levels.get(priority)
         if level is None:
-            level = self._levels[priority] = OrderedDict()
+            level = self._levels[priority] = Turns()
             heappush(self._priorities, -priority)
-        keys = level.get(lane)
-        if keys is None:
-            keys = level[lane] = OrderedDict()
-        keys[key] = None
+        level.push(key, lane)
         self._size += 1
 
     def pop(self) -> K:
@@ -52,27 +110,21 @@ class Lanes(Generic[K]):
             IndexError: nothing waits.
         """
         priority = self._highest()
-        level = self._levels[priority]
-        lane, keys = next(iter(level.items()))
-        key, _ = keys.popitem(last=False)
-        level.move_to_end(lane)
-        self._shrink(priority, lane)
+        key = self._levels[priority].pop()
+        self._shrink(priority)
         return key
 
     def remove(self, key: K, lane: str, priority: int) -> None:
         """Takes `key` out of the middle. Raises KeyError when it is not where the caller says."""
-        del self._levels[priority][lane][key]
-        self._shrink(priority, lane)
+        self._levels[priority].remove(key, lane)
+        self._shrink(priority)
 
     def _highest(self) -> int:
         while -self._priorities[0] not in self._levels:
             heappop(self._priorities)
         return -self._priorities[0]
 
-    def _shrink(self, priority: int, lane: str) -> None:
+    def _shrink(self, priority: int) -> None:
         self._size -= 1
-        level = self._levels[priority]
-        if not level[lane]:
-            del level[lane]
-        if not level:
+        if not self._levels[priority]:
             del self._levels[priority]

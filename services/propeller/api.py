@@ -20,7 +20,7 @@ from libs.wire.session import Hello, Leader, NotLeader, Welcome
 from libs.workflow.errors import AirscrewError, InvalidArgument, Unauthenticated, Unavailable
 from protos import propeller_pb2, propeller_pb2_grpc
 from services.propeller.leadership import Leadership
-from services.propeller.placement import Room
+from services.propeller.rooms import Room
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
 from services.propeller.term import Term
@@ -104,7 +104,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         connected = {session.executor: session for session in term.sessions.connected()}
         reply.leading = True
         reply.executors.extend(
-            _described(term, room, connected.get(room.executor), self._clock) for room in term.placement.rooms()
+            _described(term, room, connected.get(room.executor), self._clock) for room in term.placement.rooms.all()
         )
         reply.pending_attempts = term.placement.pending
         reply.executions = len(term.library)

@@ -4,48 +4,36 @@ The leader decides and counts; the executor is the authority on its slots and ma
 by being committed (promise P4), so placing here only *holds* slots; they are given back when the attempt ends, or when
 the commit fails and the execution is forgotten.
 
-Attempts that want the same amount of everything, equally urgently, wait in one line, first come first served; a slot
-that becomes free goes to the most urgent line, then to the one whose head has waited longest, among those that fit. So
-a large request delays only its like.
+Who is next is said in `lines`, who fits where in `rooms`. Here both meet, with two things more:
 
-An executor may be *interruptible*: its machine can be taken away at any moment. Only attempts that allow for that are
-placed there, and they rather go there than anywhere else. Attempts that want nothing (`@eager` tasks, which wait for
-what they launch) fit everywhere, always, and are spread by number.
+* **Limits** on how many attempts of a project may hold slots at once are exact: until everything that was live when
+  this leader began is in memory, a project that has a limit gets nothing new. Attempts that want nothing are not
+  counted, for they only wait for others.
+* **Nobody is passed over for ever.** A request that could be granted if an executor were empty enough, and that has
+  seen others of the same urgency or less get slots a hundred times, or at all for half a minute, has the executor that
+  lacks least kept for it: what becomes free there stays free until it is enough. One executor at a time, so that
+  large requests never idle a whole cluster; the price is those slots until then. Attempts do not say how long they
+  will take, so none is let in meanwhile on the promise to be short.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
-from collections import OrderedDict
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
+from libs.workqueue import Shares, Standing
+from services.propeller.lines import Line, Lines
+from services.propeller.rooms import NOTHING, Room, Rooms, Wish
 
+PASSED_OVER_TIMES = 100
+PASSED_OVER_US = 30_000_000
+"""After so many times, or once and so long, slots are kept for a request that needs more of them than become free."""
 
-@dataclass(slots=True)
-class Room:
-    """What an executor has and what of it is held."""
-
-    executor: str
-    incarnation: str
-    capacity: Slots
-    used: Slots = Slots()
-    attempts: int = 0
-    """How many attempts hold what is used."""
-    open: bool = True
-    """False while it drains, is in trouble, or is not connected: nothing new is placed there."""
-    interruptible: bool = False
-
-    def free(self) -> Slots:
-        return self.capacity.minus(self.used)
-
-    def suits(self, wish: Wish) -> bool:
-        """Whether the wish can be granted here now."""
-        allowed = wish.interruptible or not self.interruptible
-        return self.open and allowed and wish.slots.fits(self.free())
+_Turn = tuple[int, float, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,106 +44,133 @@ class Place:
     incarnation: str
 
 
-class Wish(NamedTuple):
-    """What an attempt wants: the key of its line."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What an attempt holds."""
 
+    executor: str
     slots: Slots
-    priority: int
-    """Higher first; 0 is normal."""
-    interruptible: bool
-    """Whether it may run where it can be interrupted."""
+    project: str
 
 
-_Line = OrderedDict[AttemptId, int]
-"""Attempts that want the same, in order of arrival; the number tells which line's head came first."""
+@dataclass(slots=True)
+class _Passed:
+    """A wish that could not be granted while others could."""
 
-_NOTHING = Slots()
+    since_us: int
+    times: int = 0
 
 
 class Placement:
     """Slots of all executors of a leader, and the attempts that wait for one."""
 
-    def __init__(self) -> None:
-        self._rooms: dict[str, Room] = {}
-        self._lines: dict[Wish, _Line] = {}
-        self._wanted: dict[AttemptId, Wish] = {}
-        """Every waiting attempt, with what it wants."""
-        self._held: dict[AttemptId, tuple[str, Slots]] = {}
+    def __init__(self, weights: Mapping[str, float] | None = None, limits: Mapping[str, int] | None = None) -> None:
+        """Per project, `*` for all others: how much of everything it is entitled to, and how many attempts of it may
+        run at once."""
+        self.rooms = Rooms()
+        self.shares = Shares(weights or {}, limits or {})
+        self.lines = Lines(self.shares)
+        self._held: dict[AttemptId, _Held] = {}
+        self._slots_of: dict[str, Slots] = {}
+        """What each project holds."""
+        self._on: defaultdict[str, set[AttemptId]] = defaultdict(set)
+        """Who holds slots of an executor."""
         self._of_execution: dict[int, set[AttemptId]] = {}
         """Waiting and holding attempts by execution."""
-        self._arrivals = itertools.count()
+        self._passed: dict[Wish, _Passed] = {}
+        self._all_known = not limits
+        self._more_room = False
+        """Whether something may fit now that did not fit before."""
 
     @property
     def pending(self) -> int:
         """How many attempts wait for a slot."""
-        return len(self._wanted)
-
-    def rooms(self) -> list[Room]:
-        return list(self._rooms.values())
+        return len(self.lines)
 
     def attempts_on(self, executor: str) -> list[AttemptId]:
         """The attempts that hold slots of an executor."""
-        return [attempt for attempt, (holder, _) in self._held.items() if holder == executor]
+        return list(self._on.get(executor, ()))
+
+    def all_known(self) -> None:
+        """Everything that was placed before is held: limits can be told."""
+        self._all_known = True
+        self._more_room = True
 
     # -------------------------------------------------------------------------------------------------- executors
 
     def open(self, executor: str, incarnation: str, capacity: Slots, interruptible: bool = False) -> None:
         """An executor is connected; attempts that it held before still hold its slots."""
-        self._rooms[executor] = Room(executor, incarnation, capacity, interruptible=interruptible)
-        for holder, slots in self._held.values():
-            if holder == executor:
-                self._use(executor, slots, 1)
+        self.rooms.add(Room(executor, incarnation, capacity, interruptible=interruptible))
+        for attempt in self._on.get(executor, ()):
+            self.rooms.use(executor, self._held[attempt].slots, 1)
+        self._more_room = True
 
-    def set_open(self, executor: str, is_open: bool) -> None:
-        """Whether the executor takes new attempts."""
-        room = self._rooms.get(executor)
+    def set_open(self, executor: str, is_open: bool, because: str = "") -> None:
+        """Whether the executor takes new attempts, and why not."""
+        room = self.rooms.get(executor)
         if room is not None:
+            self._more_room |= is_open and not room.open
             room.open = is_open
+            room.closed_because = because
 
     def forget(self, executor: str) -> None:
         """An executor is lost: its attempts are ended one by one by whoever knows them."""
-        self._rooms.pop(executor, None)
+        self.rooms.remove(executor)
 
     # --------------------------------------------------------------------------------------------------- attempts
 
-    def seek(self, attempt: AttemptId, slots: Slots, priority: int = 0, interruptible: bool = False) -> Place | None:
-        """A slot at once, or a place in the line.
+    def seek(
+        self,
+        attempt: AttemptId,
+        slots: Slots,
+        now_us: int,
+        *,
+        project: str,
+        priority: int = 0,
+        interruptible: bool = False,
+    ) -> Place | None:
+        """A slot at once, or a place in a line.
 
         What has just become free belongs to those who wait, if they are as urgent: `fill` gives it to them.
         """
-        if attempt in self._wanted or attempt in self._held:
+        if attempt in self.lines or attempt in self._held:
             return None
         self._of_execution.setdefault(attempt.execution, set()).add(attempt)
         wish = Wish(slots, priority, interruptible)
-        room = self._best(wish)
+        room = self.rooms.best(wish) if self._may_have(project, wish) else None
         if room is not None and not self._is_behind_somebody(wish):
-            return self._take(attempt, wish, room)
-        self._lines.setdefault(wish, OrderedDict())[attempt] = next(self._arrivals)
-        self._wanted[attempt] = wish
+            return self._take(attempt, wish, project, room)
+        self.lines.add(attempt, wish, project, now_us)
         return None
 
     def unseek(self, attempt: AttemptId) -> None:
         """The attempt waits for a slot no longer. Does nothing for one that does not wait."""
-        wish = self._wanted.pop(attempt, None)
-        if wish is not None:
-            del self._lines[wish][attempt]
+        if self.lines.remove(attempt):
             self._unlist(attempt)
 
-    def hold(self, attempt: AttemptId, slots: Slots, executor: str) -> None:
+    def hold(self, attempt: AttemptId, slots: Slots, executor: str, project: str) -> None:
         """A restored attempt has its executor already."""
         if attempt not in self._held:
-            self._held[attempt] = (executor, slots)
             self._of_execution.setdefault(attempt.execution, set()).add(attempt)
-            self._use(executor, slots, 1)
+            self._hold(attempt, slots, executor, project)
+            if slots != NOTHING:
+                self.shares.keep(project)
 
     def release(self, attempt: AttemptId) -> None:
         """The attempt has ended, or was never committed: its slots are free, and it waits no longer."""
         self.unseek(attempt)
         held = self._held.pop(attempt, None)
-        if held is not None:
-            executor, slots = held
-            self._use(executor, _NOTHING.minus(slots), -1)
-            self._unlist(attempt)
+        if held is None:
+            return
+        self._on[held.executor].discard(attempt)
+        if not self._on[held.executor]:
+            del self._on[held.executor]
+        self.rooms.use(held.executor, NOTHING.minus(held.slots), -1)
+        if held.slots != NOTHING:
+            self.shares.give_back(held.project)
+            self._slots_of[held.project] = self._slots_of[held.project].minus(held.slots)
+        self._more_room = True
+        self._unlist(attempt)
 
     def drop(self, execution: int) -> None:
         """Gives back everything that an execution holds or waits for: it is about to be read again."""
@@ -164,50 +179,90 @@ class Placement:
 
     def holders(self) -> set[str]:
         """The executors that attempts are placed on, connected or not."""
-        return {executor for executor, _ in self._held.values()}
+        return set(self._on)
 
-    def fill(self) -> list[tuple[AttemptId, Place]]:
-        """Takes slots for waiting attempts, as many as fit now."""
+    def fill(self, now_us: int) -> list[tuple[AttemptId, Place]]:
+        """Takes slots for waiting attempts, as many as fit now.
+
+        Costs nothing as long as nothing has become free; after that, what is proportional to the lines and to what is
+        placed, never to those who wait.
+        """
+        if not self._more_room or not len(self.lines):
+            return []
+        self._more_room = False
+        self._keep_for_who_was_passed_over(now_us)
         placed: list[tuple[AttemptId, Place]] = []
-        heads = [_turn_of(wish, line) for wish, line in self._waiting_lines()]
+        standings: dict[str, Standing] = {}
+        full: set[Wish] = set()
+        heads = [
+            (self._turn_of(line, standings), number, line) for number, line in enumerate(self._lines_that_fit(now_us))
+        ]
         heapq.heapify(heads)
         while heads:
-            *_, wish = heapq.heappop(heads)
-            room = self._best(wish)
+            turn, number, line = heads[0]
+            current = self._turn_of(line, standings)
+            if current != turn:  # its project got something meanwhile: others may come first now
+                heapq.heapreplace(heads, (current, number, line))
+                continue
+            if line.wish in full or not self._may_have(line.project, line.wish):
+                heapq.heappop(heads)  # nor may it later: rooms only get fuller here, and so do projects
+                continue
+            room = self.rooms.best(line.wish)
             if room is None:
-                continue  # nor will there be one later: rooms only get fuller here
-            line = self._lines[wish]
-            attempt, _ = line.popitem(last=False)
-            del self._wanted[attempt]
-            placed.append((attempt, self._take(attempt, wish, room)))
-            if line:
-                heapq.heappush(heads, _turn_of(wish, line))
+                full.add(line.wish)
+                self._note_blocked(line.wish, now_us)
+                continue
+            attempt = self.lines.serve(line)
+            placed.append((attempt, self._take(attempt, line.wish, line.project, room)))
+            standings.pop(line.project)
+            if not line.attempts:
+                heapq.heappop(heads)
         return placed
 
-    def _waiting_lines(self) -> list[tuple[Wish, _Line]]:
-        for wish in [wish for wish, line in self._lines.items() if not line]:
-            del self._lines[wish]
-        return list(self._lines.items())
+    def _lines_that_fit(self, now_us: int) -> list[Line]:
+        fitting: list[Line] = []
+        for wish, lines in self.lines.wishes().items():
+            if self.rooms.best(wish) is None:
+                self._note_blocked(wish, now_us)
+            else:
+                fitting.extend(lines.values())
+        return fitting
+
+    def _turn_of(self, line: Line, standings: dict[str, Standing]) -> _Turn:
+        """Sorts lines by whose turn it is; `standings` are those of the projects as they are now."""
+        standing = standings.get(line.project)
+        if standing is None:
+            has = self.rooms.part(self._slots_of.get(line.project, NOTHING))
+            standing = standings[line.project] = self.shares.standing(line.project, has)
+        return -line.wish.priority, *standing, line.turn
+
+    def _may_have(self, project: str, wish: Wish) -> bool:
+        """Whether the project's limit allows for one more."""
+        if wish.slots == NOTHING or self.shares.limit(project) is None:
+            return True
+        return self._all_known and not self.shares.full(project)
 
     def _is_behind_somebody(self, wish: Wish) -> bool:
         """Whether somebody as urgent waits already for what could be had now."""
         return any(
-            other.priority >= wish.priority and (other == wish or self._best(other) is not None)
-            for other, line in self._lines.items()
-            if line
+            other.priority >= wish.priority
+            and any(self._may_have(project, other) for project in lines)
+            and (other == wish or self.rooms.best(other) is not None)
+            for other, lines in self.lines.wishes().items()
         )
 
-    def _best(self, wish: Wish) -> Room | None:
-        """Of the executors that suit, the one with most free cores: spreads work, deterministically."""
-        fitting = [room for room in self._rooms.values() if room.suits(wish)]
-        if wish.slots == _NOTHING:
-            return min(fitting, key=lambda room: (not room.interruptible, room.attempts, room.executor), default=None)
-        return max(fitting, key=lambda room: (room.interruptible, room.free(), room.executor), default=None)
-
-    def _take(self, attempt: AttemptId, wish: Wish, room: Room) -> Place:
-        self._held[attempt] = (room.executor, wish.slots)
-        self._use(room.executor, wish.slots, 1)
+    def _take(self, attempt: AttemptId, wish: Wish, project: str, room: Room) -> Place:
+        self._hold(attempt, wish.slots, room.executor, project)
+        if wish.slots != NOTHING:
+            self.shares.take(project)
+            self._note_who_was_passed_over(wish)
         return Place(room.executor, room.incarnation)
+
+    def _hold(self, attempt: AttemptId, slots: Slots, executor: str, project: str) -> None:
+        self._held[attempt] = _Held(executor, slots, project)
+        self._on[executor].add(attempt)
+        self._slots_of[project] = self._slots_of.get(project, NOTHING).plus(slots)
+        self.rooms.use(executor, slots, 1)
 
     def _unlist(self, attempt: AttemptId) -> None:
         listed = self._of_execution[attempt.execution]
@@ -215,13 +270,35 @@ class Placement:
         if not listed:
             del self._of_execution[attempt.execution]
 
-    def _use(self, executor: str, slots: Slots, attempts: int) -> None:
-        room = self._rooms.get(executor)
-        if room is not None:
-            room.used = room.used.plus(slots)
-            room.attempts += attempts
+    # ------------------------------------------------------------------------------------------------- passed over
 
+    def _note_blocked(self, wish: Wish, now_us: int) -> None:
+        if wish not in self._passed:
+            self._passed[wish] = _Passed(now_us)
 
-def _turn_of(wish: Wish, line: _Line) -> tuple[int, int, Wish]:
-    """Sorts lines by whose turn it is."""
-    return -wish.priority, next(iter(line.values())), wish
+    def _note_who_was_passed_over(self, served: Wish) -> None:
+        if self._passed.pop(served, None) is not None and self.rooms.kept and self.rooms.kept[1] == served:
+            self.rooms.keep_none()
+            self._more_room = True
+        for wish, passed in self._passed.items():
+            passed.times += wish.priority >= served.priority
+
+    def _keep_for_who_was_passed_over(self, now_us: int) -> None:
+        waiting = self.lines.wishes()
+        for wish in [wish for wish in self._passed if wish not in waiting]:
+            del self._passed[wish]
+        kept = self.rooms.kept
+        if kept is not None and (self.rooms.keeps_in_vain() or not self._is_wanted(kept[1])):
+            self.rooms.keep_none()
+        if self.rooms.kept is None:
+            overdue = [wish for wish, passed in self._passed.items() if self._is_overdue(wish, passed, now_us)]
+            if overdue:
+                self.rooms.keep_one(max(overdue, key=lambda wish: (wish.priority, self._passed[wish].times)))
+
+    def _is_overdue(self, wish: Wish, passed: _Passed, now_us: int) -> bool:
+        long = passed.times >= 1 and now_us - passed.since_us >= PASSED_OVER_US
+        return (long or passed.times >= PASSED_OVER_TIMES) and self._is_wanted(wish) and self.rooms.could_ever(wish)
+
+    def _is_wanted(self, wish: Wish) -> bool:
+        """Whether somebody who may have it waits for it."""
+        return any(self._may_have(project, wish) for project in self.lines.wishes().get(wish, ()))

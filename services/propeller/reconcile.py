@@ -202,7 +202,7 @@ class Reconciler:
             attempt = node.attempt
             if attempt is not None and attempt.executor is not None:
                 identity = AttemptId(execution.state.key, attempt.node_id, attempt.attempt)
-                self._placement.hold(identity, node.spec.slots, attempt.executor)
+                self._placement.hold(identity, node.spec.slots, attempt.executor, execution.state.id.project)
 
     def _turn_away(self, key: int, events: Iterable[m.Event], settled: list[Callable[[], None]]) -> None:
         """There is no such execution any more: whoever works for it must stop, and its reports are done with."""
@@ -247,8 +247,10 @@ class Reconciler:
         return self._placement.seek(
             AttemptId(execution.state.key, command.node_id, command.attempt),
             node.spec.slots,
-            priority(execution.spec),
-            interruptible(execution, node),
+            self._clock.now_us(),
+            project=execution.state.id.project,
+            priority=priority(execution.spec),
+            interruptible=interruptible(execution, node),
         )
 
     def placed(self, execution: Execution, node_id: str, attempt: int, executor: str, incarnation: str) -> m.Placed:
@@ -317,7 +319,7 @@ class Reconciler:
 
     def fill(self) -> None:
         """Gives free slots to attempts that wait for one."""
-        for identity, place in self._placement.fill():
+        for identity, place in self._placement.fill(self._clock.now_us()):
             execution = self._library.get(identity.execution)
             if execution is None:
                 self._placement.release(identity)

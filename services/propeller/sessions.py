@@ -129,7 +129,7 @@ class Sessions:
         self._messages_ended = (sent + session.outbox.batches, received + session.messages_received)
         del self._sessions[session.executor]
         self._last_seen[session.executor] = session.last_seen
-        self._placement.set_open(session.executor, False)
+        self._placement.set_open(session.executor, False, "not connected")
         logger.info("executor %s disconnected", session.executor)
 
     def end(self) -> None:
@@ -185,7 +185,8 @@ class Sessions:
         if said.heartbeat is not None:
             session.trouble = said.heartbeat.trouble
         session.draining = session.draining or said.draining
-        self._placement.set_open(session.executor, not (session.draining or session.trouble))
+        trouble = session.trouble or ("it drains" if session.draining else "")
+        self._placement.set_open(session.executor, not trouble, trouble)
         self.fold(session, said.reports)
         if said.heartbeat is not None:
             self._fill()
@@ -258,7 +259,7 @@ class Sessions:
             if now - session.last_seen > self._grace:
                 logger.warning("executor %s is silent: its session is ended", session.executor)
                 self.close(session)
-        placed_on = {room.executor for room in self._placement.rooms()} | self._placement.holders()
+        placed_on = {room.executor for room in self._placement.rooms.all()} | self._placement.holders()
         for executor in placed_on:
             if executor not in self._sessions and now - self._last_sign(executor) > self._grace:
                 self._lose_all(executor)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from libs.workflow.graph import DEFAULT_SLOTS
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,13 @@ class PropellerSettings:
     default_memory_bytes: int = DEFAULT_SLOTS.memory_bytes
     """What a task takes that does not ask for memory."""
 
+    project_weights: Mapping[str, str] = field(default_factory=dict)
+    """What part of all slots a project is entitled to while others want some too: `a=3,b=1`; 1 for who is not named,
+    or what is said for `*`."""
+
+    project_limits: Mapping[str, str] = field(default_factory=dict)
+    """How many attempts of a project may hold slots at once: `a=100,*=500`; none for who is not named."""
+
     etcd_ca_file: str = ""
     """Certificate authority of the etcd endpoints; empty: no TLS."""
 
@@ -83,3 +95,21 @@ class PropellerSettings:
             raise ValueError("WORKERS must be at least 1")
         if self.commit_rows < 1:
             raise ValueError("COMMIT_ROWS must be at least 1")
+        self.weights()
+        self.limits()
+
+    def weights(self) -> dict[str, float]:
+        """The projects' weights as numbers."""
+        return {name: _positive(f"PROJECT_WEIGHTS: {name}", text, float) for name, text in self.project_weights.items()}
+
+    def limits(self) -> dict[str, int]:
+        """The projects' limits as numbers."""
+        return {name: _positive(f"PROJECT_LIMITS: {name}", text, int) for name, text in self.project_limits.items()}
+
+
+def _positive(what: str, text: str, read: Callable[[str], Number]) -> Number:
+    with suppress(ValueError):
+        number = read(text)
+        if 0 < number < 1e9:
+            return number
+    raise ValueError(f"{what}: {text!r} is not a positive number")

@@ -52,6 +52,7 @@ from services.propeller.sessions import Sessions
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
+from services.propeller.waits import Waits
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Term:
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
         self._pool = WorkerPool(settings.workers, name="turn")
-        self.placement = Placement()
+        self.placement = Placement(settings.weights(), settings.limits())
         default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
         graphs = Graphs(store, blob, default_slots)
         self.library = Library(store, self.shard, graphs, lambda state: self._children.ended(state))
@@ -127,6 +128,7 @@ class Term:
             self.reconciler.when_quiet,
         )
         tell = self.reconciler.tell
+        self._waits = Waits(self.placement, clock, tell)
         self._blobs = Blobs(blob, assignments, tell, self._spawn)
         self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn)
         self._children = Children(store, self.library, tell, self._spawn)
@@ -156,6 +158,7 @@ class Term:
                     ("below", self._attend_what_is_below()),
                     ("cache", self._cache.ask_again()),
                     ("silence", self.sessions.watch()),
+                    ("waits", self._waits.watch()),
                     ("take-over", self._take_over()),
                     ("feed", self._take_work()),
                 ):
@@ -203,6 +206,7 @@ class Term:
                 continue
             if not keys:
                 self._all_asked = True
+                self._note_synced()
                 return
             self._warm(keys)
             after = keys[-1]
@@ -210,8 +214,17 @@ class Term:
     def _warm(self, keys: list[int]) -> None:
         for key in keys:
             self._cold.add(key)
-            self.reconciler.when_settled(key, partial(self._cold.discard, key))
+            self.reconciler.when_settled(key, partial(self._warmed, key))
             self.reconciler.attend(key)
+
+    def _warmed(self, key: int) -> None:
+        self._cold.discard(key)
+        self._note_synced()
+
+    def _note_synced(self) -> None:
+        if self.synced:
+            self.placement.all_known()
+            self.reconciler.fill()
 
     async def _sweep(self) -> None:
         """The safety net: finds what no hint told."""
@@ -292,6 +305,7 @@ class Term:
 
     def adopt(self, execution: Execution) -> None:
         self.sessions.adopt(execution)
+        self._waits.adopt(execution)
 
     def dispatch(self, execution: Execution, node_id: str, attempt: int) -> None:
         self.sessions.dispatch(execution, node_id, attempt)

@@ -8,7 +8,7 @@ from libs.workflow.graph import GraphNode
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine.endings import Endings
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
-from libs.workflow.machine.journal import Journal, execution_error
+from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
 from libs.workflow.machine.messages import (
     Accepted,
     BuildGraph,
@@ -24,10 +24,11 @@ from libs.workflow.machine.messages import (
     Stop,
     Stopped,
     Succeeded,
+    Waiting,
 )
 from libs.workflow.machine.openings import Openings
 from libs.workflow.phases import AttemptPhase, ErrorKind, NodePhase
-from libs.workflow.retry import REJECTION_BACKOFF_US, judge
+from libs.workflow.retry import judge, rejection_backoff_us
 from libs.workflow.state import AttemptState, Data
 
 
@@ -105,10 +106,22 @@ class Attempts:
         attempt.executor = event.executor
         attempt.incarnation = event.incarnation
         attempt.log_uri = event.log_uri
+        attempt.reason = ""
         attempt.placed_at_us = self._journal.now_us
         self._journal.move_attempt(attempt, AttemptPhase.QUEUED)
         self._journal.command(Dispatch(event.node_id, event.attempt))
         self._execution.launched(node)
+
+    def on_waiting(self, event: Waiting) -> None:
+        """Placement says why no slot can come; ignored for who has got one, or knows it."""
+        node = self._execution.attempt(event.node_id, event.attempt)
+        if node is None or node.attempt is None or node.attempt.executor is not None:
+            return
+        reason = shortened(event.reason, EVENT_LIMIT_CHARACTERS)
+        if node.attempt.reason != reason:
+            node.attempt.reason = reason
+            self._journal.touch_attempt(node.attempt)
+            self._journal.record("AttemptWaits", node, reason or "for others to end")
 
     def on_report(self, event: Report) -> None:
         """An executor reports; what is not about a current attempt of its own is not listened to."""
@@ -135,10 +148,12 @@ class Attempts:
             self._on_rejected(node, event)
 
     def _on_accepted(self, node: LiveNode, attempt: AttemptState) -> None:
+        node.rejections = 0
         if attempt.phase is AttemptPhase.QUEUED:
             self._journal.move_attempt(attempt, AttemptPhase.INITIALIZING)
 
     def _on_started(self, node: LiveNode, attempt: AttemptState, at_us: int) -> None:
+        node.rejections = 0
         if attempt.phase is AttemptPhase.RUNNING:
             return
         attempt.started_at_us = self._plausible(at_us, attempt)
@@ -198,7 +213,8 @@ class Attempts:
         if node.stopping:
             self._endings.end(node, NodePhase.ABORTED)
         else:
-            self._try_again(node, REJECTION_BACKOFF_US)
+            self._try_again(node, rejection_backoff_us(node.rejections))
+            node.rejections += 1
 
     def _attempt_failed(
         self,
@@ -242,6 +258,7 @@ class Attempts:
             self._journal.touch(node)
         if delay_us > 0:
             self._execution.set_timer(node, self._journal.now_us + delay_us)
+            self._journal.record("AttemptDelayed", node, f"begins in {delay_us / 1e6:.3g} s")
         else:
             self.seek_or_park(node)
 

@@ -74,6 +74,7 @@ class Children:
         node = self._execution.node(event.node_id)
         if node is None or node.state.child_key != event.child_key:
             return
+        self._journal.record("ChildEnded", node, event.phase.name)
         if event.phase is ExecutionPhase.SUCCEEDED:
             node.state.outputs = event.outputs or EMPTY
             node.state.error = None

@@ -94,7 +94,7 @@ class Scope:
 class LiveNode:
     """A node that has started: its row, its current attempt, and its own graph if it has one."""
 
-    __slots__ = ("attempt", "child", "scope", "spec", "state")
+    __slots__ = ("attempt", "child", "rejections", "scope", "spec", "state")
 
     def __init__(self, scope: Scope, spec: GraphNode, state: NodeState) -> None:
         self.scope = scope
@@ -103,6 +103,8 @@ class LiveNode:
         self.attempt: AttemptState | None = None
         """The attempt that is not final, if there is one."""
         self.child: Scope | None = None
+        self.rejections = 0
+        """How often in a row executors had no room for it after all, as far as this leader knows."""
 
     @property
     def stopping(self) -> bool:

@@ -37,6 +37,15 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why no slot can come for an attempt as things are; empty when one can again."""
+
+    node_id: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """An executor reports that the task process of an attempt runs."""
 
@@ -195,6 +204,7 @@ class BlobRole(StrEnum):
 Event = (
     IntentRead
     | Placed
+    | Waiting
     | Accepted
     | Started
     | Succeeded

@@ -39,6 +39,7 @@ from libs.workflow.machine.messages import (
     Placed,
     Report,
     Started,
+    Waiting,
 )
 from libs.workflow.machine.openings import Openings
 from libs.workflow.machine.reading import Reading
@@ -118,6 +119,8 @@ class _Step:
             self._on_intent(event)
         elif isinstance(event, Placed):
             self._attempts.on_placed(event)
+        elif isinstance(event, Waiting):
+            self._attempts.on_waiting(event)
         elif isinstance(event, Lost):
             self._attempts.on_lost(event)
         elif isinstance(event, BlobRead):

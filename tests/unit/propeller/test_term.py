@@ -48,10 +48,10 @@ async def test_a_finished_execution_leaves_nothing_behind_in_memory(tmp_path: Pa
                 executor.report(id, ReportPhase.SUCCEEDED, 2)
         await until(lambda: len(it.term.library) == 0 and not executor.session.known, "the end")
         reconciler, placement = it.term.reconciler, it.term.placement
-        for left in (reconciler._inbox, reconciler._settled, reconciler._open, placement._held, placement._wanted):
+        for left in (reconciler._inbox, reconciler._settled, reconciler._open, placement._held, placement.pending):
             assert not left
         assert not placement._of_execution
-        assert placement.rooms()[0].used == (0, 0, 0)
+        assert placement.rooms.all()[0].used == (0, 0, 0)
 
 
 async def test_an_executor_that_restarts_between_a_placement_and_its_turn_loses_the_attempt(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_a_slot_that_was_taken_before_a_failed_commit_is_not_taken_twice(t
         await until(lambda: bool(second.of(Assignment, "n1") or third.of(Assignment, "n1")), "assignment of n1")
         executor = it.store.attempts[1]["n1", 0].executor
         assert it.term.placement.attempts_on(str(executor)) == [N1]
-        assert sum(room.used.cpu_millis for room in it.term.placement.rooms()) == 2000
+        assert sum(room.used.cpu_millis for room in it.term.placement.rooms.all()) == 2000
 
 
 async def test_an_executor_too_slow_for_its_messages_loses_its_session_and_nobody_else_notices(
@@ -113,7 +113,7 @@ async def test_a_session_that_has_ended_says_nothing_any_more(tmp_path: Path) ->
 async def test_an_executor_that_never_returns_is_forgotten_whether_it_held_anything_or_not(tmp_path: Path) -> None:
     async with leading(tmp_path, executor_grace_seconds=1.0) as it:
         it.connect("e1").disconnect()
-        await until(lambda: not it.term.placement.rooms(), "no rooms")
+        await until(lambda: not it.term.placement.rooms.all(), "no rooms")
 
 
 async def test_what_is_to_be_stopped_is_not_sent_again_to_an_executor_that_returns(tmp_path: Path) -> None:

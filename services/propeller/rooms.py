@@ -1,0 +1,149 @@
+"""Executors as placement sees them: what they have, what of it is held, and who would be welcome there.
+
+An executor may be *interruptible*: its machine can be taken away at any moment. Only attempts that allow for that are
+placed there, and they rather go there than anywhere else. Attempts that want nothing (`@eager` tasks, which wait for
+what they launch) fit everywhere, always, and are spread by number.
+
+One executor may be *kept* for a large request that was passed over too often: nobody else gets its slots then, unless
+he is more urgent, so that they gather.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from libs.workflow.quantities import Slots
+
+NOTHING = Slots()
+
+
+class Wish(NamedTuple):
+    """What an attempt wants."""
+
+    slots: Slots
+    priority: int
+    """Higher first; 0 is normal."""
+    interruptible: bool
+    """Whether it may run where it can be interrupted."""
+
+
+@dataclass(slots=True)
+class Room:
+    """What an executor has and what of it is held."""
+
+    executor: str
+    incarnation: str
+    capacity: Slots
+    used: Slots = NOTHING
+    free: Slots = NOTHING
+    """What is not used: may be negative, where an executor has come back with less."""
+    attempts: int = 0
+    """How many attempts hold what is used."""
+    open: bool = True
+    """False while it drains, is in trouble, or is not connected: nothing new is placed there."""
+    closed_because: str = ""
+    """Why it is not open."""
+    interruptible: bool = False
+
+    def __post_init__(self) -> None:
+        self.free = self.capacity.minus(self.used)
+
+    def use(self, slots: Slots, attempts: int) -> None:
+        """Takes slots for so many attempts, or with negative numbers gives them back."""
+        self.used = self.used.plus(slots)
+        self.free = self.capacity.minus(self.used)
+        self.attempts += attempts
+
+    def allows(self, wish: Wish) -> bool:
+        return wish.interruptible or not self.interruptible
+
+    def could_ever_suit(self, wish: Wish) -> bool:
+        """Whether the wish could be granted here if nobody else were there."""
+        return self.open and self.allows(wish) and wish.slots.fits(self.capacity)
+
+
+class Rooms:
+    """All executors of a leader."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, Room] = {}
+        self._total = NOTHING
+        self._kept: tuple[str, Wish] | None = None
+
+    def all(self) -> list[Room]:
+        return list(self._rooms.values())
+
+    def get(self, executor: str) -> Room | None:
+        return self._rooms.get(executor)
+
+    def add(self, room: Room) -> None:
+        self._rooms[room.executor] = room
+        self._count()
+
+    def remove(self, executor: str) -> None:
+        if self._rooms.pop(executor, None) is not None:
+            self._count()
+
+    def _count(self) -> None:
+        self._total = NOTHING
+        for room in self._rooms.values():
+            self._total = self._total.plus(room.capacity)
+
+    def use(self, executor: str, slots: Slots, attempts: int) -> None:
+        room = self._rooms.get(executor)
+        if room is not None:
+            room.use(slots, attempts)
+
+    def part(self, slots: Slots) -> float:
+        """The largest of the parts that these slots are of all cores, of all memory, of all GPUs."""
+        return max(
+            (has / of if of else 0.0 for has, of in zip(slots, self._total, strict=True)),
+            default=0.0,
+        )
+
+    # -------------------------------------------------------------------------------------------------- who goes where
+
+    def best(self, wish: Wish) -> Room | None:
+        """Of the executors that suit now, the one with most free cores: spreads work, deterministically."""
+        slots = wish.slots
+        fitting = [room for room in self._rooms.values() if slots.fits(room.free) and self._admits(room, wish)]
+        if wish.slots == NOTHING:
+            return min(fitting, key=lambda room: (not room.interruptible, room.attempts, room.executor), default=None)
+        return max(fitting, key=lambda room: (room.interruptible, room.free, room.executor), default=None)
+
+    def _admits(self, room: Room, wish: Wish) -> bool:
+        if not (room.open and room.allows(wish)):
+            return False
+        if self._kept is None or self._kept[0] != room.executor or wish.slots == NOTHING:
+            return True
+        kept_for = self._kept[1]
+        return wish == kept_for or wish.priority > kept_for.priority
+
+    def could_ever(self, wish: Wish) -> bool:
+        """Whether any executor could grant the wish if nobody else were there."""
+        return any(room.could_ever_suit(wish) for room in self._rooms.values())
+
+    # --------------------------------------------------------------------------------------------------- keeping one
+
+    @property
+    def kept(self) -> tuple[str, Wish] | None:
+        """The executor whose slots gather, and the wish that they gather for."""
+        return self._kept
+
+    def keep_one(self, wish: Wish) -> None:
+        """Slots of the executor that lacks least shall gather for this wish."""
+        possible = [room for room in self._rooms.values() if room.could_ever_suit(wish)]
+        nearest = max(possible, key=lambda room: (room.free, room.executor), default=None)
+        if nearest is not None:
+            self._kept = (nearest.executor, wish)
+
+    def keep_none(self) -> None:
+        self._kept = None
+
+    def keeps_in_vain(self) -> bool:
+        """Whether the executor that is kept cannot grant the wish any more."""
+        if self._kept is None:
+            return False
+        room = self._rooms.get(self._kept[0])
+        return room is None or not room.could_ever_suit(self._kept[1])
