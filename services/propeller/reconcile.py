@@ -97,8 +97,8 @@ class Reconciler:
         return len(self._queue) > 0
 
     def next_due_us(self) -> int | None:
-        """When the earliest delayed key is due."""
-        return self._queue.next_due_us()
+        """When the earliest delayed key is due; None when there is none, or no turn is begun any more."""
+        return None if self._pool.stopped else self._queue.next_due_us()
 
     def attend(self, key: int, lane: str = "", priority: int = 0, delay_us: int = 0) -> None:
         """The key shall have a turn, now or after `delay_us`; later, when it waits for another try of the store."""

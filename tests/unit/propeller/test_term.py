@@ -220,6 +220,19 @@ async def test_stopping_in_the_middle_of_work_is_no_failure(tmp_path: Path) -> N
         await it.leading
 
 
+async def test_a_leader_that_stops_does_not_spin_on_keys_that_get_no_turn_any_more(tmp_path: Path) -> None:
+    async with leading(tmp_path) as it:
+        it.writer.before_commit, held, go = _hold()
+        it.submit(ONE, 1)
+        await asyncio.to_thread(held.wait)
+        it.term.reconciler.attend(2, delay_us=1)
+        it.stopping.set()
+        await until(lambda: it.term.reconciler.next_due_us() is None, "nothing is due any more")
+        assert not it.leading.done()
+        go.set()
+        await it.leading
+
+
 async def test_rows_that_make_no_sense_set_aside_their_execution_and_no_other(tmp_path: Path) -> None:
     async with leading(tmp_path) as it:
 
