@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-_DICE = random.Random()
-"""Shared, for seeding one costs as much as some tens of waits."""
+DICE = random.Random()
+"""Shared, for seeding one costs as much as some tens of waits. Who wants to repeat a run seeds it."""
 
 
 class Backoff:
@@ -23,7 +23,7 @@ class Backoff:
         self._base = base_seconds
         self._cap = cap_seconds
         self._jitter = jitter
-        self._dice = dice or _DICE
+        self._dice = dice or DICE
         self._bound = base_seconds
 
     def next(self) -> float:

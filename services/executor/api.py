@@ -6,7 +6,7 @@ closes both, so that whoever comes next finds the old session ended.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Protocol
 
@@ -31,14 +31,15 @@ class Propellers(Protocol):
 class PropellerClient:
     """`Propellers` over gRPC. Errors are those of `libs.workflow.errors`."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, connect: Callable[[str], grpc.aio.Channel] = channels.connect) -> None:
+        self._connect = connect
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     @asynccontextmanager
     async def session(
         self, address: str, outgoing: AsyncIterator[list[FromExecutor]]
     ) -> AsyncIterator[AsyncIterator[LeaderSays]]:
-        async with channels.connect(address) as channel:
+        async with self._connect(address) as channel:
             call = propeller_pb2_grpc.PropellerStub(channel).Session(_encoded(outgoing), metadata=self._metadata)
             try:
                 async with aclosing(_decoded(call)) as incoming:

@@ -19,6 +19,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -49,10 +50,23 @@ _REMEMBERED: Final = 10_000
 _LAST_SEQ: Final = 1 << 32
 
 
-class Attempts:
-    """Belongs to one event loop; `group` owns the tasks of the attempts."""
+def _kind_of(template: tasks_pb2.TaskTemplate) -> type[Attempt]:
+    return EchoAttempt if template.type == ECHO else ProcessAttempt
 
-    def __init__(self, bench: Workbench, slots: SlotPool, spool: Spool, disk: Disk, group: asyncio.TaskGroup) -> None:
+
+class Attempts:
+    """Belongs to one event loop; `group` owns the tasks of the attempts, `kind_of` says how a task is run."""
+
+    def __init__(
+        self,
+        bench: Workbench,
+        slots: SlotPool,
+        spool: Spool,
+        disk: Disk,
+        group: asyncio.TaskGroup,
+        kind_of: Callable[[tasks_pb2.TaskTemplate], type[Attempt]] = _kind_of,
+    ) -> None:
+        self._kind_of = kind_of
         self._bench = bench
         self._slots = slots
         self._spool = spool
@@ -107,6 +121,11 @@ class Attempts:
         for report in self._spool.reports():
             if self._sent_at.get(report.id, 0.0) < before:
                 self._send(report)
+
+    def write_again(self) -> None:
+        """Tries the disk again if it has refused reports: as long as nothing new is taken on, nobody else would."""
+        if self._spool.is_refused:
+            self._group.create_task(self._spool.flush(), name="write reports again")
 
     # ------------------------------------------------------------------------------------------ what the leader says
 
@@ -186,8 +205,7 @@ class Attempts:
         return "the executor is stopping" if self._draining else self.trouble()
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
-        kind = EchoAttempt if template.type == ECHO else ProcessAttempt
-        attempt = kind(self._bench, assignment, template, grant, self._send)
+        attempt = self._kind_of(template)(self._bench, assignment, template, grant, self._send)
         self._bench.journal.begin(attempt.id)
         self._running[attempt.id] = attempt
         self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))

@@ -11,6 +11,7 @@ once is never started again (promise P4).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,8 @@ class Lost:
 class Journal:
     """Opening reads what the last life has written; `lost` is what it had not ended."""
 
-    def __init__(self, path: Path) -> None:
-        self._log = recordlog.RecordLog(path)
+    def __init__(self, path: Path, open_log: Callable[[Path], recordlog.RecordLog] = recordlog.RecordLog) -> None:
+        self._log = open_log(path)
         self._epochs: dict[int, int] = {}
         lost = []
         for key, value in self._log.entries.items():

@@ -137,6 +137,7 @@ class Session:
         while True:
             self._attempts.say(Heartbeat(self._disk.free_bytes(), self._attempts.trouble()))
             self._attempts.send_again()
+            self._attempts.write_again()
             await asyncio.sleep(welcome.heartbeat_us / 1_000_000 or 1.0)
 
     def _obey(self, message: LeaderSays) -> None:

@@ -28,9 +28,14 @@ class Spool:
     """Reports by attempt. Opening reads the disk; `encode` and `decode` say how a report lies there."""
 
     def __init__(
-        self, path: Path, limit_bytes: int, encode: Callable[[Report], bytes], decode: Callable[[bytes], Report]
+        self,
+        path: Path,
+        limit_bytes: int,
+        encode: Callable[[Report], bytes],
+        decode: Callable[[bytes], Report],
+        open_log: Callable[[Path], recordlog.RecordLog] = recordlog.RecordLog,
     ) -> None:
-        self._log = recordlog.RecordLog(path)
+        self._log = open_log(path)
         self._limit_bytes = limit_bytes
         self._encode = encode
         self._reports: dict[AttemptId, Report] = {}
@@ -59,6 +64,11 @@ class Spool:
         if self._log.live_bytes > self._limit_bytes:
             return f"{len(self)} reports wait to be acknowledged, more than {self._limit_bytes} bytes"
         return ""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the disk has refused the last write, and nobody is trying again."""
+        return bool(self._failure) and not self._writing.locked()
 
     def reports(self) -> Iterable[Report]:
         return self._reports.values()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import ClassVar, Final, Self
+
+import grpc.aio
 
 from libs.clients.streams import Connection, Counters, stay_connected
 from libs.rpc import channel
@@ -24,10 +27,10 @@ class Client:
     fatal: ClassVar[tuple[type[errors.AirscrewError], ...]] = ()
     """What ends the task; every other failure of a call is answered by another one."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, connect: Callable[[str], grpc.aio.Channel] = channel.connect) -> None:
         self._name = name
         self._peer = f"the queue service at {address}"
-        self._channel = channel.connect(address)
+        self._channel = connect(address)
         self._stub: queue_pb2_grpc.QueueAsyncStub = queue_pb2_grpc.QueueStub(self._channel)
         self._task: asyncio.Task[None] | None = None
         self.counters = Counters()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 import grpc.aio
 
@@ -12,6 +13,7 @@ from libs.clients.queue import keys
 from libs.clients.queue.client import Client
 from libs.clients.queue.keys import Key
 from libs.clients.streams import converse, opened
+from libs.rpc import channel
 from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
 from protos import queue_pb2
@@ -29,8 +31,14 @@ class Enqueuer(Client):
     dropped with a warning.
     """
 
-    def __init__(self, address: str, *, capacity_keys: int = 100_000) -> None:
-        super().__init__("enqueuer", address)
+    def __init__(
+        self,
+        address: str,
+        *,
+        capacity_keys: int = 100_000,
+        connect: Callable[[str], grpc.aio.Channel] = channel.connect,
+    ) -> None:
+        super().__init__("enqueuer", address, connect)
         self._capacity = capacity_keys
         self._waiting: Batcher[Key] = Batcher(capacity_keys, when_full=WhenFull.DROP_OLDEST)
         self._unacknowledged: deque[list[Key]] = deque()

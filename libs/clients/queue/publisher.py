@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc.aio
 
 from libs.clients.queue.client import Client
 from libs.clients.streams import converse, opened
+from libs.rpc import channel
 from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
 from libs.wire.hints import Hint, to_messages
@@ -21,8 +24,14 @@ class Publisher(Client):
     away only the youngest `capacity_hints` are kept.
     """
 
-    def __init__(self, address: str, *, capacity_hints: int = 10_000) -> None:
-        super().__init__("publisher", address)
+    def __init__(
+        self,
+        address: str,
+        *,
+        capacity_hints: int = 10_000,
+        connect: Callable[[str], grpc.aio.Channel] = channel.connect,
+    ) -> None:
+        super().__init__("publisher", address, connect)
         self._waiting: Batcher[Hint] = Batcher(capacity_hints, when_full=WhenFull.DROP_OLDEST)
 
     def publish(self, id: int, phase: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import grpc.aio
@@ -11,6 +12,7 @@ from libs.clients.queue import keys
 from libs.clients.queue.client import Client
 from libs.clients.queue.keys import Key
 from libs.clients.streams import converse, opened
+from libs.rpc import channel
 from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher
 from libs.workflow import errors
@@ -60,8 +62,9 @@ class WorkFeed(Client):
         propeller: str,
         *,
         credits: int = 4096,
+        connect: Callable[[str], grpc.aio.Channel] = channel.connect,
     ) -> None:
-        super().__init__(f"work-{shard}-{epoch}", address)
+        super().__init__(f"work-{shard}-{epoch}", address, connect)
         self._open = queue_pb2.WorkRequest.Open(shard=shard, epoch=epoch, propeller=propeller)
         self._credits = credits
         self._calls = 0
