@@ -20,6 +20,10 @@ SYNC := sync --locked --compile-bytecode --python '>=3.11,<3.13'
 # More for the command: make run ARGS="--port 30081", make test ARGS="-k election".
 ARGS ?=
 
+# How many runs `make simulate` plays, or which one.
+SEEDS ?= 2000
+SEED ?=
+
 # What tasks run in; without our code beside it.
 demo run test: export AIRSCREW_EXECUTOR_TASK_PYTHON ?= $(CURDIR)/.venv-tasks/bin/python
 
@@ -47,6 +51,10 @@ fast: .venv/.synced ## the tests that need no other process
 .PHONY: scale
 scale: .venv/.synced ## executions larger than most, minutes of them: how long, how much memory (ARGS="mapped --share 0.1")
 	.venv/bin/python -m tests.bench.scale $(ARGS)
+
+.PHONY: simulate
+simulate: .venv/.synced ## all services on virtual time with faults, on all cores (SEEDS=200000; SEED=n plays that one and shows it)
+	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
 .PHONY: check
 check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts, fresh protos and docs

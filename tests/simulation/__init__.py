@@ -1,0 +1,1 @@
+"""The whole system on virtual time, with faults: `python -m tests.simulation`."""

@@ -1,0 +1,164 @@
+"""The main routines of the simulated processes: the product's parts, wired as its own `app` modules wire them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from libs.clients.queue import Enqueuer, Key, Publisher, Reason, WorkFeed
+from libs.runtime.together import within
+from libs.telemetry.traces import Tracing
+from libs.wire import codec
+from libs.wire.session import Hello, Report
+from services.executor.api import PropellerClient
+from services.executor.attempt import Workbench
+from services.executor.attempts import Attempts
+from services.executor.journal import Journal
+from services.executor.results import Storage
+from services.executor.session import Session
+from services.executor.settings import ExecutorSettings
+from services.executor.slots import SlotPool
+from services.propeller.api import PropellerApi
+from services.propeller.leadership import Leadership
+from services.propeller.settings import PropellerSettings
+from services.propeller.spans import Spans
+from services.propeller.term import Term
+from services.queue.api import Queue
+from services.queue.hints import Relay
+from services.queue.shards import Shards
+from services.queue.spans import Spans as QueueSpans
+from tests.support.simulation.etcd import Election
+from tests.support.simulation.loop import Process
+from tests.support.simulation.machines import Machine, MemoryBlobs, MemoryLog
+from tests.support.simulation.tasks import Tasks, WatchedSpool, kind_of
+
+if TYPE_CHECKING:
+    from tests.support.simulation.world import World
+
+QUEUE = "queue"
+TOKEN = "token"
+LEASE_SECONDS = 5
+GRACE_SECONDS = 5.0
+
+
+async def propeller(world: World, process: Process, machine: Machine) -> None:
+    """As `services.propeller.app`, without the ports that nobody dials."""
+    settings = PropellerSettings(
+        listen=process.name,
+        database="",
+        blob=MemoryBlobs.root,
+        etcd=(),
+        session_token=TOKEN,
+        queue=QUEUE,
+        identity=process.name,
+        lease_ttl_seconds=LEASE_SECONDS,
+        executor_grace_seconds=GRACE_SECONDS,
+        heartbeat_seconds=1.0,
+        sweep_seconds=10.0,
+    )
+    numbers = itertools.count()
+    store = world.mutation.leader_store(
+        world, process, lambda: world.mutation.ledger(world, f"{process.name}.{next(numbers)}")
+    )
+    election: Any = Election(world.etcd, process, machine.clock, process.name, process.name, LEASE_SECONDS)
+    publisher = Publisher(QUEUE, connect=world.network.connect)
+
+    def new_term(epoch: int, leading: Callable[[], bool]) -> Term:
+        world.note(f"{process} leads in epoch {epoch}")
+        return Term(
+            epoch=epoch,
+            settings=settings,
+            store=store,
+            blob=MemoryBlobs(world.bucket, process),
+            feed=lambda shard, epoch: WorkFeed(QUEUE, shard, epoch, process.name, connect=world.network.connect),
+            publisher=publisher,
+            clock=machine.clock,
+            spans=Spans(Tracing()),
+            leading=leading,
+        )
+
+    leadership = Leadership(settings, election, store, machine.clock, new_term)
+    world.leaderships[process.name] = leadership
+    world.network.listen(process.name, process, PropellerApi(settings, leadership, machine.clock))
+    async with publisher:
+        await leadership.run(world.stopping_of(process))
+    await store.close()
+
+
+async def queue(world: World, process: Process, machine: Machine) -> None:
+    """As `services.queue.app`."""
+    shards = Shards(10_000, first_lease=machine.clock.now_us())
+    service = Queue(shards, Relay(1000), QueueSpans(Tracing(), machine.clock), machine.clock)
+    world.network.listen(QUEUE, process, service)
+    await world.stopping_of(process).wait()
+    service.stop()
+
+
+async def executor(world: World, process: Process, machine: Machine) -> None:
+    """As `services.executor.app`."""
+    settings = ExecutorSettings(
+        propellers=tuple(world.propellers),
+        session_token=TOKEN,
+        blob=MemoryBlobs.root,
+        data_dir=Path("/data"),
+        storage_patience_seconds=20.0,
+    )
+
+    def open_log(path: Path) -> Any:
+        return MemoryLog(machine, path, process)
+
+    journal = Journal(Path("journal"), open_log)
+    for lost in journal.lost:
+        journal.end(lost.id)
+    tasks = Tasks(world, process)
+    spool = WatchedSpool(
+        tasks, Path("spool"), settings.spool_limit_bytes, codec.report_to_bytes, codec.report_from_bytes, open_log
+    )
+    slots = SlotPool(world.capacity.cpu_millis, world.capacity.memory_bytes, ())
+    clock = machine.clock
+    unused: Any = SimpleNamespace(scratch=lambda id: Path("/nowhere"))
+    bench = Workbench(
+        settings=settings,
+        clock=clock,
+        tracing=Tracing(),
+        storage=Storage(MemoryBlobs(world.bucket, process), settings.storage_patience_seconds),
+        processes=cast(Any, tasks),
+        environments=unused,
+        platform=unused,
+        secrets=unused,
+        directory=unused,
+        journal=journal,
+    )
+    incarnation = world.incarnations[process.name] = f"{process.name}-{world.next_life()}"
+
+    def hello(snapshot: tuple[Report, ...], highest_epoch: int) -> Hello:
+        return Hello(process.name, incarnation, slots.capacity, snapshot, highest_epoch, {}, "")
+
+    disk: Any = machine
+    async with asyncio.TaskGroup() as group:
+        attempts = Attempts(bench, slots, spool, disk, group, kind_of)
+        client = PropellerClient(TOKEN, world.network.connect)
+        session = Session(settings.propellers, client, attempts, journal, disk, hello, settings.dial_seconds)
+        dialling = group.create_task(session.run(), name="session")
+        await world.stopping_of(process).wait()
+        attempts.drain()
+        attempts.stop_all()
+        await attempts.idle()
+        await within(settings.flush_seconds, attempts.flushed())
+        dialling.cancel()
+
+
+async def admin(world: World, process: Process, machine: Machine) -> None:
+    """Accepts executions, answers what they ask of people, aborts some, and hints at it all, not always."""
+    async with Enqueuer(QUEUE, connect=world.network.connect) as enqueuer:
+
+        def hint(key: int, reason: Reason) -> None:
+            for _ in range(world.dice.choice(world.hints)):
+                enqueuer.enqueue(Key(key, 0, "p", reasons=reason, delay_us=world.dice.choice([0, 0, 300_000])))
+
+        world.hint = hint
+        await world.stopping_of(process).wait()
