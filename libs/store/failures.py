@@ -15,13 +15,15 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy.exc
 
-from libs.workflow.errors import AirscrewError, FailedPrecondition, Internal, Refused, Unavailable
+from libs.workflow.errors import AirscrewError, FailedPrecondition, Internal, KeyTaken, Refused, Unavailable
 
 _MIGRATE = "the database has no such table or column: run `airscrew migrate`"
 
 # Classes of SQLSTATE that blame the values: data exception, integrity violation, a limit of the program (such as an
 # index entry that is too long), and whatever an operator's own trigger raises.
 _VALUE_CLASSES = ("22", "23", "54", "P0")
+_UNIQUE_VIOLATION = "23505"
+_PRIMARY_KEY = "_pkey"  # as PostgreSQL names the constraint of a primary key that has no name of its own
 _UNDEFINED = ("42P01", "42703", "3F000")
 _RETRYABLE_PROGRAMMING = ("26000",)  # a pooler between us and the server forgot a prepared statement
 
@@ -63,6 +65,8 @@ def _of_sqlite(error: sqlite3.Error) -> AirscrewError:
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     message = _first_line(error)
+    if code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID):
+        return KeyTaken(f"a key is taken: {message}")
     if primary in _SQLITE_VALUE_CODES or isinstance(error, sqlite3.IntegrityError | sqlite3.DataError):
         return Refused(f"the database refuses a value: {message}")
     if primary == sqlite3.SQLITE_ERROR and message.startswith(("no such table", "no such column", "table ")):
@@ -79,6 +83,8 @@ def _of_postgres(error: BaseException) -> AirscrewError:
     if not isinstance(error, psycopg.Error):
         return Internal(f"{type(error).__name__}: {message}")
     state = error.sqlstate or ""
+    if state == _UNIQUE_VIOLATION and (error.diag.constraint_name or "").endswith(_PRIMARY_KEY):
+        return KeyTaken(f"a key is taken: {message}")
     if state.startswith(_VALUE_CLASSES) or (not state and isinstance(error, psycopg.DataError)):
         return Refused(f"the database refuses a value: {message}")
     if state in _UNDEFINED:

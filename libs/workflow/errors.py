@@ -68,3 +68,7 @@ class Fenced(AirscrewError):
 
 class Refused(AirscrewError):
     """The store took the connection but refuses this very write: retrying it unchanged is pointless."""
+
+
+class KeyTaken(Refused):
+    """A new row's key is somebody else's: another key will do."""

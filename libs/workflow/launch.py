@@ -177,8 +177,7 @@ def launch_child(
     plan_id: EntityId,
     plan: launch_plan_pb2.LaunchPlanSpec,
     workflow: EntityId,
-    expected: interface_pb2.ParameterMap,
-    inputs: literals_pb2.LiteralMap,
+    inputs: Data,
     now_us: int,
     *,
     order: int = 0,
@@ -187,11 +186,11 @@ def launch_child(
 ) -> ExecutionState:
     """The execution that an attempt of a launch plan node starts, as it is submitted.
 
-    Settings come from the parent; where it has none, from the launch plan. The inputs are inline, however large:
-    whoever commits it puts large ones elsewhere before. `order` is how many children the parent has launched at this
-    very time before: it keeps their keys apart. Raises InvalidArgument as `resolve_launch`.
+    Settings come from the parent; where it has none, from the launch plan. `inputs` are complete (`resolve_inputs`).
+    `order` is how many children the parent has launched at this very time before: it keeps their keys apart.
     """
-    resolved = resolve_launch(_child_spec(parent, node_id, plan_id), inputs, expected, plan)
+    spec = _child_spec(parent, node_id, plan_id)
+    _complete(spec, plan, _INHERITED)
     digest = hashlib.blake2b(f"{parent.key}/{node_id}/{attempt}".encode(), digest_size=20).digest()
     return ExecutionState(
         # A millisecond of its own for each: those of one time differ in the few bits of the digest only.
@@ -209,8 +208,8 @@ def launch_child(
         root_key=parent.root_key,
         workflow=workflow,
         launch_plan=plan_id,
-        spec=resolved.spec.SerializeToString(),
-        inputs=Data.of(resolved.inputs.SerializeToString()),
+        spec=spec.SerializeToString(),
+        inputs=inputs,
         created_at_us=now_us,
         traceparent=traceparent,
         intent=Intent(generation=1, desired=Desired.RUN),

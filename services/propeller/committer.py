@@ -7,7 +7,8 @@ Guarantees: a turn's `then` runs after its changes are durable, all of a batch i
 when they are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership. Unavailable
 leaves the outcome unknown: the epoch is raised before anybody hears of it, so that the commit has happened by then or
 never will, and whoever asked must forget what it has in memory and read again. A batch that the store refuses is
-retried one execution at a time, and the refused one is quarantined.
+retried one execution at a time, and the refused one is quarantined; where it is refused only for the key of an
+execution that it launches, its turn is to be taken again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
-from libs.workflow.errors import AirscrewError, Fenced, Refused, Unavailable
+from libs.workflow.errors import AirscrewError, Fenced, KeyTaken, Refused, Unavailable
 from libs.workflow.state import Changes
 from services.propeller.store import LeaderStore
 
@@ -175,6 +176,10 @@ class Committer:
                 await self._commit([pending])
             return
         pending = batch[0]
+        if isinstance(refused, KeyTaken):
+            # Keys of new executions follow from the time: the same turn a moment later chooses others.
+            pending.otherwise(refused)
+            return
         self.set_aside(
             pending.changes.execution.key,
             f"the store refuses its rows: {refused.message}",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
-from libs.workflow.errors import AirscrewError, Unavailable
+from libs.workflow.errors import AirscrewError, KeyTaken, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.launch import priority
 from libs.workflow.machine import Execution, LiveNode, Turn, interruptible, step
@@ -340,7 +340,7 @@ class Reconciler:
         self._library.forget(key)
         facts: list[m.Event] = [event for event in opened.events if not isinstance(event, m.Placed | m.IntentRead)]
         self._take_back(key, facts, opened.settled)
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable | KeyTaken):
             self._again_later(key)
         else:
             # Fenced: all of this is about to be thrown away. Refused: it is quarantined, and so final.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flyteidl.admin import common_pb2, execution_pb2
 
-from libs.workflow.errors import Fenced, Refused
+from libs.workflow.errors import Fenced, KeyTaken, Refused
 from libs.workflow.phases import Desired, ExecutionPhase
 from libs.workflow.state import AbortBelow, Changes, Data, ExecutionState, Intent
 from tests.support import stored
@@ -62,15 +62,18 @@ async def test_a_child_that_is_there_already_is_left_as_it_is(bench: Bench) -> N
     assert found.execution.phase is ExecutionPhase.RUNNING
 
 
-@pytest.mark.parametrize("taken", ["key", "name"])
-async def test_a_child_whose_key_or_name_is_taken_is_refused_with_all_of_its_commit(bench: Bench, taken: str) -> None:
+@pytest.mark.parametrize(("taken", "error"), [("key", KeyTaken), ("name", Refused)])
+async def test_a_child_whose_key_or_name_is_taken_is_refused_with_all_of_its_commit(
+    bench: Bench, taken: str, error: type[Refused]
+) -> None:
     parent, other = stored.execution(1), stored.execution(2, "taken")
     epoch = await led(bench, parent, other)
     child = stored.child(parent, 2) if taken == "key" else stored.child(parent, 3, name="taken")
     turn = stored.running(parent)
     turn.children.append(child)
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as raised:
         bench.ledger.commit(0, epoch, [turn])
+    assert raised.type is error
     found = bench.ledger.load(0, [1, 2, 3])
     assert [(each.execution.key, each.execution.phase) for each in found] == [
         (1, ExecutionPhase.QUEUED),

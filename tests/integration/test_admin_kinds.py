@@ -182,8 +182,7 @@ def test_a_launch_plan_node_names_the_execution_that_it_has_launched(registrar: 
         state.launch_plan,
         launch_plan_of(registrar),
         state.workflow,
-        launch.expected_inputs(refusal_cases.TYPED_INPUTS),
-        good_inputs(),
+        Data.of(good_inputs().SerializeToString()),
         state.updated_at_us,
     )
     node = leading.node("n0", NodePhase.RUNNING, NodeKind.LAUNCH_PLAN, child_key=child.key)

@@ -14,7 +14,7 @@ from flytekit.models.core.identifier import WorkflowExecutionIdentifier
 
 from libs.workflow import launch
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import ExecutionState
+from libs.workflow.state import Data, ExecutionState
 from services.admin import metrics
 from tests.integration.test_admin_kinds import launch_plan_of, launched
 from tests.support import flyte, refusal_cases
@@ -49,8 +49,7 @@ def finished(registrar: Registrar, leading: Leader) -> ExecutionState:
         state.launch_plan,
         launch_plan_of(registrar),
         state.workflow,
-        launch.expected_inputs(refusal_cases.TYPED_INPUTS),
-        good_inputs(),
+        Data.of(good_inputs().SerializeToString()),
         at,
     )
     child.created_at_us = at + SECOND

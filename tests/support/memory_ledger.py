@@ -18,7 +18,7 @@ from libs.store import launches
 from libs.store.claims import Claim, epoch_of, renewed_epoch
 from libs.store.ledger import QUARANTINED
 from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord, LeaderRow
-from libs.workflow.errors import Fenced, NotFound, Refused, Unavailable
+from libs.workflow.errors import Fenced, KeyTaken, NotFound, Refused, Unavailable
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import AttemptPhase, Desired, ErrorKind, ExecutionPhase, NodePhase
 from libs.workflow.state import (
@@ -264,7 +264,9 @@ class MemoryLedger:
                     child.parent_key,
                     child.parent_node_id,
                 )
-                if not same and (old.key == child.key or old.id == child.id):
+                if not same and old.key == child.key:
+                    raise KeyTaken(f"the key of {child.id} is that of {old.id}")
+                if not same and old.id == child.id:
                     raise Refused(f"execution {old.id} is there already")
 
     def _abort_below(self, parent: int, abort: AbortBelow) -> None:

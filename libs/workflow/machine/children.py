@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from flyteidl.core import execution_pb2, literals_pb2
 
-from libs.workflow.errors import Internal, InvalidArgument
-from libs.workflow.graph import GraphNode
-from libs.workflow.launch import launch_child
+from libs.workflow.errors import Internal
+from libs.workflow.graph import GraphNode, LaunchPlanTarget
+from libs.workflow.launch import launch_child, resolve_inputs
 from libs.workflow.machine.endings import Endings
 from libs.workflow.machine.execution import Execution, LiveNode, Scope
 from libs.workflow.machine.journal import Journal
@@ -31,14 +31,8 @@ class Children:
         self._openings = openings
 
     def begin(self, scope: Scope, spec: GraphNode, inputs: Data, literals: literals_pb2.LiteralMap) -> None:
-        """Launches the child."""
-        try:
-            child = self._launched(scope, spec, literals)
-        except InvalidArgument as error:
-            self._openings.fail(scope, spec, "LaunchPlanInputsInvalid", error.message)
-            return
-        if child.inputs.inline == literals.SerializeToString():
-            child.inputs = inputs  # stored once, where they are large
+        """Launches the child; `inputs` are complete."""
+        child = self._launched(scope, spec, inputs)
         node = self._openings.open(scope, spec, NodePhase.RUNNING, inputs=inputs)
         node.state.child_key = child.key
         self._journal.turn.changes.children.append(child)
@@ -46,10 +40,8 @@ class Children:
         self._journal.command(AttendChild(child.key))
         self._execution.launched(node)
 
-    def _launched(self, scope: Scope, spec: GraphNode, literals: literals_pb2.LiteralMap) -> ExecutionState:
-        plan = spec.launch_plan
-        if plan is None:
-            raise Internal(f"node {scope.node_id(spec)} has no launch plan")
+    def _launched(self, scope: Scope, spec: GraphNode, inputs: Data) -> ExecutionState:
+        plan = launch_plan_of(spec)
         old = counterpart(self._execution, scope, spec)
         return launch_child(
             self._execution.state,
@@ -58,8 +50,7 @@ class Children:
             plan.id,
             plan.spec,
             plan.workflow,
-            plan.expected_inputs,
-            literals,
+            inputs,
             self._journal.now_us,
             order=len(self._journal.turn.changes.children),
             recovers_key=old.child_key if old is not None else None,
@@ -92,3 +83,18 @@ class Children:
             code = error.code or "LaunchPlanExecutionFailed"
             message = error.message or f"the execution it launched has {event.phase.name.lower()}"
             self._endings.fail(node, code, message, ErrorKind(error.kind))
+
+
+def completed(spec: GraphNode, given: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """What a launch plan node is given, with the plan's defaults and fixed inputs: the inputs of both node and child.
+
+    Raises InvalidArgument naming every input that is wrong.
+    """
+    plan = launch_plan_of(spec)
+    return resolve_inputs(given, plan.expected_inputs, plan.spec.fixed_inputs)
+
+
+def launch_plan_of(spec: GraphNode) -> LaunchPlanTarget:
+    if spec.launch_plan is None:
+        raise Internal(f"node {spec.id} has no launch plan")
+    return spec.launch_plan

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
 from libs.workflow import binding
+from libs.workflow.errors import InvalidArgument
 from libs.workflow.graph import GraphNode
 from libs.workflow.machine.arrays import Arrays, Item
 from libs.workflow.machine.attempts import Attempts
+from libs.workflow.machine.children import completed
 from libs.workflow.machine.endings import Endings
 from libs.workflow.machine.execution import Execution, Scope
 from libs.workflow.machine.journal import Journal
@@ -133,7 +135,7 @@ class Starts:
             return
         if spec.index == scope.graph.failure:
             _tell_what_failed(scope, literals)
-        self._start_with(scope, spec, literals.SerializeToString(), inside)
+        self._start_with(scope, spec, literals, inside)
 
     def _start_item(self, item: Item) -> None:
         if self._recovery.recovers(item.scope, item.spec):
@@ -141,10 +143,19 @@ class Starts:
         if item.inputs is not None:
             self._go(item.scope, item.spec, item.inputs, item.literals)
         else:
-            self._start_with(item.scope, item.spec, item.literals.SerializeToString(), item.literals)
+            self._start_with(item.scope, item.spec, item.literals, item.literals)
 
-    def _start_with(self, scope: Scope, spec: GraphNode, serialized: bytes, literals: literals_pb2.LiteralMap) -> None:
-        """`literals` are those to look at."""
+    def _start_with(
+        self, scope: Scope, spec: GraphNode, kept: literals_pb2.LiteralMap, literals: literals_pb2.LiteralMap
+    ) -> None:
+        """`kept` is what the node gets, `literals` the same to look at."""
+        if spec.kind is NodeKind.LAUNCH_PLAN:
+            try:
+                kept = completed(spec, kept)
+            except InvalidArgument as error:
+                self._openings.fail(scope, spec, "LaunchPlanInputsInvalid", error.message)
+                return
+        serialized = kept.SerializeToString()
         if len(serialized) <= INLINE_LIMIT_BYTES:
             self._go(scope, spec, Data.of(serialized), literals)
             return

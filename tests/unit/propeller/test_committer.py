@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from libs.runtime.clock import SystemClock
-from libs.workflow.errors import AirscrewError, Fenced, Refused, Unavailable
+from libs.workflow.errors import AirscrewError, Fenced, KeyTaken, Refused, Unavailable
 from libs.workflow.state import Changes
 from services.propeller.committer import Committer, Pending
 from tests.support.graphs import Plan, Step, state_of
@@ -24,6 +24,7 @@ class Store:
         self.batches: list[list[int]] = []
         self.quarantined: list[int] = []
         self.refused: set[int] = set()
+        self.refusal: AirscrewError = Refused("a row is refused")
         self.error: AirscrewError | None = None
         self.epochs: list[int] = []
         self.renewals = 0
@@ -37,7 +38,7 @@ class Store:
             raise self.error
         keys = [changes.execution.key for changes in batch]
         if self.refused.intersection(keys):
-            raise Refused("a row is refused")
+            raise self.refusal
         self.batches.append(keys)
         self.epochs.append(epoch)
 
@@ -100,6 +101,18 @@ async def test_a_refused_row_quarantines_its_execution_and_no_other() -> None:
     assert store.batches == [[1], [3]]
     assert store.quarantined == [2]
     assert set(log) == {1, 3, (2, Refused)}
+
+
+async def test_a_key_that_is_taken_only_gives_the_turn_back() -> None:
+    store, log = Store(), []
+    store.refused, store.refusal = {2}, KeyTaken("the key of a new child is somebody else's")
+    async with running(store) as committer:
+        for key in (1, 2, 3):
+            committer.submit(pending(key, log))
+        await committer.drained()
+    assert store.batches == [[1], [3]]
+    assert store.quarantined == []
+    assert set(log) == {1, 3, (2, KeyTaken)}
 
 
 async def test_an_unknown_outcome_is_told_to_every_turn_of_the_batch_and_the_committer_goes_on() -> None:
