@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from libs.wire.session import Ack
 from libs.workflow.identity import AttemptId
-from libs.workflow.phases import ExecutionPhase
+from libs.workflow.phases import AttemptPhase, ExecutionPhase
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes, ExecutionState
 from tests.support.graphs import integer
@@ -73,13 +73,33 @@ class Checker:
         if row is None or row.executor != executor:
             placed = "nowhere" if row is None else f"on {row.executor}"
             self.violated(f"attempt {id} starts on {executor}, but it is stored as placed {placed}")
+        for (node, number), earlier in self._world.store.attempts.get(id.execution, {}).items():
+            if node == id.node and number < id.attempt and earlier.phase is AttemptPhase.SUCCEEDED:
+                self.violated(f"attempt {id} starts, although number {number} is stored as succeeded")
         running = self._running.setdefault(executor, {})
         running[id] = slots
+        self._check_limits(id)
         used = Slots()
         for each in running.values():
             used = used.plus(each)
         if not used.fits(self._world.capacity):
             self.violated(f"executor {executor} runs {used} at once, and has {self._world.capacity}")
+
+    def _check_limits(self, started: AttemptId) -> None:
+        """What runs unknown to the leader, on an executor that was given up, does not count."""
+        rows = self._world.store.attempts
+        known = [
+            id
+            for running in self._running.values()
+            for id in running
+            if (row := rows.get(id.execution, {}).get((id.node, id.attempt))) and not row.phase.terminal
+        ]
+        if self._world.project_limit and len(known) > self._world.project_limit:
+            self.violated(f"{len(known)} attempts of the project run at once, more than {self._world.project_limit}")
+        plan = self._world.submitted.get(started.execution)
+        own = sum(id.execution == started.execution for id in known)
+        if plan and plan[0].max_parallelism and own > plan[0].max_parallelism:
+            self.violated(f"{own} attempts of execution {started.execution} run at once, more than it may have")
 
     def ended(self, executor: str, id: AttemptId) -> None:
         self._running.get(executor, {}).pop(id, None)

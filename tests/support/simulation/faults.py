@@ -48,6 +48,7 @@ class Chaos:
         world.store_failing = dice.choice([0.0, 0.0, 0.02, 0.1])
         world.loop.hanging = dice.choice([0.0, 0.0, 0.02, 0.1, 0.25])
         world.network.late = dice.choice([0.0, 0.05, 0.3])
+        world.network.doubling = dice.choice([0.0, 0.05, 0.3])
         world.etcd.losing = dice.choice([0.0, 0.0, 0.05, 0.2])
         world.bucket.failing = dice.choice([0.0, 0.0, 0.05])
         world.hints = dice.choice([[1], [0], [0, 1, 2], [1, 2]])
@@ -63,7 +64,7 @@ class Chaos:
         world = self._world
         world.note("all is well again")
         world.store_failing = world.loop.hanging = world.network.late = 0.0
-        world.etcd.losing = world.bucket.failing = 0.0
+        world.network.doubling = world.etcd.losing = world.bucket.failing = 0.0
 
     # ------------------------------------------------------------------------------------------------ the processes
 

@@ -78,6 +78,8 @@ class Call:
         self._sending: asyncio.Task[None] | None = None
         self._written = False
         self._arrivals = [0.0, 0.0]
+        self.spoken = [False, False]
+        """Whether the server, the client, has said something yet."""
 
     # ---------------------------------------------------------------------------------------------- for the client
 
@@ -219,6 +221,8 @@ class Network:
         """Pairs of processes that do not hear each other."""
         self.late = 0.0
         """How often something takes long."""
+        self.doubling = 0.0
+        """How often what is said in a session is said twice."""
         self.on_request: Observer = lambda call, message: None
         """Is told of what arrives at a server."""
 
@@ -247,6 +251,9 @@ class Network:
         sender = call.client if to_server else call.server
         if sender is None or not sender.dead:
             self.transmit(call, int(to_server), self._arrive, call, message, to_server)
+            if call.method == "Session" and call.spoken[to_server] and self._dice.random() < self.doubling:
+                self.transmit(call, int(to_server), self._arrive, call, message, to_server)
+            call.spoken[to_server] = True
 
     def transmit(self, call: Call, direction: int, callback: Callable[..., None], *args: Any) -> None:
         """Something travels on a connection, behind what was sent before it."""

@@ -21,19 +21,13 @@ from tests.support.graphs import SIGNS, Arm, Array, Branch, Gate, Plan, Step, cl
 from tests.support.memory_ledger import MemoryStore
 from tests.support.oracle import Outcome
 
-_KINDS = ("task",) * 6 + (
-    "inside",
-    "launch",
-    "launch",
-    "dynamic",
-    "branch",
-    "array",
-    "approve",
-    "signal",
-    "sleep",
-    "sleep",
+_KINDS = (
+    *("task", "task", "task", "task", "task", "task", "cached", "cached", "patient"),
+    *("inside", "launch", "launch", "dynamic", "branch", "array", "approve", "signal", "sleep", "sleep"),
 )
 _NESTED = ("inside", "launch")
+CACHED = "k"
+"""The names of cached tasks begin so. They succeed, for their results are others' too."""
 _ATTEMPT = re.compile(r"-\d+-")
 
 
@@ -69,6 +63,10 @@ class Planner:
             return replace(plain, branch=self._branch(name, earlier))
         if kind == "array":
             return replace(plain, array=self._array())
+        if kind == "cached":
+            return replace(plain, name=name.replace("n", CACHED), cache="1", serialized=dice.random() < 0.7)
+        if kind == "patient":
+            return replace(plain, retries=2, backoff="2s")
         if kind == "approve":
             return replace(plain, gate=Gate(approve=dice.choice(["a0", "a1"])))
         if kind == "signal":
@@ -147,13 +145,14 @@ def asked_for(chain: Plan, given: int) -> dynamic_job_pb2.DynamicJobSpec:
 
 def fate(seed: str, path: str) -> str:
     """How a task goes on: `succeed`, `fatal`, or how often it fails before it succeeds."""
-    if path.endswith("sum"):
+    own = re.split(r"[-/]", path)[-1]
+    if own == "sum" or own.startswith(CACHED):
         return "succeed"
     dice = random.Random(f"{seed}/{_ATTEMPT.sub('-*-', path)}")
     draw = dice.random()
-    if draw < 0.04:
+    if draw < 0.02:
         return "fatal"
-    return str(dice.randint(1, 2)) if draw < 0.2 else "succeed"
+    return str(dice.randint(1, 2)) if draw < 0.15 else "succeed"
 
 
 def outcome_of(seed: str) -> Outcome:

@@ -59,6 +59,7 @@ async def propeller(world: World, process: Process, machine: Machine) -> None:
         executor_grace_seconds=GRACE_SECONDS,
         heartbeat_seconds=1.0,
         sweep_seconds=10.0,
+        project_limits={"p": str(world.project_limit)} if world.project_limit else {},
     )
     numbers = itertools.count()
     store = world.mutation.leader_store(

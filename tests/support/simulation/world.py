@@ -70,6 +70,8 @@ class World:
         self.capacity = Slots(self.dice.choice([1000, 2000, 4000]), 64 << 30)
         self.propellers = [f"p{place}" for place in range(self.dice.choice([1, 2, 2, 3]))]
         self.executors = [f"e{place}" for place in range(self.dice.choice([1, 2, 2, 3]))]
+        self.project_limit = self.dice.choice([0, 0, 0, 1, 2])
+        """How many attempts may run at once; 0 is as many as there is room for."""
         self.leaderships: dict[str, Leadership] = {}
         self.processes: dict[str, Process] = {}
         self.machines: dict[str, Machine] = {}
@@ -189,7 +191,7 @@ class World:
         planner = Planner(self.dice)
         await asyncio.sleep(self.dice.random())
         for key in range(1, self.dice.randint(2, 5)):
-            plan, x = planner.plan(), self.dice.randint(-5, 5)
+            plan, x = planner.plan(), self.dice.randint(0, 1)
             self.plans.update({below.name: below for below in plans_below(plan)})
             register(self.store, plan)
             self.submitted[key] = (plan, x)
