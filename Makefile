@@ -1,5 +1,6 @@
 # What one does here, a verb each; bare `make` lists them. Needs git, make and python3 with pip and venv: the rest (uv,
-# the Python packages, where necessary a Python, an etcd and a PostgreSQL) is fetched at the first use, without root.
+# the Python packages, where necessary a Python, an etcd, a PostgreSQL and a Redis) is fetched at the first use, without
+# root.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -40,9 +41,9 @@ run: .venv/.synced .venv-tasks/.synced ## start the whole system and serve until
 	@.venv/bin/airscrew start $(ARGS)
 
 .PHONY: test
-test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL and pyflyte (ARGS="-k …")
-	postgres=$$(.venv/bin/python deploy/dev/find_postgres.py)
-	PATH="$$postgres:$$PATH" .venv/bin/pytest $(ARGS)
+test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL, Redis and pyflyte (ARGS="-k …")
+	servers=$$(.venv/bin/python deploy/dev/find_servers.py)
+	PATH="$$servers:$$PATH" .venv/bin/pytest $(ARGS)
 
 .PHONY: fast
 fast: .venv/.synced ## the tests that need no other process

@@ -26,9 +26,10 @@ from flyteidl.core import identifier_pb2 as flyteidl_dot_core_dot_identifier__pb
 from flyteidl.admin import execution_pb2 as flyteidl_dot_admin_dot_execution__pb2
 from flyteidl.admin import node_execution_pb2 as flyteidl_dot_admin_dot_node__execution__pb2
 from flyteidl.admin import signal_pb2 as flyteidl_dot_admin_dot_signal__pb2
+from protos import intake_pb2 as protos_dot_intake__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15protos/airscrew.proto\x12\x0b\x61irscrew.v1\x1a\x1e\x66lyteidl/core/identifier.proto\x1a\x1e\x66lyteidl/admin/execution.proto\x1a#flyteidl/admin/node_execution.proto\x1a\x1b\x66lyteidl/admin/signal.proto\"^\n\x15WatchExecutionRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\r\n\x05nodes\x18\x02 \x01(\x08\"q\n\x13WatchExecutionReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12,\n\x05nodes\x18\x02 \x03(\x0b\x32\x1d.flyteidl.admin.NodeExecution\"J\n\x16WatchExecutionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0f\n\x07\x66ilters\x18\x03 \x01(\t\"E\n\x14WatchExecutionsReply\x12-\n\nexecutions\x18\x01 \x03(\x0b\x32\x19.flyteidl.admin.Execution\"\x9e\x01\n\x11StreamLogsRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x42\n\n\x08_attempt\"3\n\x0fStreamLogsReply\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"H\n\x0eGetTreeRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\"\xb4\x06\n\x0cGetTreeReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12-\n\x05nodes\x18\x02 \x03(\x0b\x32\x1e.airscrew.v1.GetTreeReply.Node\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x31\n\x07signals\x18\x04 \x03(\x0b\x32 .airscrew.v1.GetTreeReply.Signal\x12+\n\x08launched\x18\x05 \x03(\x0b\x32\x19.flyteidl.admin.Execution\x1a\xe6\x02\n\x04Node\x12+\n\x04node\x18\x01 \x01(\x0b\x32\x1d.flyteidl.admin.NodeExecution\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x33\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32!.airscrew.v1.GetTreeReply.Attempt\x12\r\n\x05phase\x18\x06 \x01(\t\x12\r\n\x05\x63\x61\x63he\x18\x07 \x01(\t\x12\x39\n\x05\x63hild\x18\x08 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0c\n\x04size\x18\t \x01(\r\x12\x38\n\x05items\x18\n \x03(\x0b\x32).airscrew.v1.GetTreeReply.Node.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x94\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x12\n\ncreated_us\x18\x06 \x01(\x03\x12\x12\n\nstarted_us\x18\x07 \x01(\x03\x12\x10\n\x08\x65nded_us\x18\x08 \x01(\x03\x1aU\n\x06Signal\x12&\n\x06signal\x18\x01 \x01(\x0b\x32\x16.flyteidl.admin.Signal\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ncreated_us\x18\x03 \x01(\x03\"\xa6\x02\n\x11\x45victCacheRequest\x12\x33\n\x04task\x18\x01 \x01(\x0b\x32#.airscrew.v1.EvictCacheRequest.TaskH\x00\x12\x33\n\x04made\x18\x02 \x01(\x0b\x32#.airscrew.v1.EvictCacheRequest.MadeH\x00\x1a\x46\n\x04Task\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x1aY\n\x04Made\x12@\n\x0c\x65xecution_id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\tB\x04\n\x02of\"\"\n\x0f\x45victCacheReply\x12\x0f\n\x07\x65victed\x18\x01 \x01(\r2\x9e\x03\n\x08\x41irscrew\x12X\n\x0eWatchExecution\x12\".airscrew.v1.WatchExecutionRequest\x1a .airscrew.v1.WatchExecutionReply0\x01\x12[\n\x0fWatchExecutions\x12#.airscrew.v1.WatchExecutionsRequest\x1a!.airscrew.v1.WatchExecutionsReply0\x01\x12L\n\nStreamLogs\x12\x1e.airscrew.v1.StreamLogsRequest\x1a\x1c.airscrew.v1.StreamLogsReply0\x01\x12\x41\n\x07GetTree\x12\x1b.airscrew.v1.GetTreeRequest\x1a\x19.airscrew.v1.GetTreeReply\x12J\n\nEvictCache\x12\x1e.airscrew.v1.EvictCacheRequest\x1a\x1c.airscrew.v1.EvictCacheReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15protos/airscrew.proto\x12\x0b\x61irscrew.v1\x1a\x1e\x66lyteidl/core/identifier.proto\x1a\x1e\x66lyteidl/admin/execution.proto\x1a#flyteidl/admin/node_execution.proto\x1a\x1b\x66lyteidl/admin/signal.proto\x1a\x13protos/intake.proto\"^\n\x15WatchExecutionRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\r\n\x05nodes\x18\x02 \x01(\x08\"q\n\x13WatchExecutionReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12,\n\x05nodes\x18\x02 \x03(\x0b\x32\x1d.flyteidl.admin.NodeExecution\"J\n\x16WatchExecutionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0f\n\x07\x66ilters\x18\x03 \x01(\t\"E\n\x14WatchExecutionsReply\x12-\n\nexecutions\x18\x01 \x03(\x0b\x32\x19.flyteidl.admin.Execution\"\x9e\x01\n\x11StreamLogsRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x04 \x01(\x08\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x42\n\n\x08_attempt\"3\n\x0fStreamLogsReply\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"H\n\x0eGetTreeRequest\x12\x36\n\x02id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\"\xb4\x06\n\x0cGetTreeReply\x12,\n\texecution\x18\x01 \x01(\x0b\x32\x19.flyteidl.admin.Execution\x12-\n\x05nodes\x18\x02 \x03(\x0b\x32\x1e.airscrew.v1.GetTreeReply.Node\x12\x10\n\x08trace_id\x18\x03 \x01(\t\x12\x31\n\x07signals\x18\x04 \x03(\x0b\x32 .airscrew.v1.GetTreeReply.Signal\x12+\n\x08launched\x18\x05 \x03(\x0b\x32\x19.flyteidl.admin.Execution\x1a\xe6\x02\n\x04Node\x12+\n\x04node\x18\x01 \x01(\x0b\x32\x1d.flyteidl.admin.NodeExecution\x12\x11\n\tparent_id\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x33\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32!.airscrew.v1.GetTreeReply.Attempt\x12\r\n\x05phase\x18\x06 \x01(\t\x12\r\n\x05\x63\x61\x63he\x18\x07 \x01(\t\x12\x39\n\x05\x63hild\x18\x08 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0c\n\x04size\x18\t \x01(\r\x12\x38\n\x05items\x18\n \x03(\x0b\x32).airscrew.v1.GetTreeReply.Node.ItemsEntry\x1a,\n\nItemsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x94\x01\n\x07\x41ttempt\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\r\x12\r\n\x05phase\x18\x02 \x01(\t\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x12\n\ncreated_us\x18\x06 \x01(\x03\x12\x12\n\nstarted_us\x18\x07 \x01(\x03\x12\x10\n\x08\x65nded_us\x18\x08 \x01(\x03\x1aU\n\x06Signal\x12&\n\x06signal\x18\x01 \x01(\x0b\x32\x16.flyteidl.admin.Signal\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ncreated_us\x18\x03 \x01(\x03\"\xa6\x02\n\x11\x45victCacheRequest\x12\x33\n\x04task\x18\x01 \x01(\x0b\x32#.airscrew.v1.EvictCacheRequest.TaskH\x00\x12\x33\n\x04made\x18\x02 \x01(\x0b\x32#.airscrew.v1.EvictCacheRequest.MadeH\x00\x1a\x46\n\x04Task\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x1aY\n\x04Made\x12@\n\x0c\x65xecution_id\x18\x01 \x01(\x0b\x32*.flyteidl.core.WorkflowExecutionIdentifier\x12\x0f\n\x07node_id\x18\x02 \x01(\tB\x04\n\x02of\"\"\n\x0f\x45victCacheReply\x12\x0f\n\x07\x65victed\x18\x01 \x01(\r\">\n\x10\x41\x64\x64IntakeRequest\x12*\n\x06intake\x18\x01 \x01(\x0b\x32\x1a.airscrew.intake.v1.Intake\"G\n\x12ListIntakesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x10\n\x08progress\x18\x03 \x01(\x08\"\xbe\x01\n\x10ListIntakesReply\x12\x34\n\x07intakes\x18\x01 \x03(\x0b\x32#.airscrew.v1.ListIntakesReply.Entry\x1at\n\x05\x45ntry\x12*\n\x06intake\x18\x01 \x01(\x0b\x32\x1a.airscrew.intake.v1.Intake\x12.\n\x08progress\x18\x02 \x01(\x0b\x32\x1c.airscrew.intake.v1.Progress\x12\x0f\n\x07pending\x18\x03 \x01(\r\"N\n\x12PauseIntakeRequest\x12(\n\x02id\x18\x01 \x01(\x0b\x32\x1c.airscrew.intake.v1.IntakeId\x12\x0e\n\x06paused\x18\x02 \x01(\x08\"?\n\x13RemoveIntakeRequest\x12(\n\x02id\x18\x01 \x01(\x0b\x32\x1c.airscrew.intake.v1.IntakeId\"\x13\n\x11RemoveIntakeReply\"O\n\x14ListDeadItemsRequest\x12(\n\x02id\x18\x01 \x01(\x0b\x32\x1c.airscrew.intake.v1.IntakeId\x12\r\n\x05limit\x18\x02 \x01(\r\"A\n\x12ListDeadItemsReply\x12+\n\x05items\x18\x01 \x03(\x0b\x32\x1c.airscrew.intake.v1.DeadItem\"N\n\x13ReplayIntakeRequest\x12(\n\x02id\x18\x01 \x01(\x0b\x32\x1c.airscrew.intake.v1.IntakeId\x12\r\n\x05limit\x18\x02 \x01(\r\"%\n\x11ReplayIntakeReply\x12\x10\n\x08replayed\x18\x01 \x01(\r\"?\n\x13\x43ountPendingRequest\x12(\n\x02id\x18\x01 \x01(\x0b\x32\x1c.airscrew.intake.v1.IntakeId\"$\n\x11\x43ountPendingReply\x12\x0f\n\x07pending\x18\x01 \x01(\r2\xcc\x07\n\x08\x41irscrew\x12X\n\x0eWatchExecution\x12\".airscrew.v1.WatchExecutionRequest\x1a .airscrew.v1.WatchExecutionReply0\x01\x12[\n\x0fWatchExecutions\x12#.airscrew.v1.WatchExecutionsRequest\x1a!.airscrew.v1.WatchExecutionsReply0\x01\x12L\n\nStreamLogs\x12\x1e.airscrew.v1.StreamLogsRequest\x1a\x1c.airscrew.v1.StreamLogsReply0\x01\x12\x41\n\x07GetTree\x12\x1b.airscrew.v1.GetTreeRequest\x1a\x19.airscrew.v1.GetTreeReply\x12J\n\nEvictCache\x12\x1e.airscrew.v1.EvictCacheRequest\x1a\x1c.airscrew.v1.EvictCacheReply\x12\x46\n\tAddIntake\x12\x1d.airscrew.v1.AddIntakeRequest\x1a\x1a.airscrew.intake.v1.Intake\x12M\n\x0bListIntakes\x12\x1f.airscrew.v1.ListIntakesRequest\x1a\x1d.airscrew.v1.ListIntakesReply\x12J\n\x0bPauseIntake\x12\x1f.airscrew.v1.PauseIntakeRequest\x1a\x1a.airscrew.intake.v1.Intake\x12P\n\x0cRemoveIntake\x12 .airscrew.v1.RemoveIntakeRequest\x1a\x1e.airscrew.v1.RemoveIntakeReply\x12S\n\rListDeadItems\x12!.airscrew.v1.ListDeadItemsRequest\x1a\x1f.airscrew.v1.ListDeadItemsReply\x12P\n\x0cReplayIntake\x12 .airscrew.v1.ReplayIntakeRequest\x1a\x1e.airscrew.v1.ReplayIntakeReply\x12P\n\x0c\x43ountPending\x12 .airscrew.v1.CountPendingRequest\x1a\x1e.airscrew.v1.CountPendingReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,38 +38,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._loaded_options = None
   _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_options = b'8\001'
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=168
-  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=262
-  _globals['_WATCHEXECUTIONREPLY']._serialized_start=264
-  _globals['_WATCHEXECUTIONREPLY']._serialized_end=377
-  _globals['_WATCHEXECUTIONSREQUEST']._serialized_start=379
-  _globals['_WATCHEXECUTIONSREQUEST']._serialized_end=453
-  _globals['_WATCHEXECUTIONSREPLY']._serialized_start=455
-  _globals['_WATCHEXECUTIONSREPLY']._serialized_end=524
-  _globals['_STREAMLOGSREQUEST']._serialized_start=527
-  _globals['_STREAMLOGSREQUEST']._serialized_end=685
-  _globals['_STREAMLOGSREPLY']._serialized_start=687
-  _globals['_STREAMLOGSREPLY']._serialized_end=738
-  _globals['_GETTREEREQUEST']._serialized_start=740
-  _globals['_GETTREEREQUEST']._serialized_end=812
-  _globals['_GETTREEREPLY']._serialized_start=815
-  _globals['_GETTREEREPLY']._serialized_end=1635
-  _globals['_GETTREEREPLY_NODE']._serialized_start=1039
-  _globals['_GETTREEREPLY_NODE']._serialized_end=1397
-  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_start=1353
-  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_end=1397
-  _globals['_GETTREEREPLY_ATTEMPT']._serialized_start=1400
-  _globals['_GETTREEREPLY_ATTEMPT']._serialized_end=1548
-  _globals['_GETTREEREPLY_SIGNAL']._serialized_start=1550
-  _globals['_GETTREEREPLY_SIGNAL']._serialized_end=1635
-  _globals['_EVICTCACHEREQUEST']._serialized_start=1638
-  _globals['_EVICTCACHEREQUEST']._serialized_end=1932
-  _globals['_EVICTCACHEREQUEST_TASK']._serialized_start=1765
-  _globals['_EVICTCACHEREQUEST_TASK']._serialized_end=1835
-  _globals['_EVICTCACHEREQUEST_MADE']._serialized_start=1837
-  _globals['_EVICTCACHEREQUEST_MADE']._serialized_end=1926
-  _globals['_EVICTCACHEREPLY']._serialized_start=1934
-  _globals['_EVICTCACHEREPLY']._serialized_end=1968
-  _globals['_AIRSCREW']._serialized_start=1971
-  _globals['_AIRSCREW']._serialized_end=2385
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_start=189
+  _globals['_WATCHEXECUTIONREQUEST']._serialized_end=283
+  _globals['_WATCHEXECUTIONREPLY']._serialized_start=285
+  _globals['_WATCHEXECUTIONREPLY']._serialized_end=398
+  _globals['_WATCHEXECUTIONSREQUEST']._serialized_start=400
+  _globals['_WATCHEXECUTIONSREQUEST']._serialized_end=474
+  _globals['_WATCHEXECUTIONSREPLY']._serialized_start=476
+  _globals['_WATCHEXECUTIONSREPLY']._serialized_end=545
+  _globals['_STREAMLOGSREQUEST']._serialized_start=548
+  _globals['_STREAMLOGSREQUEST']._serialized_end=706
+  _globals['_STREAMLOGSREPLY']._serialized_start=708
+  _globals['_STREAMLOGSREPLY']._serialized_end=759
+  _globals['_GETTREEREQUEST']._serialized_start=761
+  _globals['_GETTREEREQUEST']._serialized_end=833
+  _globals['_GETTREEREPLY']._serialized_start=836
+  _globals['_GETTREEREPLY']._serialized_end=1656
+  _globals['_GETTREEREPLY_NODE']._serialized_start=1060
+  _globals['_GETTREEREPLY_NODE']._serialized_end=1418
+  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_start=1374
+  _globals['_GETTREEREPLY_NODE_ITEMSENTRY']._serialized_end=1418
+  _globals['_GETTREEREPLY_ATTEMPT']._serialized_start=1421
+  _globals['_GETTREEREPLY_ATTEMPT']._serialized_end=1569
+  _globals['_GETTREEREPLY_SIGNAL']._serialized_start=1571
+  _globals['_GETTREEREPLY_SIGNAL']._serialized_end=1656
+  _globals['_EVICTCACHEREQUEST']._serialized_start=1659
+  _globals['_EVICTCACHEREQUEST']._serialized_end=1953
+  _globals['_EVICTCACHEREQUEST_TASK']._serialized_start=1786
+  _globals['_EVICTCACHEREQUEST_TASK']._serialized_end=1856
+  _globals['_EVICTCACHEREQUEST_MADE']._serialized_start=1858
+  _globals['_EVICTCACHEREQUEST_MADE']._serialized_end=1947
+  _globals['_EVICTCACHEREPLY']._serialized_start=1955
+  _globals['_EVICTCACHEREPLY']._serialized_end=1989
+  _globals['_ADDINTAKEREQUEST']._serialized_start=1991
+  _globals['_ADDINTAKEREQUEST']._serialized_end=2053
+  _globals['_LISTINTAKESREQUEST']._serialized_start=2055
+  _globals['_LISTINTAKESREQUEST']._serialized_end=2126
+  _globals['_LISTINTAKESREPLY']._serialized_start=2129
+  _globals['_LISTINTAKESREPLY']._serialized_end=2319
+  _globals['_LISTINTAKESREPLY_ENTRY']._serialized_start=2203
+  _globals['_LISTINTAKESREPLY_ENTRY']._serialized_end=2319
+  _globals['_PAUSEINTAKEREQUEST']._serialized_start=2321
+  _globals['_PAUSEINTAKEREQUEST']._serialized_end=2399
+  _globals['_REMOVEINTAKEREQUEST']._serialized_start=2401
+  _globals['_REMOVEINTAKEREQUEST']._serialized_end=2464
+  _globals['_REMOVEINTAKEREPLY']._serialized_start=2466
+  _globals['_REMOVEINTAKEREPLY']._serialized_end=2485
+  _globals['_LISTDEADITEMSREQUEST']._serialized_start=2487
+  _globals['_LISTDEADITEMSREQUEST']._serialized_end=2566
+  _globals['_LISTDEADITEMSREPLY']._serialized_start=2568
+  _globals['_LISTDEADITEMSREPLY']._serialized_end=2633
+  _globals['_REPLAYINTAKEREQUEST']._serialized_start=2635
+  _globals['_REPLAYINTAKEREQUEST']._serialized_end=2713
+  _globals['_REPLAYINTAKEREPLY']._serialized_start=2715
+  _globals['_REPLAYINTAKEREPLY']._serialized_end=2752
+  _globals['_COUNTPENDINGREQUEST']._serialized_start=2754
+  _globals['_COUNTPENDINGREQUEST']._serialized_end=2817
+  _globals['_COUNTPENDINGREPLY']._serialized_start=2819
+  _globals['_COUNTPENDINGREPLY']._serialized_end=2855
+  _globals['_AIRSCREW']._serialized_start=2858
+  _globals['_AIRSCREW']._serialized_end=3830
 # @@protoc_insertion_point(module_scope)

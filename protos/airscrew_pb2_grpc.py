@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from protos import airscrew_pb2 as protos_dot_airscrew__pb2
+from protos import intake_pb2 as protos_dot_intake__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -59,6 +60,41 @@ class AirscrewStub:
                 request_serializer=protos_dot_airscrew__pb2.EvictCacheRequest.SerializeToString,
                 response_deserializer=protos_dot_airscrew__pb2.EvictCacheReply.FromString,
                 _registered_method=True)
+        self.AddIntake = channel.unary_unary(
+                '/airscrew.v1.Airscrew/AddIntake',
+                request_serializer=protos_dot_airscrew__pb2.AddIntakeRequest.SerializeToString,
+                response_deserializer=protos_dot_intake__pb2.Intake.FromString,
+                _registered_method=True)
+        self.ListIntakes = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ListIntakes',
+                request_serializer=protos_dot_airscrew__pb2.ListIntakesRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ListIntakesReply.FromString,
+                _registered_method=True)
+        self.PauseIntake = channel.unary_unary(
+                '/airscrew.v1.Airscrew/PauseIntake',
+                request_serializer=protos_dot_airscrew__pb2.PauseIntakeRequest.SerializeToString,
+                response_deserializer=protos_dot_intake__pb2.Intake.FromString,
+                _registered_method=True)
+        self.RemoveIntake = channel.unary_unary(
+                '/airscrew.v1.Airscrew/RemoveIntake',
+                request_serializer=protos_dot_airscrew__pb2.RemoveIntakeRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.RemoveIntakeReply.FromString,
+                _registered_method=True)
+        self.ListDeadItems = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ListDeadItems',
+                request_serializer=protos_dot_airscrew__pb2.ListDeadItemsRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ListDeadItemsReply.FromString,
+                _registered_method=True)
+        self.ReplayIntake = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ReplayIntake',
+                request_serializer=protos_dot_airscrew__pb2.ReplayIntakeRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ReplayIntakeReply.FromString,
+                _registered_method=True)
+        self.CountPending = channel.unary_unary(
+                '/airscrew.v1.Airscrew/CountPending',
+                request_serializer=protos_dot_airscrew__pb2.CountPendingRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.CountPendingReply.FromString,
+                _registered_method=True)
 
 
 class AirscrewServicer:
@@ -101,6 +137,56 @@ class AirscrewServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddIntake(self, request, context):
+        """Makes the items of a Redis list or stream executions of a launch plan, from now on. Adding the same again changes
+        nothing. What is empty has a default; a launch plan without version is the active one, or else the newest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIntakes(self, request, context):
+        """Those of a project and domain by name, or (both empty) all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseIntake(self, request, context):
+        """Takes in nothing more until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveIntake(self, request, context):
+        """Forgets the definition. What is in Redis stays there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadItems(self, request, context):
+        """The oldest items that were given up, with the reasons.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayIntake(self, request, context):
+        """Takes in once more what was given up, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountPending(self, request, context):
+        """How many executions that an intake has created are not final yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AirscrewServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +214,41 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.EvictCache,
                     request_deserializer=protos_dot_airscrew__pb2.EvictCacheRequest.FromString,
                     response_serializer=protos_dot_airscrew__pb2.EvictCacheReply.SerializeToString,
+            ),
+            'AddIntake': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddIntake,
+                    request_deserializer=protos_dot_airscrew__pb2.AddIntakeRequest.FromString,
+                    response_serializer=protos_dot_intake__pb2.Intake.SerializeToString,
+            ),
+            'ListIntakes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIntakes,
+                    request_deserializer=protos_dot_airscrew__pb2.ListIntakesRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ListIntakesReply.SerializeToString,
+            ),
+            'PauseIntake': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseIntake,
+                    request_deserializer=protos_dot_airscrew__pb2.PauseIntakeRequest.FromString,
+                    response_serializer=protos_dot_intake__pb2.Intake.SerializeToString,
+            ),
+            'RemoveIntake': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveIntake,
+                    request_deserializer=protos_dot_airscrew__pb2.RemoveIntakeRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.RemoveIntakeReply.SerializeToString,
+            ),
+            'ListDeadItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadItems,
+                    request_deserializer=protos_dot_airscrew__pb2.ListDeadItemsRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ListDeadItemsReply.SerializeToString,
+            ),
+            'ReplayIntake': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayIntake,
+                    request_deserializer=protos_dot_airscrew__pb2.ReplayIntakeRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ReplayIntakeReply.SerializeToString,
+            ),
+            'CountPending': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountPending,
+                    request_deserializer=protos_dot_airscrew__pb2.CountPendingRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.CountPendingReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -265,6 +386,195 @@ class Airscrew:
             '/airscrew.v1.Airscrew/EvictCache',
             protos_dot_airscrew__pb2.EvictCacheRequest.SerializeToString,
             protos_dot_airscrew__pb2.EvictCacheReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddIntake(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/AddIntake',
+            protos_dot_airscrew__pb2.AddIntakeRequest.SerializeToString,
+            protos_dot_intake__pb2.Intake.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIntakes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ListIntakes',
+            protos_dot_airscrew__pb2.ListIntakesRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ListIntakesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseIntake(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/PauseIntake',
+            protos_dot_airscrew__pb2.PauseIntakeRequest.SerializeToString,
+            protos_dot_intake__pb2.Intake.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveIntake(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/RemoveIntake',
+            protos_dot_airscrew__pb2.RemoveIntakeRequest.SerializeToString,
+            protos_dot_airscrew__pb2.RemoveIntakeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ListDeadItems',
+            protos_dot_airscrew__pb2.ListDeadItemsRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ListDeadItemsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayIntake(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ReplayIntake',
+            protos_dot_airscrew__pb2.ReplayIntakeRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ReplayIntakeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountPending(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/CountPending',
+            protos_dot_airscrew__pb2.CountPendingRequest.SerializeToString,
+            protos_dot_airscrew__pb2.CountPendingReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Our own API beside Flyte's, served by `admin`: for clients that want to be told 
 from collections import abc as _abc
 from grpc import aio as _aio
 from protos import airscrew_pb2 as _airscrew_pb2
+from protos import intake_pb2 as _intake_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -45,6 +46,22 @@ class AirscrewStub:
     """
     EvictCache: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]
     """Forgets cached outputs: what is run again computes them anew."""
+    AddIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]
+    """Makes the items of a Redis list or stream executions of a launch plan, from now on. Adding the same again changes
+    nothing. What is empty has a default; a launch plan without version is the active one, or else the newest.
+    """
+    ListIntakes: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListIntakesRequest, _airscrew_pb2.ListIntakesReply]
+    """Those of a project and domain by name, or (both empty) all."""
+    PauseIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.PauseIntakeRequest, _intake_pb2.Intake]
+    """Takes in nothing more until it is resumed."""
+    RemoveIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.RemoveIntakeRequest, _airscrew_pb2.RemoveIntakeReply]
+    """Forgets the definition. What is in Redis stays there."""
+    ListDeadItems: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListDeadItemsRequest, _airscrew_pb2.ListDeadItemsReply]
+    """The oldest items that were given up, with the reasons."""
+    ReplayIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ReplayIntakeRequest, _airscrew_pb2.ReplayIntakeReply]
+    """Takes in once more what was given up, the oldest first."""
+    CountPending: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.CountPendingRequest, _airscrew_pb2.CountPendingReply]
+    """How many executions that an intake has created are not final yet."""
 
 @_typing.type_check_only
 class AirscrewAsyncStub(AirscrewStub):
@@ -63,6 +80,22 @@ class AirscrewAsyncStub(AirscrewStub):
     """
     EvictCache: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]  # type: ignore[assignment]
     """Forgets cached outputs: what is run again computes them anew."""
+    AddIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]  # type: ignore[assignment]
+    """Makes the items of a Redis list or stream executions of a launch plan, from now on. Adding the same again changes
+    nothing. What is empty has a default; a launch plan without version is the active one, or else the newest.
+    """
+    ListIntakes: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListIntakesRequest, _airscrew_pb2.ListIntakesReply]  # type: ignore[assignment]
+    """Those of a project and domain by name, or (both empty) all."""
+    PauseIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.PauseIntakeRequest, _intake_pb2.Intake]  # type: ignore[assignment]
+    """Takes in nothing more until it is resumed."""
+    RemoveIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.RemoveIntakeRequest, _airscrew_pb2.RemoveIntakeReply]  # type: ignore[assignment]
+    """Forgets the definition. What is in Redis stays there."""
+    ListDeadItems: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListDeadItemsRequest, _airscrew_pb2.ListDeadItemsReply]  # type: ignore[assignment]
+    """The oldest items that were given up, with the reasons."""
+    ReplayIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ReplayIntakeRequest, _airscrew_pb2.ReplayIntakeReply]  # type: ignore[assignment]
+    """Takes in once more what was given up, the oldest first."""
+    CountPending: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.CountPendingRequest, _airscrew_pb2.CountPendingReply]  # type: ignore[assignment]
+    """How many executions that an intake has created are not final yet."""
 
 class AirscrewServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -108,5 +141,63 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_airscrew_pb2.EvictCacheReply, _abc.Awaitable[_airscrew_pb2.EvictCacheReply]]:
         """Forgets cached outputs: what is run again computes them anew."""
+
+    @_abc_1.abstractmethod
+    def AddIntake(
+        self,
+        request: _airscrew_pb2.AddIntakeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_intake_pb2.Intake, _abc.Awaitable[_intake_pb2.Intake]]:
+        """Makes the items of a Redis list or stream executions of a launch plan, from now on. Adding the same again changes
+        nothing. What is empty has a default; a launch plan without version is the active one, or else the newest.
+        """
+
+    @_abc_1.abstractmethod
+    def ListIntakes(
+        self,
+        request: _airscrew_pb2.ListIntakesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ListIntakesReply, _abc.Awaitable[_airscrew_pb2.ListIntakesReply]]:
+        """Those of a project and domain by name, or (both empty) all."""
+
+    @_abc_1.abstractmethod
+    def PauseIntake(
+        self,
+        request: _airscrew_pb2.PauseIntakeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_intake_pb2.Intake, _abc.Awaitable[_intake_pb2.Intake]]:
+        """Takes in nothing more until it is resumed."""
+
+    @_abc_1.abstractmethod
+    def RemoveIntake(
+        self,
+        request: _airscrew_pb2.RemoveIntakeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.RemoveIntakeReply, _abc.Awaitable[_airscrew_pb2.RemoveIntakeReply]]:
+        """Forgets the definition. What is in Redis stays there."""
+
+    @_abc_1.abstractmethod
+    def ListDeadItems(
+        self,
+        request: _airscrew_pb2.ListDeadItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ListDeadItemsReply, _abc.Awaitable[_airscrew_pb2.ListDeadItemsReply]]:
+        """The oldest items that were given up, with the reasons."""
+
+    @_abc_1.abstractmethod
+    def ReplayIntake(
+        self,
+        request: _airscrew_pb2.ReplayIntakeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ReplayIntakeReply, _abc.Awaitable[_airscrew_pb2.ReplayIntakeReply]]:
+        """Takes in once more what was given up, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def CountPending(
+        self,
+        request: _airscrew_pb2.CountPendingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.CountPendingReply, _abc.Awaitable[_airscrew_pb2.CountPendingReply]]:
+        """How many executions that an intake has created are not final yet."""
 
 def add_AirscrewServicer_to_server(servicer: AirscrewServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.etcd",
     "tests.support.executing",
     "tests.support.ledgers",
+    "tests.support.redis",
 ]
 
 # What the developer has set for a running system must not reach the tests.

@@ -21,6 +21,7 @@
     cache_entries    leaders, and an operator      leaders add and replace rows, an operator evicts them
     cache_           leaders                       all; a row belongs to the node that it names, until its end is
       reservations                                 committed or anybody finds that it has ended
+    intakes          admin                         all; immutable but for `paused`
     leadership       whoever claims the shard      all, in the claim's transaction
     etcd_clusters    a claim, and an operator      a claim adds the row, the operator sets `retired`
 
@@ -52,7 +53,7 @@ from sqlalchemy import (
 from libs.workflow.errors import FailedPrecondition
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 
-REVISION = "0002"
+REVISION = "0003"
 """The Alembic revision that these tables are; a database at any other is refused."""
 
 metadata = MetaData()
@@ -341,6 +342,24 @@ cache_reservations = Table(
     Column("node_id", Name, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+intakes = Table(
+    "intakes",
+    metadata,
+    Column("project", Name, primary_key=True),
+    Column("domain", Name, primary_key=True),
+    Column("name", Name, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("codec", Text, nullable=False),
+    *_entity("launch_plan", nullable=False),
+    Column("field", Text, nullable=False),
+    Column("id_field", Text, nullable=False),
+    Column("pending_limit", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("created_at_us", BigInteger, nullable=False),
 )
 
 leadership = Table(

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs import blob
+from libs.clients import intakes as intake_clients
 from libs.clients.queue import Enqueuer, Subscriber
 from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
 from libs.runtime.process import Life
+from libs.store import intakes as intake_store
 from libs.store import migrate
 from libs.store.cache import Cache
 from libs.store.engine import open_async
@@ -32,6 +34,7 @@ from services.admin.artifacts import Artifacts
 from services.admin.data import Literals
 from services.admin.gates import Gates
 from services.admin.hints import Hints
+from services.admin.intakes import Intakes
 from services.admin.launch import Launcher, Limits
 from services.admin.logtail import LogTail
 from services.admin.projects import Projects
@@ -99,6 +102,7 @@ class _Door:
         self._signer = Signer(settings.signing_key.encode(), settings.http_url or f"http://{self._http_address}")
         self._executions = Executions(engine)
         self._trees = Trees(engine)
+        self._taken = intake_clients.Intakes(settings.queue)
         self.hints = Hints()
         self._files = web.Files(
             self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
@@ -119,6 +123,7 @@ class _Door:
         await self._server.stop(self._settings.stop_grace_seconds)
         await self._runner.cleanup()
         await self._executions.close()
+        await self._taken.close()
 
     def _grpc(self, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer) -> rpc.Server:
         settings, executions, trees = self._settings, self._executions, self._trees
@@ -161,6 +166,7 @@ class _Door:
                     Cache(engine),
                     Watch(executions, self.hints, clock),
                     LogTail(executions, self._store, self.hints),
+                    Intakes(intake_store.Intakes(engine), registration, projects, self._taken, clock),
                 ),
             ),
             max_message_bytes=settings.message_bytes,

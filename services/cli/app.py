@@ -10,6 +10,7 @@ from services.cli.cache import cache
 from services.cli.compile import compile_files
 from services.cli.demo import demo
 from services.cli.get import get
+from services.cli.intake import intake
 from services.cli.logs import logs
 from services.cli.operate import etcd, migrate, start, version
 from services.cli.signals import approve, signal
@@ -28,6 +29,7 @@ def airscrew() -> None:
 for command in (
     *(start, demo, get, watch, logs),
     *(abort, approve, signal, relaunch, recover, cache, compile_files),
+    intake,
     *(migrate, etcd, version),
 ):
     airscrew.add_command(command)

@@ -11,6 +11,7 @@ from typing import Any
 from flyteidl.core import literals_pb2, types_pb2
 from google.protobuf import json_format
 
+from libs.workflow import intake as intakes
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from libs.workflow.types import describe
@@ -48,6 +49,42 @@ class Execution:
             "started_at": iso(self.started_us),
             "ended_at": iso(self.ended_us),
             "error": self.error or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A task list that becomes executions, and how far it is."""
+
+    intake: intakes.Intake
+    progress: intakes.Progress
+    pending: int
+    """Its executions that are not final."""
+
+    @property
+    def state(self) -> str:
+        if self.intake.paused:
+            return "paused"
+        return "running" if self.progress.runner else "waiting"
+
+    def as_json(self) -> dict[str, Any]:
+        plan, progress = self.intake.launch_plan, self.progress
+        return {
+            "name": self.intake.id.name,
+            "source": self.intake.source,
+            "kind": self.intake.kind.value,
+            "codec": self.intake.codec.value,
+            "launch_plan": plan.name,
+            "version": plan.version,
+            "limit": self.intake.limit,
+            "state": self.state,
+            "waiting": progress.waiting,
+            "claimed": progress.claimed,
+            "done": progress.done,
+            "pending": self.pending,
+            "dead": progress.dead,
+            "rate": progress.rate,
+            "note": progress.note or None,
         }
 
 

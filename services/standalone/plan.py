@@ -68,7 +68,7 @@ def make(options: Options, data: DataDir, stores: Stores, inherited: Mapping[str
     address = {name: f"{ports.LOOPBACK}:{ports.free(taken)}" for name in ("queue", *propellers, *executors)}
     draft = _Draft(options, data, stores, inherited, port, http_port, address)
     return Plan(
-        queue=draft.program("queue"),
+        queue=draft.program("queue", AIRSCREW_QUEUE_ADMIN=f"{ports.LOOPBACK}:{port}"),
         admin=draft.admin(),
         propellers=tuple(map(draft.propeller, propellers)),
         executors=tuple(draft.executor(name, position, propellers) for position, name in enumerate(executors)),

@@ -17,6 +17,7 @@ from flyteidl.service import admin_pb2_grpc, signal_pb2_grpc
 
 from libs.workflow.phases import ExecutionPhase, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
+from tests.support.fake_intakes import IntakeCalls, Intakes
 
 SECOND_US = 1_000_000
 BORN_US = 1_700_000_000 * SECOND_US
@@ -76,6 +77,7 @@ class FakeAdmin:
         self.evictions: list[airscrew_pb2.EvictCacheRequest] = []
         self.log_breaks: list[int] = []
         """After how many pieces each coming stream of logs breaks off; when there are no more, none does."""
+        self.intakes = Intakes()
         self.endpoint = ""
 
     def __enter__(self) -> FakeAdmin:
@@ -149,9 +151,10 @@ class _Signals(signal_pb2_grpc.SignalServiceServicer):
         return signal_pb2.SignalSetResponse()
 
 
-class _Airscrew(airscrew_pb2_grpc.AirscrewServicer):
+class _Airscrew(IntakeCalls):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
+        self.intakes = fake.intakes
 
     def GetTree(self, request: airscrew_pb2.GetTreeRequest, context: grpc.ServicerContext) -> airscrew_pb2.GetTreeReply:
         self._fake.known(request.id.name, context)

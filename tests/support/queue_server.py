@@ -11,6 +11,8 @@ from libs.runtime.clock import SystemClock
 from libs.telemetry.traces import Tracing
 from services.queue.api import SERVICE, Queue
 from services.queue.hints import Relay
+from services.queue.intake import api as intake_api
+from services.queue.intake.line import Line
 from services.queue.shards import Shards
 from services.queue.spans import Spans
 from tests.support.spans import Kept
@@ -31,7 +33,9 @@ class QueueServer:
         self.shards = Shards(self._depth, first_lease=clock.now_us())
         relay = Relay(self._watcher_buffer)
         self.api = Queue(self.shards, relay, Spans(Tracing(self.traced), clock), clock)
-        self._server = rpc.build(self.address, services={SERVICE: self.api.register})
+        intakes = intake_api.Intakes(lambda intake: Line(intake, {}))
+        services = {SERVICE: self.api.register, intake_api.SERVICE: intakes.register}
+        self._server = rpc.build(self.address, services=services)
         self.address = await self._server.start()
         self._server.ready()
         self.running = True

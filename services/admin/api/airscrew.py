@@ -18,9 +18,11 @@ from libs.workflow.errors import InvalidArgument
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import CacheStatus
 from libs.workflow.state import AttemptState, ExecutionState, NodeState
-from protos import airscrew_pb2, airscrew_pb2_grpc
+from protos import airscrew_pb2
 from services.admin import encode, identifiers, paging, tree
+from services.admin.api.intakes import IntakeCalls
 from services.admin.gates import Gates
+from services.admin.intakes import Intakes
 from services.admin.launch import PARENT_LABEL
 from services.admin.logtail import LogTail
 from services.admin.related import Related, related
@@ -34,11 +36,18 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(airscrew_pb2_grpc.AirscrewServicer):
-    """Streams and whole trees."""
+class AirscrewApi(IntakeCalls):
+    """Streams and whole trees; intakes."""
 
     def __init__(
-        self, executions: Executions, trees: Trees, gates: Gates, cache: Cache, watch: Watch, logs: LogTail
+        self,
+        executions: Executions,
+        trees: Trees,
+        gates: Gates,
+        cache: Cache,
+        watch: Watch,
+        logs: LogTail,
+        intakes: Intakes,
     ) -> None:
         self._executions = executions
         self._trees = trees
@@ -46,6 +55,7 @@ class AirscrewApi(airscrew_pb2_grpc.AirscrewServicer):
         self._cache = cache
         self._watch = watch
         self._logs = logs
+        self._intakes = intakes
 
     async def WatchExecution(
         self, request: airscrew_pb2.WatchExecutionRequest, context: Any

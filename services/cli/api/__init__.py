@@ -22,6 +22,7 @@ from libs.workflow.phases import ExecutionPhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
 from services.cli import views
 from services.cli.api import decode
+from services.cli.api.intakes import Intakes
 from services.cli.endpoint import Endpoint
 from services.cli.names import LATEST
 
@@ -50,6 +51,7 @@ class Admin:
         self._flyte = AdminServiceStub(connection)
         self._signals = SignalServiceStub(connection)
         self._airscrew = airscrew_pb2_grpc.AirscrewStub(connection)
+        self.intakes = Intakes(connection)
 
     async def version(self) -> str:
         """The server's own."""
