@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Boolean, exists, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from libs.store import fields, schema
@@ -20,18 +20,18 @@ from libs.store.query import Query
 from libs.store.records import Page, SignalAnswer, SignalRecord
 from libs.workflow.errors import FailedPrecondition, NotFound
 from libs.workflow.identity import ExecutionId
-from libs.workflow.phases import ExecutionPhase, NodePhase
+from libs.workflow.phases import ExecutionPhase, NodeKind
 
 
 class _Waiting(NamedTuple):
-    """A signal with its execution and its gate."""
+    """A signal with its execution."""
 
     key: int
     shard: int
     phase: int
-    node_id: str
     value: bytes | None
-    node_phase: int | None
+    gates: bool
+    """Whether a gate of the execution is open: several may wait for one signal, and its row names the first only."""
 
 
 class Signals:
@@ -94,20 +94,17 @@ _SIGNAL = select(
     ),
 ).join_from(schema.signals, schema.executions, schema.signals.c.execution_key == schema.executions.c.key)
 
-_WAITING = (
-    select(
-        *(schema.executions.c[name] for name in ("key", "shard", "phase")),
-        *(schema.signals.c[name] for name in ("node_id", "value")),
-        schema.nodes.c.phase.label("node_phase"),
-    )
-    .join_from(schema.executions, schema.signals, schema.signals.c.execution_key == schema.executions.c.key)
-    .join(
-        schema.nodes,
-        (schema.nodes.c.execution_key == schema.signals.c.execution_key)
-        & (schema.nodes.c.node_id == schema.signals.c.node_id),
-        isouter=True,
-    )
+_OPEN_GATE = exists().where(
+    schema.nodes.c.execution_key == schema.executions.c.key,
+    schema.nodes.c.kind == int(NodeKind.GATE),
+    literal_column(f"nodes.{schema.NODE_IS_OPEN}", Boolean),
 )
+
+_WAITING = select(
+    *(schema.executions.c[name] for name in ("key", "shard", "phase")),
+    schema.signals.c.value,
+    _OPEN_GATE.label("gates"),
+).join_from(schema.executions, schema.signals, schema.signals.c.execution_key == schema.executions.c.key)
 
 
 async def _waiting(connection: AsyncConnection, execution: ExecutionId, signal_id: str) -> _Waiting:
@@ -124,10 +121,8 @@ def _require_waiting(found: _Waiting, execution: ExecutionId, signal_id: str) ->
     """Raises FailedPrecondition when nothing waits for the signal any more."""
     if ExecutionPhase(found.phase).terminal:
         raise FailedPrecondition(f"signal {signal_id!r}: execution {execution} has ended")
-    if found.node_phase is not None and NodePhase(found.node_phase).terminal:
-        raise FailedPrecondition(
-            f"signal {signal_id!r}: node {found.node_id!r} of execution {execution} no longer waits"
-        )
+    if not found.gates:
+        raise FailedPrecondition(f"signal {signal_id!r}: no node of execution {execution} waits any more")
 
 
 def _no_signal(execution: int | ExecutionId, signal_id: str) -> NotFound:

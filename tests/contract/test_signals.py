@@ -14,8 +14,8 @@ from libs.store.records import SignalAnswer, SignalRecord
 from libs.store.signals import Signals
 from libs.workflow.errors import FailedPrecondition, InvalidArgument, NotFound
 from libs.workflow.identity import ExecutionId
-from libs.workflow.phases import NodePhase
-from libs.workflow.state import Changes, SignalState
+from libs.workflow.phases import NodeKind, NodePhase
+from libs.workflow.state import Changes, NodeState, SignalState
 from tests.support import stored
 
 EXECUTION = stored.execution(1).id
@@ -39,7 +39,7 @@ async def gates(url: str, ledger: Ledger, *ids: str, key: int = 1) -> None:
     """An execution with an active gate for each of these signals."""
     await stored.submit(url, stored.record(key))
     turn = stored.running(stored.execution(key))
-    turn.nodes.update({f"n-{id}": stored.node(f"n-{id}") for id in ids})
+    turn.nodes.update({f"n-{id}": stored.node(f"n-{id}", kind=NodeKind.GATE) for id in ids})
     turn.signals.extend(SignalState(id, f"n-{id}", b"type", 7 + n) for n, id in enumerate(ids))
     ledger.commit(0, 1, [turn])
 
@@ -101,10 +101,25 @@ async def test_a_signal_of_an_execution_that_has_ended_is_refused(
 
 async def test_a_signal_whose_gate_has_given_up_is_refused(database_url: str, signals: Signals, ledger: Ledger) -> None:
     await gates(database_url, ledger, "yes")
-    ledger.commit(0, 1, [Changes(stored.execution(1), nodes={"n-yes": stored.node("n-yes", NodePhase.TIMED_OUT)})])
-    with pytest.raises(FailedPrecondition, match="no longer waits"):
+    ledger.commit(0, 1, [Changes(stored.execution(1), nodes={"n-yes": gate_that_gave_up()})])
+    with pytest.raises(FailedPrecondition, match="waits any more"):
         await signals.set_signal(EXECUTION, "yes", b"true", "", 50)
     assert ledger.intents([1])[1].generation == 1
+
+
+async def test_a_signal_that_a_second_gate_waits_for_can_be_given_when_the_first_has_given_up(
+    database_url: str, signals: Signals, ledger: Ledger
+) -> None:
+    await gates(database_url, ledger, "yes")
+    second = stored.node("n-second", kind=NodeKind.GATE)
+    turn = Changes(stored.execution(1), nodes={"n-yes": gate_that_gave_up(), "n-second": second})
+    turn.signals.append(SignalState("yes", "n-second", b"type", 9))
+    ledger.commit(0, 1, [turn])
+    assert (await signals.set_signal(EXECUTION, "yes", b"true", "", 50)).changed
+
+
+def gate_that_gave_up() -> NodeState:
+    return stored.node("n-yes", NodePhase.TIMED_OUT, kind=NodeKind.GATE)
 
 
 async def test_signals_are_listed_in_order_of_creation(database_url: str, signals: Signals, ledger: Ledger) -> None:
