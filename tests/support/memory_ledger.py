@@ -1,7 +1,8 @@
 """A ledger in memory, for tests of the propeller: the same promises, no database.
 
 It passes the contract tests of the real one. The store itself is a `MemoryStore`, which outlives its ledgers as a
-database does; `submit`, `request_abort`, `set_signal` and the registrations stand for what `admin` writes.
+database does; `submit`, `request_abort`, `set_signal` and the registrations stand for what `admin` writes. Rows are
+copied on their way in and out; what their fields hold never changes.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class MemoryStore:
     def submit(self, state: ExecutionState) -> None:
         """Stores a new execution."""
         with self.lock:
-            self.executions[state.key] = copy.deepcopy(state)
+            self.executions[state.key] = copy.copy(state)
             self.nodes[state.key], self.attempts[state.key], self.events[state.key] = {}, {}, []
 
     def request_abort(self, key: int, cause: str = "", principal: str = "") -> None:
@@ -173,13 +174,11 @@ class MemoryLedger:
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
         with self._present() as store:
             return [
-                copy.deepcopy(
-                    Snapshot(
-                        store.executions[key],
-                        self._nodes(key),
-                        [store.attempts[key][id] for id in sorted(store.attempts[key]) if self._open(key, id)],
-                        self._nodes(store.executions[key].recovers_key),
-                    )
+                Snapshot(
+                    copy.copy(store.executions[key]),
+                    self._nodes(key),
+                    [copy.copy(store.attempts[key][id]) for id in sorted(store.attempts[key]) if self._open(key, id)],
+                    self._nodes(store.executions[key].recovers_key),
                 )
                 for key in sorted(keys)
                 if key in store.executions and store.executions[key].shard == shard
@@ -253,7 +252,7 @@ class MemoryLedger:
         return not self._store.attempts[key][id].phase.terminal
 
     def _nodes(self, key: int | None) -> list[NodeState]:
-        found = [] if key is None else list(self._store.nodes.get(key, {}).values())
+        found = [] if key is None else list(map(copy.copy, self._store.nodes.get(key, {}).values()))
         return sorted(found, key=lambda node: (node.created_at_us or 0, node.id))
 
     def _require_own_children(self, change: Changes) -> None:
@@ -301,15 +300,15 @@ class MemoryLedger:
         store, key = self._store, change.execution.key
         old = store.executions.get(key)
         if change.execution_changed and old is not None and old.shard == shard and not old.phase.terminal:
-            store.executions[key] = replace(copy.deepcopy(change.execution), intent=old.intent)
+            store.executions[key] = replace(change.execution, intent=old.intent)
         nodes = store.nodes.setdefault(key, {})
         for id, node in change.nodes.items():
             if id not in nodes or not nodes[id].phase.terminal:
-                nodes[id] = copy.deepcopy(node)
+                nodes[id] = copy.copy(node)
         attempts = store.attempts.setdefault(key, {})
         for attempt_id, attempt in change.attempts.items():
             if attempt_id not in attempts or not attempts[attempt_id].phase.terminal:
-                attempts[attempt_id] = copy.deepcopy(attempt)
+                attempts[attempt_id] = copy.copy(attempt)
         store.events.setdefault(key, []).extend(change.events)
         self._store_more(key, change)
 
