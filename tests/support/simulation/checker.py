@@ -10,6 +10,7 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes, ExecutionState
+from services.executor.slots import Grant
 from tests.support.graphs import integer
 from tests.support.oracle import expected
 from tests.support.simulation.plans import outcome_of
@@ -33,7 +34,7 @@ class Checker:
         self._committed_epoch: dict[int, int] = {}
         self._claimed_epoch: dict[int, int] = {}
         self._starts: dict[AttemptId, str] = {}
-        self._running: dict[str, dict[AttemptId, Slots]] = {}
+        self._running: dict[str, dict[AttemptId, Grant]] = {}
 
     def violated(self, what: str) -> None:
         self.violations.append(what)
@@ -65,7 +66,7 @@ class Checker:
 
     # ------------------------------------------------------------------------------------------------ the executors
 
-    def started(self, executor: str, id: AttemptId, slots: Slots) -> None:
+    def started(self, executor: str, id: AttemptId, grant: Grant) -> None:
         if id in self._starts:
             self.violated(f"attempt {id} was started on {executor} after it had been on {self._starts[id]}")
         self._starts[id] = executor
@@ -77,13 +78,16 @@ class Checker:
             if node == id.node and number < id.attempt and earlier.phase is AttemptPhase.SUCCEEDED:
                 self.violated(f"attempt {id} starts, although number {number} is stored as succeeded")
         running = self._running.setdefault(executor, {})
-        running[id] = slots
+        running[id] = grant
         self._check_limits(id)
         used = Slots()
         for each in running.values():
-            used = used.plus(each)
+            used = used.plus(each.slots)
         if not used.fits(self._world.capacity):
             self.violated(f"executor {executor} runs {used} at once, and has {self._world.capacity}")
+        devices = [device for each in running.values() for device in each.devices]
+        if len(set(devices)) < len(devices):
+            self.violated(f"a device of executor {executor} is used twice at once: {devices}")
 
     def _check_limits(self, started: AttemptId) -> None:
         """What runs unknown to the leader, on an executor that was given up, does not count."""

@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 
 from flyteidl.admin import launch_plan_pb2
-from flyteidl.core import dynamic_job_pb2, interface_pb2, types_pb2
+from flyteidl.core import dynamic_job_pb2, interface_pb2, tasks_pb2, types_pb2
 
 from libs.store.records import LaunchPlanRecord
 from libs.workflow.identity import EntityId
@@ -104,12 +104,15 @@ class Planner:
         )
 
 
-def register(store: MemoryStore, plan: Plan) -> None:
-    """Makes a plan, and all that it launches, known."""
+def register(store: MemoryStore, plan: Plan, gpus: int) -> None:
+    """Makes a plan, and all that it launches, known. Its tasks want so many gpus each."""
     launched = [step.launch for below in plans_below(plan) for step in steps_of(below) if step.launch]
     for below in [plan, *launched]:
         id = EntityId("p", "d", below.name, "v")
-        store.register(id, closure_of(below).SerializeToString())
+        closure = closure_of(below)
+        for task in closure.tasks if gpus else ():
+            task.template.container.resources.requests.add(name=tasks_pb2.Resources.GPU, value=str(gpus))
+        store.register(id, closure.SerializeToString())
         store.register_launch_plan(_launch_plan(id, below))
 
 

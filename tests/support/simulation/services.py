@@ -119,7 +119,9 @@ async def executor(world: World, process: Process, machine: Machine) -> None:
     spool = WatchedSpool(
         tasks, Path("spool"), settings.spool_limit_bytes, codec.report_to_bytes, codec.report_from_bytes, open_log
     )
-    slots = SlotPool(world.capacity.cpu_millis, world.capacity.memory_bytes, ())
+    slots = SlotPool(
+        world.capacity.cpu_millis, world.capacity.memory_bytes, tuple(map(str, range(world.capacity.gpus)))
+    )
     clock = machine.clock
     unused: Any = SimpleNamespace(scratch=lambda id: Path("/nowhere"))
     bench = Workbench(

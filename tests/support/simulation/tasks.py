@@ -69,7 +69,7 @@ class SimulatedAttempt(Attempt):
         if tasks.process.dead:
             raise asyncio.CancelledError
         tasks.world.note(f"{tasks.process} starts {self.id}")
-        tasks.world.checker.started(tasks.process.name, self.id, self.grant.slots)
+        tasks.world.checker.started(tasks.process.name, self.id, self.grant)
         self._bench.journal.started(self.id, None)
         self._begun(self._bench.clock.now_us())
         await asyncio.sleep(tasks.seconds())

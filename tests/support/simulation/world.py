@@ -67,7 +67,7 @@ class World:
         self.checker = Checker(self)
         self.trace: list[str] = []
         self._tracing = tracing
-        self.capacity = Slots(self.dice.choice([1000, 2000, 4000]), 64 << 30)
+        self.capacity = Slots(self.dice.choice([1000, 2000, 4000]), 64 << 30, self.dice.choice([0, 0, 1, 2]))
         self.propellers = [f"p{place}" for place in range(self.dice.choice([1, 2, 2, 3]))]
         self.executors = [f"e{place}" for place in range(self.dice.choice([1, 2, 2, 3]))]
         self.project_limit = self.dice.choice([0, 0, 0, 1, 2])
@@ -193,7 +193,7 @@ class World:
         for key in range(1, self.dice.randint(2, 5)):
             plan, x = planner.plan(), self.dice.randint(0, 1)
             self.plans.update({below.name: below for below in plans_below(plan)})
-            register(self.store, plan)
+            register(self.store, plan, self.dice.randint(0, self.capacity.gpus))
             self.submitted[key] = (plan, x)
             self.store.submit(state_of(plan, x, key))
             self.note(f"execution {key} of {plan.name} is accepted")
