@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 from libs.runtime import together
 from libs.runtime.backoff import Backoff
-from libs.workflow.errors import AirscrewError
+from libs.workflow.errors import AirscrewError, Unavailable
 from libs.workflow.intake import Intake, IntakeId
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 1.0
 """Between two looks at what is defined."""
 
 
@@ -53,26 +53,36 @@ class Attendant:
     Args:
         runner: makes one.
         grace_seconds: how long one may take to settle what it has claimed.
+        look_seconds: between two looks at what is defined.
     """
 
-    def __init__(self, definitions: Definitions, runner: Callable[[Intake], Runs], grace_seconds: float) -> None:
+    def __init__(
+        self,
+        definitions: Definitions,
+        runner: Callable[[Intake], Runs],
+        grace_seconds: float,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._definitions = definitions
         self._runner = runner
         self._grace = grace_seconds
+        self._look = look_seconds
         self._running: dict[IntakeId, _Running] = {}
 
     async def attend(self, stopping: asyncio.Event) -> None:
         """Until it is to stop; then all of them have ended."""
-        backoff = Backoff(_LOOK_SECONDS, 5.0)
+        backoff = Backoff(self._look, 5 * self._look)
         try:
             while not stopping.is_set():
-                wait = _LOOK_SECONDS
+                wait = self._look
                 try:
                     await self._adjust(await self._definitions.intakes())
                     backoff.reset()
                 except AirscrewError as error:
                     wait = backoff.next()
-                    logger.debug("cannot ask which intakes there are: %s", error.message)
+                    # At a start `admin` is often not there yet.
+                    level = logging.DEBUG if isinstance(error, Unavailable) else logging.WARNING
+                    logger.log(level, "cannot ask which intakes there are: %s", error.message)
                 await together.within(wait, stopping.wait())
         finally:
             await self._end(list(self._running.values()))

@@ -23,14 +23,23 @@ class Report:
         self._id = id
         self._clock = clock
         self._note = ""
+        self._troubled = False
         self._taken = 0
         self._marks = deque([(clock.monotonic(), 0)], maxlen=_MARKS)
 
     def say(self, note: str) -> None:
-        """What is wrong, or waited for; nothing when all is well."""
-        if note.partition(":")[0] != self._note.partition(":")[0]:
+        """What is waited for; nothing when all is well."""
+        if self._troubled:
             logger.info("intake %s: %s", self._id, note or "goes on")
+        self._troubled = False
         self._note = note
+
+    def complain(self, trouble: str) -> None:
+        """What is wrong. Logged once for all of its kind, which is what stands before the colon."""
+        if not self._troubled or trouble.partition(":")[0] != self._note.partition(":")[0]:
+            logger.warning("intake %s: %s", self._id, trouble)
+        self._troubled = True
+        self._note = trouble
 
     def taken(self, count: int) -> None:
         """So many items have become executions."""

@@ -75,7 +75,7 @@ class Runner:
             except* Superseded:
                 pass
             except* AirscrewError as failed:
-                self._taking.report.say(_first(failed).message)
+                self._taking.report.complain(_first(failed).message)
                 wait = self._backoff.next()
             await together.within(wait, self._taking.stopping.wait())
 

@@ -32,8 +32,9 @@ from services.queue.intake.report import Report
 
 _WAIT_SECONDS: Final = 1.0
 """The longest that nobody looks at what is to be replayed while the source is empty."""
-_FULL_SECONDS: Final = 0.5
-"""Between two looks at whether executions have ended, while too many have not."""
+_FULL_SECONDS: Final = (0.2, 5.0)
+"""Between two looks at whether executions have ended, while too many have not: the first, and the longest while nothing
+changes."""
 
 
 class Front(Protocol):
@@ -88,6 +89,7 @@ class Turn:
             self._news.set()
 
     async def _claim(self, settling: asyncio.TaskGroup) -> None:
+        full = Backoff(*_FULL_SECONDS)
         while not self._taking.stopping.is_set():
             free = self._taking.concurrency - self._running
             if free <= 0:
@@ -100,8 +102,9 @@ class Turn:
                     f"waits: {self._pressure.pending} of its executions have not ended, the limit is "
                     f"{self._intake.limit}"
                 )
-                await self._rest(_FULL_SECONDS)
+                await self._rest(full.next())
                 continue
+            full.reset()
             claims = await self._line.claim(room)
             self._taking.report.say("")
             self._start(settling, *claims)
@@ -142,7 +145,7 @@ class Turn:
                 await self._bury(claim, error.message)
                 return
             except (Unavailable, DeadlineExceeded) as error:
-                self._taking.report.say(f"waits for admin: {error.message}")
+                self._taking.report.complain(f"waits for admin: {error.message}")
             except AirscrewError as error:
                 failures = await self._line.failed(claim.id)
                 if failures >= self._intake.tries:
