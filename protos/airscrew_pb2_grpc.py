@@ -55,6 +55,16 @@ class AirscrewStub:
                 request_serializer=protos_dot_airscrew__pb2.GetTreeRequest.SerializeToString,
                 response_deserializer=protos_dot_airscrew__pb2.GetTreeReply.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/airscrew.v1.Airscrew/Explain',
+                request_serializer=protos_dot_airscrew__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ExplainReply.FromString,
+                _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ListEvents',
+                request_serializer=protos_dot_airscrew__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ListEventsReply.FromString,
+                _registered_method=True)
         self.EvictCache = channel.unary_unary(
                 '/airscrew.v1.Airscrew/EvictCache',
                 request_serializer=protos_dot_airscrew__pb2.EvictCacheRequest.SerializeToString,
@@ -125,6 +135,21 @@ class AirscrewServicer:
     def GetTree(self, request, context):
         """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
         nodes are counted by phase; only those that want attention are listed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Why an execution or a node of it stands where it stands: what it waits for, where it runs, why it failed. With facts
+        of the leader where that can be reached, and from what is stored alone where it cannot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """The story of an execution: what happened, when and why, in order of time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,6 +234,16 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.GetTree,
                     request_deserializer=protos_dot_airscrew__pb2.GetTreeRequest.FromString,
                     response_serializer=protos_dot_airscrew__pb2.GetTreeReply.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=protos_dot_airscrew__pb2.ExplainRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ExplainReply.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=protos_dot_airscrew__pb2.ListEventsRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ListEventsReply.SerializeToString,
             ),
             'EvictCache': grpc.unary_unary_rpc_method_handler(
                     servicer.EvictCache,
@@ -359,6 +394,60 @@ class Airscrew:
             '/airscrew.v1.Airscrew/GetTree',
             protos_dot_airscrew__pb2.GetTreeRequest.SerializeToString,
             protos_dot_airscrew__pb2.GetTreeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/Explain',
+            protos_dot_airscrew__pb2.ExplainRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ExplainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ListEvents',
+            protos_dot_airscrew__pb2.ListEventsRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ListEventsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,12 @@ class AirscrewStub:
     """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
     nodes are counted by phase; only those that want attention are listed.
     """
+    Explain: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ExplainRequest, _airscrew_pb2.ExplainReply]
+    """Why an execution or a node of it stands where it stands: what it waits for, where it runs, why it failed. With facts
+    of the leader where that can be reached, and from what is stored alone where it cannot.
+    """
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListEventsRequest, _airscrew_pb2.ListEventsReply]
+    """The story of an execution: what happened, when and why, in order of time."""
     EvictCache: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]
     """Forgets cached outputs: what is run again computes them anew."""
     AddIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]
@@ -78,6 +84,12 @@ class AirscrewAsyncStub(AirscrewStub):
     """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
     nodes are counted by phase; only those that want attention are listed.
     """
+    Explain: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ExplainRequest, _airscrew_pb2.ExplainReply]  # type: ignore[assignment]
+    """Why an execution or a node of it stands where it stands: what it waits for, where it runs, why it failed. With facts
+    of the leader where that can be reached, and from what is stored alone where it cannot.
+    """
+    ListEvents: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListEventsRequest, _airscrew_pb2.ListEventsReply]  # type: ignore[assignment]
+    """The story of an execution: what happened, when and why, in order of time."""
     EvictCache: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]  # type: ignore[assignment]
     """Forgets cached outputs: what is run again computes them anew."""
     AddIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]  # type: ignore[assignment]
@@ -133,6 +145,24 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         """The nodes of an execution with their attempts, in one answer: what `airscrew get execution` shows. Items of array
         nodes are counted by phase; only those that want attention are listed.
         """
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _airscrew_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ExplainReply, _abc.Awaitable[_airscrew_pb2.ExplainReply]]:
+        """Why an execution or a node of it stands where it stands: what it waits for, where it runs, why it failed. With facts
+        of the leader where that can be reached, and from what is stored alone where it cannot.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _airscrew_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ListEventsReply, _abc.Awaitable[_airscrew_pb2.ListEventsReply]]:
+        """The story of an execution: what happened, when and why, in order of time."""
 
     @_abc_1.abstractmethod
     def EvictCache(

@@ -262,12 +262,19 @@ Global___NotLeader: _TypeAlias = NotLeader  # noqa: Y015
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.AttemptId]:
+        """that wait, and of which it shall be said where they stand"""
+
     def __init__(
         self,
+        *,
+        attempts: _abc.Iterable[_executor_pb2.AttemptId] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,6 +296,7 @@ class StatusReply(_message.Message):
         DRAINING_FIELD_NUMBER: _builtins.int
         TROUBLE_FIELD_NUMBER: _builtins.int
         SILENT_US_FIELD_NUMBER: _builtins.int
+        CONNECTED_FIELD_NUMBER: _builtins.int
         executor: _builtins.str
         incarnation: _builtins.str
         attempts: _builtins.int
@@ -296,6 +304,7 @@ class StatusReply(_message.Message):
         trouble: _builtins.str
         silent_us: _builtins.int
         """since its last sign of life"""
+        connected: _builtins.bool
         @_builtins.property
         def capacity(self) -> _executor_pb2.Resources: ...
         @_builtins.property
@@ -311,10 +320,67 @@ class StatusReply(_message.Message):
             draining: _builtins.bool = ...,
             trouble: _builtins.str = ...,
             silent_us: _builtins.int = ...,
+            connected: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "used", b"used"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capacity", b"capacity", "draining", b"draining", "executor", b"executor", "incarnation", b"incarnation", "silent_us", b"silent_us", "trouble", b"trouble", "used", b"used"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capacity", b"capacity", "connected", b"connected", "draining", b"draining", "executor", b"executor", "incarnation", b"incarnation", "silent_us", b"silent_us", "trouble", b"trouble", "used", b"used"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Waiting(_message.Message):
+        """An attempt that waits for a slot."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ATTEMPT_FIELD_NUMBER: _builtins.int
+        SINCE_US_FIELD_NUMBER: _builtins.int
+        ASKED_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        AHEAD_FIELD_NUMBER: _builtins.int
+        IN_PROJECT_FIELD_NUMBER: _builtins.int
+        RUNNING_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        KEPT_FIELD_NUMBER: _builtins.int
+        STARTING_FIELD_NUMBER: _builtins.int
+        since_us: _builtins.int
+        """microseconds since the epoch"""
+        reason: _builtins.str
+        """why no slot can come as things are; empty when one can"""
+        ahead: _builtins.int
+        """about how many get one before it"""
+        in_project: _builtins.int
+        """how many attempts of its project wait"""
+        running: _builtins.int
+        """how many attempts of its project hold slots"""
+        limit: _builtins.int
+        """how many may; 0 when there is no limit"""
+        kept: _builtins.str
+        """the executor whose slots gather for such a request"""
+        starting: _builtins.bool
+        """the leader has just begun, and places nothing of this project yet"""
+        @_builtins.property
+        def attempt(self) -> _executor_pb2.AttemptId: ...
+        @_builtins.property
+        def asked(self) -> _executor_pb2.Resources: ...
+        def __init__(
+            self,
+            *,
+            attempt: _executor_pb2.AttemptId | None = ...,
+            since_us: _builtins.int = ...,
+            asked: _executor_pb2.Resources | None = ...,
+            reason: _builtins.str = ...,
+            ahead: _builtins.int = ...,
+            in_project: _builtins.int = ...,
+            running: _builtins.int = ...,
+            limit: _builtins.int = ...,
+            kept: _builtins.str = ...,
+            starting: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "attempt", b"attempt"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "asked", b"asked", "attempt", b"attempt", "in_project", b"in_project", "kept", b"kept", "limit", b"limit", "reason", b"reason", "running", b"running", "since_us", b"since_us", "starting", b"starting"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,6 +396,8 @@ class StatusReply(_message.Message):
     MESSAGES_SENT_FIELD_NUMBER: _builtins.int
     MESSAGES_RECEIVED_FIELD_NUMBER: _builtins.int
     WORK_MESSAGES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    GRACE_US_FIELD_NUMBER: _builtins.int
     leading: _builtins.bool
     """this replica"""
     pending_attempts: _builtins.int
@@ -347,10 +415,16 @@ class StatusReply(_message.Message):
     messages_received: _builtins.int
     work_messages: _builtins.int
     """exchanged with the queue service, both ways"""
+    grace_us: _builtins.int
+    """after so long without a sign of life an executor is lost"""
     @_builtins.property
     def leaders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotLeader.Leader]: ...
     @_builtins.property
     def executors(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusReply.Executor]: ...
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusReply.Waiting]:
+        """of the attempts that were asked for those that wait"""
+
     def __init__(
         self,
         *,
@@ -366,10 +440,12 @@ class StatusReply(_message.Message):
         messages_sent: _builtins.int = ...,
         messages_received: _builtins.int = ...,
         work_messages: _builtins.int = ...,
+        waiting: _abc.Iterable[Global___StatusReply.Waiting] | None = ...,
+        grace_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "turns", b"turns", "work_messages", b"work_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "grace_us", b"grace_us", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "turns", b"turns", "waiting", b"waiting", "work_messages", b"work_messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,7 @@ def report_from_bytes(data: bytes) -> session.Report:
 
 def _report_message(report: session.Report) -> executor_pb2.Report:
     return executor_pb2.Report(
-        id=_attempt_message(report.id),
+        id=attempt_message(report.id),
         seq=report.seq,
         phase=executor_pb2.Report.Phase.ValueType(report.phase),
         at_us=report.at_us,
@@ -108,7 +108,7 @@ def _report(message: executor_pb2.Report) -> session.Report:
     if message.dynamic and message.outputs.WhichOneof("value") != "uri":
         raise InvalidArgument("report.outputs: a dynamic task's report must say where its plan lies")
     return session.Report(
-        id=_attempt(message.id),
+        id=attempt(message.id),
         seq=message.seq,
         phase=phase,
         at_us=message.at_us,
@@ -133,11 +133,11 @@ def encode_leader(batch: Iterable[session.FromLeader]) -> propeller_pb2.LeaderMe
             case session.Assignment():
                 message.assigns.append(_assign_message(item))
             case session.Ack():
-                message.acks.append(executor_pb2.Ack(id=_attempt_message(item.id), seq=item.seq))
+                message.acks.append(executor_pb2.Ack(id=attempt_message(item.id), seq=item.seq))
             case session.Spec():
                 message.specs.append(executor_pb2.Spec(digest=item.digest, task_template=item.task_template))
             case session.Stop():
-                message.stops.append(executor_pb2.Stop(id=_attempt_message(item.id), reason=item.reason))
+                message.stops.append(executor_pb2.Stop(id=attempt_message(item.id), reason=item.reason))
             case session.Welcome():
                 message.welcome.CopyFrom(_welcome_message(item))
             case session.NotLeader():
@@ -151,8 +151,8 @@ def decode_leader(message: propeller_pb2.LeaderMessage) -> session.LeaderSays:
         verdict=_verdict(message),
         specs=tuple(session.Spec(spec.digest, spec.task_template) for spec in message.specs),
         assignments=tuple(map(_assignment, message.assigns)),
-        stops=tuple(session.Stop(_attempt(stop.id), stop.reason) for stop in message.stops),
-        acks=tuple(session.Ack(_attempt(ack.id), ack.seq) for ack in message.acks),
+        stops=tuple(session.Stop(attempt(stop.id), stop.reason) for stop in message.stops),
+        acks=tuple(session.Ack(attempt(ack.id), ack.seq) for ack in message.acks),
     )
 
 
@@ -178,7 +178,7 @@ def _verdict(message: propeller_pb2.LeaderMessage) -> session.Welcome | session.
 
 def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
     return executor_pb2.Assign(
-        id=_attempt_message(item.id),
+        id=attempt_message(item.id),
         spec_digest=item.spec_digest,
         inputs=_data_message(item.inputs),
         resources=slots_message(item.resources),
@@ -204,7 +204,7 @@ def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
 
 def _assignment(message: executor_pb2.Assign) -> session.Assignment:
     return session.Assignment(
-        id=_attempt(message.id),
+        id=attempt(message.id),
         spec_digest=message.spec_digest,
         inputs=_data(message.inputs),
         resources=slots(message.resources),
@@ -239,11 +239,11 @@ def slots_message(value: Slots) -> executor_pb2.Resources:
     return executor_pb2.Resources(cpu_millis=value.cpu_millis, memory_bytes=value.memory_bytes, gpus=value.gpus)
 
 
-def _attempt(message: executor_pb2.AttemptId) -> AttemptId:
+def attempt(message: executor_pb2.AttemptId) -> AttemptId:
     return AttemptId(message.execution, message.node, message.attempt)
 
 
-def _attempt_message(identity: AttemptId) -> executor_pb2.AttemptId:
+def attempt_message(identity: AttemptId) -> executor_pb2.AttemptId:
     return executor_pb2.AttemptId(execution=identity.execution, node=identity.node, attempt=identity.attempt)
 
 

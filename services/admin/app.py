@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs import blob
 from libs.clients import intakes as intake_clients
+from libs.clients.propeller import Propellers
 from libs.clients.queue import Enqueuer, Subscriber
 from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
@@ -27,11 +28,13 @@ from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.registry import Registry
 from libs.store.signals import Signals
+from libs.store.stories import Stories
 from libs.store.trees import Trees
 from libs.telemetry.traces import Tracing
 from services.admin import api, web
 from services.admin.artifacts import Artifacts
 from services.admin.data import Literals
+from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.hints import Hints
 from services.admin.intakes import Intakes
@@ -67,8 +70,12 @@ async def running(settings: AdminSettings, clock: Clock, tracing: Tracing) -> As
     engine = open_async(settings.database)
     try:
         await migrate.check(engine)
-        async with Enqueuer(settings.queue) as enqueuer, Subscriber(settings.queue) as subscriber:
-            door = _Door(settings, clock, tracing, engine, enqueuer)
+        async with (
+            Enqueuer(settings.queue) as enqueuer,
+            Subscriber(settings.queue) as subscriber,
+            Propellers() as propellers,
+        ):
+            door = _Door(settings, clock, tracing, engine, enqueuer, propellers)
             async with asyncio.TaskGroup() as group:
                 hearing = group.create_task(_hear(subscriber, door.hints), name="hear hints")
                 addresses = await door.open()
@@ -93,7 +100,13 @@ class _Door:
     """Everything between the clients' ports and the stores."""
 
     def __init__(
-        self, settings: AdminSettings, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer
+        self,
+        settings: AdminSettings,
+        clock: Clock,
+        tracing: Tracing,
+        engine: AsyncEngine,
+        enqueuer: Enqueuer,
+        propellers: Propellers,
     ) -> None:
         self._settings = settings
         self._store = blob.open(settings.blob)
@@ -107,7 +120,7 @@ class _Door:
         self._files = web.Files(
             self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
         )
-        self._server = self._grpc(clock, tracing, engine, enqueuer)
+        self._server = self._grpc(clock, tracing, engine, enqueuer, propellers)
 
     async def open(self) -> Addresses:
         """Listens, and says that it serves."""
@@ -125,7 +138,9 @@ class _Door:
         await self._executions.close()
         await self._taken.close()
 
-    def _grpc(self, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer) -> rpc.Server:
+    def _grpc(
+        self, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer, propellers: Propellers
+    ) -> rpc.Server:
         settings, executions, trees = self._settings, self._executions, self._trees
         registry = Registry(engine)
         projects = Projects(registry, clock, settings.domains)
@@ -152,6 +167,8 @@ class _Door:
             self._store, self._signer, projects, clock, os.urandom, address_seconds=settings.address_seconds
         )
         gates = Gates(Signals(engine), enqueuer, clock)
+        stories = Stories(engine)
+        explainer = Explainer(executions, stories, trees, registry, propellers, clock)
         artifacts = Artifacts(executions, self._store, literals)
         return rpc.build(
             settings.listen,
@@ -167,6 +184,8 @@ class _Door:
                     Watch(executions, self.hints, clock),
                     LogTail(executions, self._store, self.hints),
                     Intakes(intake_store.Intakes(engine), registration, projects, self._taken, clock),
+                    explainer,
+                    stories,
                 ),
             ),
             max_message_bytes=settings.message_bytes,

@@ -42,6 +42,16 @@ def execution(text: str, project: str = DEFAULT_PROJECT, domain: str = DEFAULT_D
     raise UsageError(f"{text!r} names no execution: give NAME, PROJECT:DOMAIN:NAME or {LATEST}")
 
 
+def target(text: str, project: str = DEFAULT_PROJECT, domain: str = DEFAULT_DOMAIN) -> tuple[ExecutionId, str]:
+    """The execution, or the node of one, that `text` names; the node is empty for an execution."""
+    if text.count("/") in (0, 2) and (":" not in text or "/" not in text):
+        return execution(text, project, domain), ""
+    found = node(text, project, domain)
+    if found.attempt is not None:
+        raise UsageError(f"{text!r} names an attempt: give EXECUTION or EXECUTION/NODE")
+    return found.execution, found.node
+
+
 def node(text: str, project: str = DEFAULT_PROJECT, domain: str = DEFAULT_DOMAIN) -> NodeRef:
     """The node that `text` names. `a/b/c` is attempt `c` of node `b` if `c` is a number, and nothing else."""
     head, *rest = text.split("/")

@@ -15,9 +15,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from libs.workflow.types import describe
-from services.cli.views import Attempt, Change, Execution, Node, Signal, Tree
+from services.cli.views import Attempt, Cause, Change, Event, Execution, Explanation, Node, Signal, Tree, iso
 
 _STYLE = {
     "SUCCEEDED": ("✔", "green"),
@@ -282,6 +283,31 @@ def change_lines(change: Change, now_us: int) -> list[str]:
 def _change_line(name: str, phase: IntEnum, seconds: float | None, error: str) -> str:
     final = isinstance(phase, ExecutionPhase | NodePhase) and phase.terminal
     return f"{name:<20} {phase.name:<10} {duration(seconds) if final else '':>8}  {gist(error)}".rstrip()
+
+
+def explanation_text(id: ExecutionId, node: str, found: Explanation) -> str:
+    """What was asked about and its phase; below it the causes, each below what it explains."""
+    lines = [f"{id}{f'/{node}' if node else ''} is {found.phase}"]
+    for cause in found.causes:
+        lines += _cause_lines(cause, id, 1)
+    return "\n".join(lines)
+
+
+def _cause_lines(cause: Cause, within: ExecutionId, depth: int) -> list[str]:
+    place = "/".join(part for part in (str(cause.execution) if cause.execution != within else "", cause.node) if part)
+    first, *more = f"{f'{place}: ' if place else ''}{cause.sentence.rstrip()}".splitlines()
+    indent = "  " * depth
+    lines = [f"{indent}{first}", *(f"{indent}  {line}" for line in more)]
+    for inner in cause.causes:
+        lines += _cause_lines(inner, cause.execution, depth + 1)
+    return lines
+
+
+def event_line(event: Event) -> str:
+    """When, where, what and why."""
+    attempt = "" if event.attempt is None else f"/{event.attempt}"
+    why = f"  {gist(event.message)}" if event.message else ""
+    return f"{iso(event.at_us)}  {event.node or '-'}{attempt}  {event.kind}{why}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

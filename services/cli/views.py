@@ -89,6 +89,64 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """One thing that explains another."""
+
+    code: str
+    sentence: str
+    execution: ExecutionId
+    node: str
+    attempt: int | None
+    since_us: int | None
+    until_us: int | None
+    facts: Mapping[str, str]
+    causes: tuple[Cause, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "sentence": self.sentence,
+            "execution": str(self.execution),
+            "node": self.node or None,
+            "attempt": self.attempt,
+            "since": iso(self.since_us),
+            "until": iso(self.until_us),
+            "facts": dict(self.facts),
+            "causes": [cause.as_json() for cause in self.causes],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why something stands where it stands."""
+
+    phase: str
+    causes: tuple[Cause, ...]
+    live: bool
+    """Whether the leader was asked, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in an execution."""
+
+    at_us: int
+    kind: str
+    node: str
+    attempt: int | None
+    message: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "at": iso(self.at_us),
+            "kind": self.kind,
+            "node": self.node or None,
+            "attempt": self.attempt,
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt of a task node."""
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import grpc.aio
 
-from libs.runtime.clock import Clock
 from libs.wire import codec
 from libs.wire.session import Hello, Leader, NotLeader, Welcome
 from libs.workflow.errors import AirscrewError, InvalidArgument, Unauthenticated, Unavailable
+from libs.workflow.identity import AttemptId
 from protos import propeller_pb2, propeller_pb2_grpc
 from services.propeller.leadership import Leadership
 from services.propeller.rooms import Room
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
 from services.propeller.term import Term
+from services.propeller.waits import why
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,9 @@ HELLO_SECONDS = 10.0
 class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     """Sessions of executors, and who leads."""
 
-    def __init__(self, settings: PropellerSettings, leadership: Leadership, clock: Clock) -> None:
+    def __init__(self, settings: PropellerSettings, leadership: Leadership) -> None:
         self._settings = settings
         self._leadership = leadership
-        self._clock = clock
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds this service to a server."""
@@ -70,6 +70,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         term = self._leadership.term
         if term is not None:
             self._describe(term, reply)
+            reply.waiting.extend(_waiting(term, map(codec.attempt, request.attempts)))
         return reply
 
     def _authenticate(self, context: Any) -> None:
@@ -103,8 +104,9 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     def _describe(self, term: Term, reply: propeller_pb2.StatusReply) -> None:
         connected = {session.executor: session for session in term.sessions.connected()}
         reply.leading = True
+        reply.grace_us = round(self._settings.executor_grace_seconds * 1e6)
         reply.executors.extend(
-            _described(term, room, connected.get(room.executor), self._clock) for room in term.placement.rooms.all()
+            _described(term, room, connected.get(room.executor)) for room in term.placement.rooms.all()
         )
         reply.pending_attempts = term.placement.pending
         reply.executions = len(term.library)
@@ -116,7 +118,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.work_messages = term.work_counters.messages_sent + term.work_counters.messages_received
 
 
-def _described(term: Term, room: Room, session: Session | None, clock: Clock) -> propeller_pb2.StatusReply.Executor:
+def _described(term: Term, room: Room, session: Session | None) -> propeller_pb2.StatusReply.Executor:
     return propeller_pb2.StatusReply.Executor(
         executor=room.executor,
         incarnation=room.incarnation,
@@ -125,8 +127,31 @@ def _described(term: Term, room: Room, session: Session | None, clock: Clock) ->
         attempts=len(term.placement.attempts_on(room.executor)),
         draining=session is not None and session.draining,
         trouble="not connected" if session is None else session.trouble,
-        silent_us=0 if session is None else round((clock.monotonic() - session.last_seen) * 1e6),
+        silent_us=round(term.sessions.silence(room.executor) * 1e6),
+        connected=session is not None,
     )
+
+
+def _waiting(term: Term, asked: Iterable[AttemptId]) -> Iterator[propeller_pb2.StatusReply.Waiting]:
+    """Where attempts stand that wait."""
+    placement = term.placement
+    for attempt in asked:
+        waiter = placement.lines.find(attempt)
+        if waiter is not None:
+            wish, project = waiter.line.wish, waiter.line.project
+            kept = placement.rooms.kept
+            yield propeller_pb2.StatusReply.Waiting(
+                attempt=codec.attempt_message(attempt),
+                since_us=waiter.since_us,
+                asked=codec.slots_message(wish.slots),
+                reason=why(placement.rooms, wish),
+                ahead=placement.lines.ahead(attempt),
+                in_project=placement.lines.count(project),
+                running=placement.shares.count(project),
+                limit=placement.shares.limit(project) or 0,
+                kept=kept[0] if kept is not None and kept[1] == wish else "",
+                starting=placement.holds_back(project),
+            )
 
 
 async def _hello(messages: AsyncIterator[propeller_pb2.ExecutorMessage]) -> Hello:

@@ -47,7 +47,7 @@ async def serve(
             life.clock,
             _new_term(settings, life, leader_store, publisher, election.holder),
         )
-        api = PropellerApi(settings, leadership, life.clock)
+        api = PropellerApi(settings, leadership)
         rpc = server.build(settings.listen, services={SERVICE: api.register})
         await rpc.start()
         rpc.ready()

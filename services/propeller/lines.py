@@ -68,6 +68,10 @@ class Lines:
     def find(self, attempt: AttemptId) -> Waiter | None:
         return self._waiters.get(attempt)
 
+    def count(self, project: str) -> int:
+        """How many attempts of a project wait."""
+        return self._of_project.get(project, 0)
+
     def wishes(self) -> Mapping[Wish, Mapping[str, Line]]:
         """What is wanted, by whom."""
         return self._lines
@@ -117,8 +121,11 @@ class Lines:
         waiter = self._waiters[attempt]
         mine = waiter.line
         own = mine.attempts.before(attempt, attempt.execution)
-        turns = sum(min(own + 1, count) for count in mine.attempts.lanes().values())
-        rank = max(own, turns - 1)
+        rank = 0
+        before = True
+        for execution, count in mine.attempts.lanes().items():
+            before = before and execution != attempt.execution
+            rank += min(own + 1 if before else own, count)
         weight = self._shares.weight(mine.project)
         ahead = rank
         for line in self:

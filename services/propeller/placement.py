@@ -96,6 +96,10 @@ class Placement:
         self._all_known = True
         self._more_room = True
 
+    def holds_back(self, project: str) -> bool:
+        """Whether nothing of a project is placed because what it has running is not known yet."""
+        return not self._all_known and self.shares.limit(project) is not None
+
     # -------------------------------------------------------------------------------------------------- executors
 
     def open(self, executor: str, incarnation: str, capacity: Slots, interruptible: bool = False) -> None:

@@ -265,6 +265,11 @@ class Sessions:
                 self._lose_all(executor)
                 self._last_seen.pop(executor, None)
 
+    def silence(self, executor: str) -> float:
+        """For how many seconds nothing was heard of an executor."""
+        session = self._sessions.get(executor)
+        return self._clock.monotonic() - (self._last_sign(executor) if session is None else session.last_seen)
+
     def _last_sign(self, executor: str) -> float:
         return max(self._last_seen.get(executor, self._began), self._began)
 

@@ -75,6 +75,10 @@ class FakeAdmin:
         self.given: list[signal_pb2.SignalSetRequest] = []
         self.again: list[execution_pb2.ExecutionRelaunchRequest | execution_pb2.ExecutionRecoverRequest] = []
         self.evictions: list[airscrew_pb2.EvictCacheRequest] = []
+        self.explanations: dict[tuple[str, str], airscrew_pb2.ExplainReply] = {}
+        """By execution and node."""
+        self.events: list[airscrew_pb2.ListEventsReply.Event] = []
+        """Listed two at a time."""
         self.log_breaks: list[int] = []
         """After how many pieces each coming stream of logs breaks off; when there are no more, none does."""
         self.intakes = Intakes()
@@ -174,6 +178,21 @@ class _Airscrew(IntakeCalls):
         self, request: airscrew_pb2.WatchExecutionsRequest, context: grpc.ServicerContext
     ) -> Iterator[airscrew_pb2.WatchExecutionsReply]:
         yield airscrew_pb2.WatchExecutionsReply(executions=self._fake.executions)
+
+    def Explain(self, request: airscrew_pb2.ExplainRequest, context: grpc.ServicerContext) -> airscrew_pb2.ExplainReply:
+        found = self._fake.explanations.get((request.id.name, request.node_id))
+        if found is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"execution {request.id.name} has no node {request.node_id!r}")
+            raise AssertionError("an abort returns")
+        return found
+
+    def ListEvents(
+        self, request: airscrew_pb2.ListEventsRequest, context: grpc.ServicerContext
+    ) -> airscrew_pb2.ListEventsReply:
+        page = int(request.token or 0)
+        events = [event for event in self._fake.events if request.node_id in ("", event.node_id)]
+        token = str(page + 2) if len(events) > page + 2 else ""
+        return airscrew_pb2.ListEventsReply(events=events[page : page + 2], token=token)
 
     def EvictCache(
         self, request: airscrew_pb2.EvictCacheRequest, context: grpc.ServicerContext

@@ -12,6 +12,7 @@ from libs.store.cache import Cache
 from libs.store.executions import Executions
 from libs.store.query import Query
 from libs.store.records import ExecutionRecord, SignalRecord
+from libs.store.stories import Stories
 from libs.store.trees import Trees
 from libs.telemetry.traces import TraceContext
 from libs.workflow.errors import InvalidArgument
@@ -20,7 +21,9 @@ from libs.workflow.phases import CacheStatus
 from libs.workflow.state import AttemptState, ExecutionState, NodeState
 from protos import airscrew_pb2
 from services.admin import encode, identifiers, paging, tree
+from services.admin.api import causes
 from services.admin.api.intakes import IntakeCalls
+from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.intakes import Intakes
 from services.admin.launch import PARENT_LABEL
@@ -48,6 +51,8 @@ class AirscrewApi(IntakeCalls):
         watch: Watch,
         logs: LogTail,
         intakes: Intakes,
+        explainer: Explainer,
+        stories: Stories,
     ) -> None:
         self._executions = executions
         self._trees = trees
@@ -56,6 +61,8 @@ class AirscrewApi(IntakeCalls):
         self._watch = watch
         self._logs = logs
         self._intakes = intakes
+        self._explainer = explainer
+        self._stories = stories
 
     async def WatchExecution(
         self, request: airscrew_pb2.WatchExecutionRequest, context: Any
@@ -108,6 +115,16 @@ class AirscrewApi(IntakeCalls):
             signals=[_signal(signal) for signal in await self._waiting(state)],
             launched=map(encode.execution, await self._launched(state)),
         )
+
+    async def Explain(self, request: airscrew_pb2.ExplainRequest, context: Any) -> airscrew_pb2.ExplainReply:
+        found = await self._explainer.explain(identifiers.execution(request.id), request.node_id)
+        return airscrew_pb2.ExplainReply(phase=found.phase, causes=map(causes.cause, found.causes), live=found.live)
+
+    async def ListEvents(self, request: airscrew_pb2.ListEventsRequest, context: Any) -> airscrew_pb2.ListEventsReply:
+        state = (await self._executions.get(identifiers.execution(request.id))).execution
+        query = Query(limit=request.limit, token=request.token)
+        page = await self._stories.events(state.key, query, request.node_id)
+        return airscrew_pb2.ListEventsReply(events=map(causes.event, page.items), token=page.token)
 
     async def EvictCache(self, request: airscrew_pb2.EvictCacheRequest, context: Any) -> airscrew_pb2.EvictCacheReply:
         return airscrew_pb2.EvictCacheReply(evicted=await self._evict(request))

@@ -29,6 +29,8 @@ from services.cli.names import LATEST
 DEADLINE_SECONDS = 30.0
 _SIGNALS = 1000
 """More gates than anybody waits at."""
+_EVENTS = 1000
+"""A page of events."""
 
 
 @asynccontextmanager
@@ -134,6 +136,25 @@ class Admin:
         with _errors():
             reply = await self._flyte.RecoverExecution(request, timeout=DEADLINE_SECONDS)
         return decode.execution_id(reply.id)
+
+    async def explain(self, id: ExecutionId, node: str) -> views.Explanation:
+        """Why an execution, or (not empty) a node of it, stands where it stands."""
+        request = airscrew_pb2.ExplainRequest(id=_identifier(id), node_id=node)
+        with _errors():
+            reply = await self._airscrew.Explain(request, timeout=DEADLINE_SECONDS)
+        return views.Explanation(reply.phase, tuple(map(decode.cause, reply.causes)), reply.live)
+
+    async def events(self, id: ExecutionId, node: str) -> AsyncIterator[views.Event]:
+        """What has happened, in order of time."""
+        token, begun = "", False
+        while token or not begun:
+            begun = True
+            request = airscrew_pb2.ListEventsRequest(id=_identifier(id), node_id=node, limit=_EVENTS, token=token)
+            with _errors():
+                reply = await self._airscrew.ListEvents(request, timeout=DEADLINE_SECONDS)
+            for event in reply.events:
+                yield decode.event(event)
+            token = reply.token
 
     async def signals(self, id: ExecutionId) -> list[views.Signal]:
         """Those that its gates have asked for, the oldest first."""

@@ -72,6 +72,25 @@ def node(
     )
 
 
+def cause(message: airscrew_pb2.Cause) -> views.Cause:
+    return views.Cause(
+        message.code,
+        message.sentence,
+        execution_id(message.execution),
+        message.node_id,
+        message.attempt if message.HasField("attempt") else None,
+        message.since_us or None,
+        message.until_us or None,
+        dict(message.facts),
+        tuple(map(cause, message.causes)),
+    )
+
+
+def event(message: airscrew_pb2.ListEventsReply.Event) -> views.Event:
+    attempt = message.attempt if message.HasField("attempt") else None
+    return views.Event(message.at_us, message.kind, message.node_id, attempt, message.message)
+
+
 def signal(message: signal_pb2.Signal, node_id: str = "") -> views.Signal:
     """A signal, given or not."""
     return views.Signal(

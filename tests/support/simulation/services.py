@@ -84,7 +84,7 @@ async def propeller(world: World, process: Process, machine: Machine) -> None:
 
     leadership = Leadership(settings, election, store, machine.clock, new_term)
     world.leaderships[process.name] = leadership
-    world.network.listen(process.name, process, PropellerApi(settings, leadership, machine.clock))
+    world.network.listen(process.name, process, PropellerApi(settings, leadership))
     async with publisher:
         await leadership.run(world.stopping_of(process))
     await store.close()

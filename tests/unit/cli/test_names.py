@@ -53,3 +53,25 @@ def test_nodes_and_attempts_follow_their_execution_after_a_slash(text: str, mean
 def test_what_names_no_node_is_refused_with_what_would(text: str) -> None:
     with pytest.raises(UsageError, match="names no"):
         names.node(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "node"),
+    [
+        ("abc", "p:d:abc", ""),
+        ("@latest", "p:d:@latest", ""),
+        ("abc/n0", "p:d:abc", "n0"),
+        ("x:y:abc", "x:y:abc", ""),
+        ("x/y/abc", "x:y:abc", ""),
+        ("x:y:abc/n0-0-n1", "x:y:abc", "n0-0-n1"),
+        ("x/y/abc/n0", "x:y:abc", "n0"),
+    ],
+)
+def test_an_execution_or_a_node_of_it_can_be_meant(text: str, name: str, node: str) -> None:
+    execution, found = names.target(text, "p", "d")
+    assert (str(execution), found) == (name, node)
+
+
+def test_an_attempt_is_neither() -> None:
+    with pytest.raises(names.UsageError, match="attempt"):
+        names.target("x:y:abc/n0/1")

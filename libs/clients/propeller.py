@@ -1,0 +1,111 @@
+"""Asking a leader how things stand. Executors' sessions are not in here: they are the executor's own.
+
+A leader that does not answer in time is no error of whoever asks: `status` says None.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import grpc.aio
+
+from libs.rpc import channel
+from libs.wire import codec
+from libs.workflow.identity import AttemptId
+from libs.workflow.quantities import Slots
+from protos import propeller_pb2, propeller_pb2_grpc
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An attempt that waits for a slot. The fields are those of `airscrew.propeller.v1.StatusReply.Waiting`."""
+
+    since_us: int
+    asked: Slots
+    reason: str = ""
+    ahead: int = 0
+    in_project: int = 0
+    running: int = 0
+    limit: int = 0
+    kept: str = ""
+    starting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorStatus:
+    """An executor as its leader sees it."""
+
+    executor: str
+    connected: bool
+    silent_us: int
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How things stand with a replica of the propeller."""
+
+    leading: bool
+    leader: str = ""
+    """Where the leader is, as far as that replica knows; empty when nobody leads."""
+    waiting: Mapping[AttemptId, Waiting] = field(default_factory=dict)
+    executors: Mapping[str, ExecutorStatus] = field(default_factory=dict)
+    grace_us: int = 0
+
+
+class Propellers:
+    """Asks replicas, and keeps the connections. Use as an async context manager."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Propellers:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        for connection in self._channels.values():
+            await connection.close()
+        self._channels.clear()
+
+    async def status(self, address: str, attempts: Sequence[AttemptId]) -> Status | None:
+        """How things stand with the replica at `address`, and with those of `attempts` that wait for a slot."""
+        if address not in self._channels:
+            self._channels[address] = channel.connect(address)
+        stub = propeller_pb2_grpc.PropellerStub(self._channels[address])
+        request = propeller_pb2.StatusRequest(attempts=map(codec.attempt_message, attempts))
+        try:
+            reply = await stub.Status(request, timeout=DEADLINE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            logger.info("the leader at %s does not answer: %s", address, error.details())
+            return None
+        return Status(
+            leading=reply.leading,
+            leader=next((leader.address for leader in reply.leaders), ""),
+            waiting={codec.attempt(each.attempt): _waiting(each) for each in reply.waiting},
+            executors={each.executor: _executor(each) for each in reply.executors},
+            grace_us=reply.grace_us,
+        )
+
+
+def _waiting(message: propeller_pb2.StatusReply.Waiting) -> Waiting:
+    return Waiting(
+        since_us=message.since_us,
+        asked=codec.slots(message.asked),
+        reason=message.reason,
+        ahead=message.ahead,
+        in_project=message.in_project,
+        running=message.running,
+        limit=message.limit,
+        kept=message.kept,
+        starting=message.starting,
+    )
+
+
+def _executor(message: propeller_pb2.StatusReply.Executor) -> ExecutorStatus:
+    return ExecutorStatus(message.executor, message.connected, message.silent_us, message.trouble)
