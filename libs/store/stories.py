@@ -49,18 +49,11 @@ class Stories:
     async def open_nodes(self, key: int, limit: int, below: str = "") -> list[NodeState]:
         """Nodes that are not final and have none below them that are not; the oldest first."""
         nodes, inner = schema.nodes, schema.nodes.alias("inner")
-        is_open = nodes.c.phase.not_in(_FINAL_NODES)
-        has_open_nodes = (
-            select(1)
-            .where(
-                inner.c.execution_key == nodes.c.execution_key,
-                inner.c.parent_id == nodes.c.node_id,
-                inner.c.phase.not_in(_FINAL_NODES),
-            )
-            .exists()
+        # One look at the execution's nodes, not one for each of them: there is no index by parent.
+        parents = select(inner.c.parent_id).where(inner.c.execution_key == key, inner.c.phase.not_in(_FINAL_NODES))
+        wanted = _NODE.where(
+            nodes.c.execution_key == key, nodes.c.phase.not_in(_FINAL_NODES), nodes.c.node_id.not_in(parents)
         )
-        # A parent's open nodes are found among those of the execution: the search below is by its key alone.
-        wanted = _NODE.where(nodes.c.execution_key == key, is_open, ~has_open_nodes)
         if below:
             wanted = wanted.where(nodes.c.node_id > f"{below}-", nodes.c.node_id < f"{below}.")
         async with reading(self._engine) as connection:

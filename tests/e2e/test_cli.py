@@ -38,6 +38,18 @@ def talking(seconds: float, luck: bool):
     talk(seconds=seconds, luck=luck)
 """
 
+TOO_LARGE = """
+from flytekit import Resources, task, workflow
+
+@task(requests=Resources(cpu="64000", mem="100Mi"))
+def greedy() -> int:
+    return 1
+
+@workflow
+def large() -> int:
+    return greedy()
+"""
+
 
 class Airscrew:
     """Runs the command as a process of its own."""
@@ -162,3 +174,22 @@ def test_latest_is_what_was_submitted_last(
 
     assert airscrew.json("get", "execution", "@latest", "-d", "staging")["name"] == name
     airscrew("watch", "@latest", "-d", "staging")
+
+
+def test_a_task_that_no_executor_is_large_enough_for_says_so_within_seconds(
+    airscrew: Airscrew, client: flyte.Client, tmp_path: Path
+) -> None:
+    file, name = tmp_path / "large.py", fresh("large")
+    file.write_text(TOO_LARGE)
+    ran = client.pyflyte("run", "--remote", "--name", name, str(file), "large")
+    assert ran.returncode == 0, ran.stdout
+    until(lambda: "no connected executor is as large" in airscrew("explain", name), seconds=10)
+
+    found = airscrew.json("explain", f"{name}/n0")
+    assert (found["phase"], found["live"], found["causes"][0]["code"]) == ("QUEUED", True, "NO_FITTING_EXECUTOR")
+    assert found["causes"][0]["facts"]["asked"] == "64000 cpu, 100Mi memory"
+    until(lambda: "AttemptWaits" in airscrew("events", f"{name}/n0"), seconds=10)
+
+    airscrew("abort", name)
+    assert "ABORTED" in airscrew("watch", name, code=1)
+    assert "it was aborted" in airscrew("explain", name)
