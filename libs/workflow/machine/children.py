@@ -68,7 +68,6 @@ class Children:
         self._journal.record("ChildEnded", node, event.phase.name)
         if event.phase is ExecutionPhase.SUCCEEDED:
             node.state.outputs = event.outputs or EMPTY
-            node.state.error = None
             self._endings.end(node, NodePhase.SUCCEEDED)
         elif node.state.error is not None:
             self._endings.end(node, NodePhase.FAILED)  # it has had its time

@@ -42,6 +42,8 @@ class Endings:
         scope.open.discard(node.spec.index)
         self._execution.live.pop(node.state.id, None)
         node.state.wake_at_us = None
+        if phase is NodePhase.SUCCEEDED:
+            node.state.error = None  # what had failed in it, or its time, was not its end after all
         self._journal.move(node, phase)
         keep(self._journal, node)
         if phase is NodePhase.FAILED and scope.error is None and scope.items is None:
