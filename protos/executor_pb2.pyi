@@ -297,6 +297,8 @@ class Report(_message.Message):
         """final; stopped as told, process group gone"""
         PHASE_REJECTED: Report._Phase.ValueType  # 6
         """final; no free slot, nothing was started"""
+        PHASE_HANDED_BACK: Report._Phase.ValueType  # 7
+        """final; ended because the executor drains: to be begun anew elsewhere, at nobody's expense"""
 
     class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper): ...
     PHASE_UNSPECIFIED: Report.Phase.ValueType  # 0
@@ -312,6 +314,8 @@ class Report(_message.Message):
     """final; stopped as told, process group gone"""
     PHASE_REJECTED: Report.Phase.ValueType  # 6
     """final; no free slot, nothing was started"""
+    PHASE_HANDED_BACK: Report.Phase.ValueType  # 7
+    """final; ended because the executor drains: to be begun anew elsewhere, at nobody's expense"""
 
     ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int

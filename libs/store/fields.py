@@ -148,7 +148,10 @@ _SHOWN_ATTEMPT_PHASE = case(
         _attempts.c.phase.in_([AttemptPhase.RETRYABLE_FAILED.value, AttemptPhase.LOST.value]),
         AttemptPhase.FAILED.value,
     ),
-    (_attempts.c.phase == AttemptPhase.REJECTED.value, AttemptPhase.ABORTED.value),
+    (
+        _attempts.c.phase.in_([AttemptPhase.REJECTED.value, AttemptPhase.HANDED_BACK.value]),
+        AttemptPhase.ABORTED.value,
+    ),
     else_=_attempts.c.phase,
 )
 

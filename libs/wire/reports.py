@@ -64,6 +64,18 @@ def _rejected(report: Report, executor: str) -> m.Report:
     return m.Rejected(report.id.node, report.id.attempt, executor, report.seq, report.reason)
 
 
+def _handed_back(report: Report, executor: str) -> m.Report:
+    return m.HandedBack(
+        node_id=report.id.node,
+        attempt=report.id.attempt,
+        executor=executor,
+        seq=report.seq,
+        at_us=report.at_us,
+        started_us=report.started_us or None,
+        reason=report.reason,
+    )
+
+
 _EVENTS: dict[ReportPhase, Callable[[Report, str], m.Report]] = {
     ReportPhase.INITIALIZING: _accepted,
     ReportPhase.RUNNING: _started,
@@ -71,4 +83,5 @@ _EVENTS: dict[ReportPhase, Callable[[Report, str], m.Report]] = {
     ReportPhase.FAILED: _failed,
     ReportPhase.ABORTED: _stopped,
     ReportPhase.REJECTED: _rejected,
+    ReportPhase.HANDED_BACK: _handed_back,
 }

@@ -81,6 +81,7 @@ class ReportPhase(IntEnum):
     FAILED = 4
     ABORTED = 5
     REJECTED = 6
+    HANDED_BACK = 7
 
     @property
     def final(self) -> bool:

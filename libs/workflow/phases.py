@@ -77,7 +77,8 @@ class AttemptPhase(IntEnum):
 
     WAITING_FOR_RESOURCES: no executor has been chosen. QUEUED: an executor is committed, it has not started yet.
     RETRYABLE_FAILED is ours and Flyte's wire shows it as FAILED. REJECTED is ours: the executor had no slot after all;
-    it costs no retry and shows as ABORTED. LOST is ours: the executor vanished; it shows as FAILED.
+    it costs no retry and shows as ABORTED. LOST is ours: the executor vanished; it shows as FAILED. HANDED_BACK is
+    ours: the executor drains and has ended it; it costs no retry and shows as ABORTED.
     """
 
     UNDEFINED = 0
@@ -91,6 +92,7 @@ class AttemptPhase(IntEnum):
     RETRYABLE_FAILED = 8
     REJECTED = 20
     LOST = 21
+    HANDED_BACK = 22
 
     @property
     def terminal(self) -> bool:
@@ -156,5 +158,6 @@ _TERMINAL_ATTEMPT = frozenset(
         AttemptPhase.RETRYABLE_FAILED,
         AttemptPhase.REJECTED,
         AttemptPhase.LOST,
+        AttemptPhase.HANDED_BACK,
     }
 )

@@ -10,6 +10,7 @@ used up; and a task may ask for a back-off after failures of its own.
     of unknown kind      the user's                      the same
     the system's         three                           1 s, doubled each time, at most 60 s
     a rejection          none                            200 ms, doubled each time in a row, at most 5 s
+    an executor drains   none                            none
     not recoverable      -                               never tried again
 
 An hour is the most that a pause of the user's grows to. Every pause but that of a rejection is a fifth longer or

@@ -47,6 +47,7 @@ _ATTEMPT_PHASES: Mapping[AttemptPhase, AttemptPhase] = {
     AttemptPhase.RETRYABLE_FAILED: AttemptPhase.FAILED,
     AttemptPhase.LOST: AttemptPhase.FAILED,
     AttemptPhase.REJECTED: AttemptPhase.ABORTED,
+    AttemptPhase.HANDED_BACK: AttemptPhase.ABORTED,
 }
 """Phases that flytekit's client has no name for. All others are Flyte's own numbers."""
 

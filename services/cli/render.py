@@ -30,6 +30,7 @@ _STYLE = {
     "FAILED": ("✖", "bold red"),
     "RETRYABLE_FAILED": ("↻", "yellow"),
     "LOST": ("↻", "yellow"),
+    "HANDED_BACK": ("↻", "yellow"),
     "TIMED_OUT": ("✖", "bold red"),
     "ABORTING": ("■", "magenta"),
     "ABORTED": ("■", "magenta"),

@@ -4,7 +4,7 @@ Ports are arguments, so that the service also runs in one process with others: h
 commands are run, where blobs lie. Each defaults to the real thing.
 
 Order of stopping (promise P9): health says not-serving → the leader is told that nothing new is taken → what runs may
-end by itself within a grace → what is left is stopped and reported as SYSTEM, so that it is tried elsewhere → the
+end by itself within a grace → what is left is ended and handed back, so that it is begun anew elsewhere → the
 last reports are acknowledged, or stay spooled → the session closes → health ends.
 """
 
@@ -98,7 +98,7 @@ async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, sess
     server.not_serving()
     attempts.drain()
     if not await within(settings.shutdown_grace_seconds, attempts.idle()):
-        attempts.stop_all()
+        attempts.hand_back()
         await attempts.idle()
     if not await within(settings.flush_seconds, attempts.flushed()):
         logger.warning("some reports are not acknowledged: they are sent after the next start")

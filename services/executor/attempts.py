@@ -180,10 +180,10 @@ class Attempts:
         self._draining = True
         self.say(Draining())
 
-    def stop_all(self) -> None:
-        """Ends what still runs, because the executor ends."""
+    def hand_back(self) -> None:
+        """Ends what still runs, to be begun anew elsewhere: it costs nobody a retry."""
         for attempt in self._running.values():
-            attempt.stop(outcome.system("ExecutorShuttingDown", "the executor is shutting down"))
+            attempt.stop(outcome.handed_back("its executor drains"))
 
     async def idle(self) -> None:
         """Returns when nothing runs."""

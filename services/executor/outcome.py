@@ -94,6 +94,11 @@ def aborted(reason: str) -> Outcome:
     return Outcome(ReportPhase.ABORTED, reason=reason)
 
 
+def handed_back(reason: str) -> Outcome:
+    """Ended because the executor drains; no process is left."""
+    return Outcome(ReportPhase.HANDED_BACK, reason=reason)
+
+
 def timed_out(time_allowed_us: int) -> Outcome:
     seconds = time_allowed_us / 1_000_000
     message = f"the attempt ran longer than the {seconds:g} s that it is allowed and was stopped"

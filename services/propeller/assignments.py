@@ -66,7 +66,7 @@ class Assignments:
             envs={pair.key: pair.value for pair in execution.spec.envs.values},
             output_prefix=layout.attempt_prefix(self._root, state.id, node.state.id, attempt.attempt),
             raw_output_prefix=raw,
-            previous_checkpoint=self._previous_checkpoint(execution, node.state.id, attempt.attempt),
+            previous_checkpoint=self._previous_checkpoint(execution, node, attempt.attempt),
             log_uri=attempt.log_uri or "",
             inline_limit=INLINE_LIMIT_BYTES,
             array_index=NO_INDEX if index is None else index,
@@ -78,10 +78,12 @@ class Assignments:
         chosen = execution.spec.raw_output_data_config.output_location_prefix
         return layout.raw_prefix(chosen or self._root, execution.state.id, node_id, attempt)
 
-    def _previous_checkpoint(self, execution: Execution, node_id: str, attempt: int) -> str:
+    def _previous_checkpoint(self, execution: Execution, node: LiveNode, attempt: int) -> str:
+        """That of the attempt before; one that never ran, as it was rejected or lost, is passed over."""
         if attempt == 0:
             return ""
-        return f"{self._raw_prefix(execution, node_id, attempt - 1)}/{CHECKPOINTS}"
+        before = attempt - 1 if node.began is None else node.began
+        return f"{self._raw_prefix(execution, node.state.id, before)}/{CHECKPOINTS}"
 
 
 def _task(node: LiveNode) -> TaskTarget:

@@ -314,7 +314,7 @@ class Reconciler:
 
     def _acknowledge(self, key: int, events: Iterable[m.Event]) -> None:
         for event in events:
-            if isinstance(event, m.Succeeded | m.Failed | m.Stopped | m.Rejected):
+            if isinstance(event, m.Succeeded | m.Failed | m.Stopped | m.Rejected | m.HandedBack):
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
 
     def fill(self) -> None:

@@ -31,6 +31,7 @@ FINAL: Final = frozenset(
         executor_pb2.Report.PHASE_FAILED,
         executor_pb2.Report.PHASE_ABORTED,
         executor_pb2.Report.PHASE_REJECTED,
+        executor_pb2.Report.PHASE_HANDED_BACK,
     }
 )
 

@@ -380,6 +380,8 @@ class World:
             return m.Lost(*attempt, "life-1", f"{path} is gone")
         if outcome == "reject":
             return m.Rejected(*attempt, executor, 9, "no room")
+        if outcome == "hand back":
+            return m.HandedBack(*attempt, executor, 9, self.now_us, None, "its executor drains")
         kind = ErrorKind.SYSTEM if outcome == "system" else ErrorKind.USER
         message = f"{path} has failed"
         return m.Failed(*attempt, executor, 9, self.now_us, None, outcome, message, kind, outcome != "fatal")

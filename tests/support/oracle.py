@@ -10,7 +10,7 @@ from dataclasses import replace
 from libs.workflow.retry import RetryPolicy
 from tests.support.graphs import Array, Gate, Plan, Step, reads
 
-OUTCOMES = ("succeed", "succeed", "succeed", "recoverable", "fatal", "system", "lost", "reject")
+OUTCOMES = ("succeed", "succeed", "succeed", "recoverable", "fatal", "system", "lost", "reject", "hand back")
 
 Outcome = Callable[[str, int], str]
 """What becomes of an attempt, by the path of its node and its number. A path leads through executions: the nodes that

@@ -197,6 +197,8 @@ class Interpreter:
             return m.Stopped(node_id, attempt, by, seq, now_us, "told to")
         if name == "reject":
             return m.Rejected(node_id, attempt, by, seq, "no room")
+        if name == "hand-back":
+            return m.HandedBack(node_id, attempt, by, seq, now_us, None, "its executor drains")
         assert name == "fail", f"{name!r} is no command"
         kind = ErrorKind.SYSTEM if words[0] == "system" else ErrorKind.USER
         return m.Failed(node_id, attempt, by, seq, now_us, None, words[1], "it broke", kind, words[0] != "fatal")

@@ -15,6 +15,7 @@ from libs.workflow.machine.messages import (
     Disown,
     Dispatch,
     Failed,
+    HandedBack,
     Lost,
     Placed,
     Rejected,
@@ -144,6 +145,8 @@ class Attempts:
             self._on_failed(node, node.attempt, event)
         elif isinstance(event, Stopped):
             self._on_stopped(node, event)
+        elif isinstance(event, HandedBack):
+            self._on_handed_back(node, node.attempt, event)
         else:
             self._on_rejected(node, event)
 
@@ -215,6 +218,17 @@ class Attempts:
         else:
             self._try_again(node, rejection_backoff_us(node.rejections))
             node.rejections += 1
+
+    def _on_handed_back(self, node: LiveNode, attempt: AttemptState, event: HandedBack) -> None:
+        """No budget pays for it, and nothing is waited for: an executor that drains gets no attempt again."""
+        self._note_start(node, attempt, event.started_us)
+        attempt.ended_at_us = self._plausible(event.at_us, attempt)
+        self._endings.end_attempt(node, AttemptPhase.HANDED_BACK, reason=event.reason)
+        self._journal.record("AttemptHandedBack", node, event.reason)
+        if node.stopping:
+            self._endings.end(node, NodePhase.ABORTED)
+        else:
+            self._try_again(node, 0)
 
     def _attempt_failed(
         self,

@@ -204,6 +204,8 @@ class Endings:
         self._journal.move_attempt(attempt, phase)
         self._execution.running -= node.counted
         node.attempt = None
+        if attempt.started_at_us is not None:
+            node.began = attempt.attempt
         self._journal.command(
             AttemptEnded(attempt.node_id, attempt.attempt) if placed else Unseek(attempt.node_id, attempt.attempt)
         )

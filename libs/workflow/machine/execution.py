@@ -94,7 +94,7 @@ class Scope:
 class LiveNode:
     """A node that has started: its row, its current attempt, and its own graph if it has one."""
 
-    __slots__ = ("attempt", "child", "rejections", "scope", "spec", "state")
+    __slots__ = ("attempt", "began", "child", "rejections", "scope", "spec", "state")
 
     def __init__(self, scope: Scope, spec: GraphNode, state: NodeState) -> None:
         self.scope = scope
@@ -105,6 +105,9 @@ class LiveNode:
         self.child: Scope | None = None
         self.rejections = 0
         """How often in a row executors had no room for it after all, as far as this leader knows."""
+        self.began: int | None = None
+        """The last attempt that has ended and whose process ran, as far as this leader knows: it may have left a
+        checkpoint."""
 
     @property
     def stopping(self) -> bool:

@@ -122,6 +122,19 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedBack:
+    """An executor that drains has ended an attempt before it was done: nothing of it runs, and nobody is to blame."""
+
+    node_id: str
+    attempt: int
+    executor: str
+    seq: int
+    at_us: int
+    started_us: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The executor of an attempt is gone, or has forgotten it in a restart."""
 
@@ -211,6 +224,7 @@ Event = (
     | Failed
     | Stopped
     | Rejected
+    | HandedBack
     | Lost
     | BlobRead
     | BlobWritten
@@ -219,7 +233,7 @@ Event = (
     | CacheAnswered
     | CacheFreed
 )
-Report = Accepted | Started | Succeeded | Failed | Stopped | Rejected
+Report = Accepted | Started | Succeeded | Failed | Stopped | Rejected | HandedBack
 
 # -------------------------------------------------------------------------------------------------------- commands
 

@@ -149,7 +149,7 @@ async def executor(world: World, process: Process, machine: Machine) -> None:
         dialling = group.create_task(session.run(), name="session")
         await world.stopping_of(process).wait()
         attempts.drain()
-        attempts.stop_all()
+        attempts.hand_back()
         await attempts.idle()
         await within(settings.flush_seconds, attempts.flushed())
         dialling.cancel()

@@ -40,6 +40,7 @@ def test_every_phase_of_ours_has_one_that_the_client_knows() -> None:
         (AttemptPhase.RETRYABLE_FAILED, AttemptPhase.FAILED),
         (AttemptPhase.LOST, AttemptPhase.FAILED),
         (AttemptPhase.REJECTED, AttemptPhase.ABORTED),
+        (AttemptPhase.HANDED_BACK, AttemptPhase.ABORTED),
         (AttemptPhase.SUCCEEDED, AttemptPhase.SUCCEEDED),
     ],
 )

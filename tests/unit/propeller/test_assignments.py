@@ -52,3 +52,19 @@ def test_an_attempt_knows_whether_it_can_be_interrupted_and_whose_secrets_it_may
     assignment = assigned(execution, "n0-0-n0")
     assert assignment.interruptible
     assert security_pb2.SecurityContext.FromString(assignment.security_context) == context
+
+
+def test_the_previous_checkpoint_is_that_of_the_last_attempt_that_ran() -> None:
+    execution = items(sliced=True)
+    node = execution.node("n0-0-n0")
+    assert node is not None
+    step(execution, [m.Placed("n0-0-n0", 0, "e1", "life", "log"), m.Started("n0-0-n0", 0, "e1", 1, 2)], 2)
+    step(execution, [m.HandedBack("n0-0-n0", 0, "e1", 2, 3, None, "its executor drains")], 3)
+    step(execution, [m.Placed("n0-0-n0", 1, "e2", "life", "log")], 4)
+    second = Assignments("/blob").assign(execution, node)
+    first_raw = second.raw_output_prefix.removesuffix("/1") + "/0"
+    assert second.previous_checkpoint == f"{first_raw}/_flytecheckpoints"
+    step(execution, [m.Rejected("n0-0-n0", 1, "e2", 1, "no room")], 5)
+    step(execution, [], 1_000_000)
+    step(execution, [m.Placed("n0-0-n0", 2, "e3", "life", "log")], 1_000_001)
+    assert Assignments("/blob").assign(execution, node).previous_checkpoint == second.previous_checkpoint

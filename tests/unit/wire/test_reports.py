@@ -30,3 +30,8 @@ def test_a_failure_brings_who_is_to_blame_and_whether_to_try_again() -> None:
     error = execution_pb2.ExecutionError(message="no", kind=execution_pb2.ExecutionError.SYSTEM).SerializeToString()
     event = reports.event(Report(ID, 3, ReportPhase.FAILED, 5, error=error, recoverable=True), "ex")
     assert event == m.Failed("n0", 2, "ex", 3, 5, None, "UnknownError", "no", ErrorKind.SYSTEM, True)
+
+
+def test_what_is_handed_back_brings_its_start_and_the_reason() -> None:
+    report = Report(ID, 3, ReportPhase.HANDED_BACK, 5, reason="its executor drains", started_us=4)
+    assert reports.event(report, "ex") == m.HandedBack("n0", 2, "ex", 3, 5, 4, "its executor drains")
