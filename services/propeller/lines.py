@@ -14,7 +14,7 @@ So a request that fits nowhere delays only its like. That it is not itself put o
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -54,6 +54,8 @@ class Lines:
         self._of_project: defaultdict[str, int] = defaultdict(int)
         """How many wait."""
         self._turns = itertools.count()
+        self.arrived: deque[AttemptId] = deque()
+        """Everybody who has begun to wait, for `waits` to take out of here again."""
 
     def __len__(self) -> int:
         return len(self._waiters)
@@ -85,6 +87,7 @@ class Lines:
             line = self._lines[wish][project] = Line(wish, project, next(self._turns))
         line.attempts.push(attempt, attempt.execution)
         self._waiters[attempt] = Waiter(line, now_us)
+        self.arrived.append(attempt)
 
     def remove(self, attempt: AttemptId) -> bool:
         """Takes an attempt out of its line; False when it is in none."""

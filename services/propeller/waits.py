@@ -9,7 +9,8 @@ goes, a hundred thousand rows need not be written before anything else is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 
 from libs.runtime.clock import Clock
 from libs.workflow import waits
@@ -17,7 +18,6 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.waits import Wait
-from services.propeller.lines import Line
 from services.propeller.placement import Placement
 from services.propeller.rooms import Room, Rooms, Wish
 
@@ -37,6 +37,10 @@ class Waits:
         self._clock = clock
         self._tell = tell
         self._told: dict[AttemptId, str] = {}
+        self._reasons: dict[Wish, str] = {}
+        """As of the last look."""
+        self._to_look_at: deque[AttemptId] = deque()
+        """Whose reason may be new."""
 
     def adopt(self, execution: Execution) -> None:
         """What the attempts of a freshly read execution have been told before."""
@@ -52,29 +56,36 @@ class Waits:
             self.look()
 
     def look(self) -> None:
-        """Tells some of those whose reason is new."""
-        for attempt in [attempt for attempt in self._told if attempt not in self._placement.lines]:
-            del self._told[attempt]
-        reasons = {wish: why(self._placement.rooms, wish) for wish in self._placement.lines.wishes()}
-        if not self._told and not any(reasons.values()):
-            return
-        for number, (attempt, reason) in enumerate(self._news(reasons), start=1):
-            self._told[attempt] = reason
-            self._tell(attempt.execution, m.Waiting(attempt.node, attempt.attempt, reason))
-            if number == PORTION:
-                return
-
-    def _news(self, reasons: dict[Wish, str]) -> Iterator[tuple[AttemptId, str]]:
+        """Tells some of those whose reason is new. Costs what has changed since the last look, not what waits."""
+        lines = self._placement.lines
         patient_us = self._clock.now_us() - PATIENCE_US
-        for line in list(self._placement.lines):
-            reason = reasons[line.wish]
-            for attempt in list(self._of(line, reason)):
-                waiter = self._placement.lines.find(attempt)
-                if waiter is not None and (waiter.since_us <= patient_us or attempt in self._told):
-                    yield attempt, reason
+        reasons = {wish: why(self._placement.rooms, wish) for wish in lines.wishes()}
+        for wish, reason in reasons.items():
+            if reason != self._reasons.get(wish, ""):
+                waiting = (attempt for line in lines.wishes()[wish].values() for attempt in line.attempts)
+                self._to_look_at.extend(attempt for attempt in waiting if self._is_due(attempt, patient_us))
+        self._reasons = reasons
+        while lines.arrived and self._is_due(lines.arrived[0], patient_us):
+            self._to_look_at.append(lines.arrived.popleft())
+        self._tell_some()
+        if len(self._told) > len(lines) + PORTION:
+            self._told = {attempt: reason for attempt, reason in self._told.items() if attempt in lines}
 
-    def _of(self, line: Line, reason: str) -> Iterator[AttemptId]:
-        return (attempt for attempt in line.attempts if self._told.get(attempt, "") != reason)
+    def _is_due(self, attempt: AttemptId, patient_us: int) -> bool:
+        """Whether it has waited for long enough, or waits no longer."""
+        waiter = self._placement.lines.find(attempt)
+        return waiter is None or waiter.since_us <= patient_us
+
+    def _tell_some(self) -> None:
+        number = 0
+        while self._to_look_at and number < PORTION:
+            attempt = self._to_look_at.popleft()
+            waiter = self._placement.lines.find(attempt)
+            reason = self._reasons.get(waiter.line.wish, "") if waiter is not None else ""
+            if waiter is not None and self._told.get(attempt, "") != reason:
+                number += 1
+                self._told[attempt] = reason
+                self._tell(attempt.execution, m.Waiting(attempt.node, attempt.attempt, reason))
 
 
 def why(rooms: Rooms, wish: Wish) -> str:
