@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, String, case, func, literal, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, String, case, func, literal, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.store import rows, schema
@@ -141,8 +141,9 @@ class Stories:
 
 _NODE = select(*(schema.nodes.c[name] for name in rows.NODE_COLUMNS))
 
-_FIRST = -3
-"""Of what happens at one moment an attempt's placement, start and success come before what follows from them."""
+_BEFORE, _AFTER = -1, 2**62
+"""Of what happens at one moment: an attempt's end comes before what is recorded, for that follows from it; its
+placement and start come after, for they follow from that."""
 
 
 def _recorded(key: int, node_id: str) -> Select[tuple[object, ...]]:
@@ -160,15 +161,17 @@ def _of_attempts(key: int, node_id: str) -> list[Select[tuple[object, ...]]]:
         (table.c.phase == AttemptPhase.SUCCEEDED.value, literal("AttemptSucceeded", String)),
         else_=literal("AttemptEnded", String),
     )
+    at_once = or_(table.c.ended_at_us == table.c.placed_at_us, table.c.ended_at_us == table.c.started_at_us)
+    last = case((at_once, literal(_AFTER + 2, BigInteger)), else_=literal(_BEFORE, BigInteger))
     moments = [
-        (table.c.placed_at_us, literal("AttemptPlaced", String), on),
-        (table.c.started_at_us, literal("AttemptStarted", String), nothing),
-        (table.c.ended_at_us, ended, table.c.reason),
+        (table.c.placed_at_us, literal(_AFTER, BigInteger), literal("AttemptPlaced", String), on),
+        (table.c.started_at_us, literal(_AFTER + 1, BigInteger), literal("AttemptStarted", String), nothing),
+        (table.c.ended_at_us, last, ended, table.c.reason),
     ]
     selects: list[Select[tuple[object, ...]]] = []
-    for number, (moment, kind, message) in enumerate(moments):
+    for moment, place, kind, message in moments:
         wanted = select(
-            literal(_FIRST + number).label("place"),
+            place.label("place"),
             moment.label("at_us"),
             kind.label("kind"),
             table.c.node_id,
