@@ -1,6 +1,7 @@
 """What the clients of long streams share: they stay connected, or say so, and they count.
 
-A stream that breaks is opened again, after 0.1 s at first and 2 s at most. What that means for what was on its way is
+A stream that breaks is opened again, after 0.1 s at first and 2 s at most; one that was refused with a hint when to ask
+again, not before that, though never later than after a minute. What that means for what was on its way is
 each client's own business, and in its docstring.
 """
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _FIRST_WAIT_SECONDS: Final = 0.1
 _LONGEST_WAIT_SECONDS: Final = 2.0
+_LONGEST_HINT_SECONDS: Final = 60.0
+"""Nobody is believed who asks for more patience."""
 
 
 ENDED: Final = "it ended the stream"
@@ -61,11 +64,11 @@ class Connection:
             logger.info("%s is back", self._peer)
         self._away = False
 
-    async def pause(self, reason: str) -> None:
+    async def pause(self, reason: str, at_least_seconds: float = 0.0) -> None:
         """The connection is gone, or could not be had: returns when it is time for the next."""
         logger.log(logging.DEBUG if self._away else logging.WARNING, "%s is away: %s", self._peer, reason)
         self._away = True
-        await asyncio.sleep(self._backoff.next())
+        await asyncio.sleep(max(self._backoff.next(), min(at_least_seconds, _LONGEST_HINT_SECONDS)))
 
 
 async def stay_connected(
@@ -79,6 +82,7 @@ async def stay_connected(
     raised.
     """
     while True:
+        hint_seconds = 0.0
         try:
             if await session():
                 return
@@ -88,7 +92,9 @@ async def stay_connected(
             if isinstance(failure, fatal):
                 raise failure from error
             reason = failure.message
-        await connection.pause(reason)
+            if isinstance(failure, errors.ResourceExhausted) and failure.retry_after_us is not None:
+                hint_seconds = failure.retry_after_us / 1e6
+        await connection.pause(reason, hint_seconds)
 
 
 async def converse(call: Any, *, send: Coroutine[Any, Any, None], receive: Coroutine[Any, Any, bool]) -> bool:

@@ -1,7 +1,8 @@
 """Errors and gRPC statuses, both ways, by one table.
 
 A handler raises an error of `libs.workflow.errors`; `libs.rpc.server` turns it into a status; a client turns the status
-back with `from_rpc`. What crosses the wire is the status and the message, nothing else.
+back with `from_rpc`. What crosses the wire is the status, the message and, of a limit that will pass, how long to wait:
+milliseconds, rounded up, in the trailing metadata `retry-after-ms`. Nothing else.
 
 UNKNOWN never leaves: flytekit answers it by opening a browser to log in. What is not in the table is a bug of ours and
 leaves as INTERNAL.
@@ -20,6 +21,9 @@ from libs.workflow import errors
 # A status message travels in a header. flytekit takes 32 KB of headers and turns more into an error about headers;
 # non-ASCII bytes triple on their way, because headers are percent-encoded.
 MAX_MESSAGE_BYTES: Final = 28_000
+
+RETRY_AFTER: Final = "retry-after-ms"
+"""Key of the trailing metadata that says after how many milliseconds asking again makes sense."""
 
 # In both directions; Fenced and Refused never travel to users, only between our services.
 TABLE: Final[tuple[tuple[type[errors.AirscrewError], grpc.StatusCode], ...]] = (
@@ -58,6 +62,14 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     return next(_STATUS[kind] for kind in type(known).__mro__ if kind in _STATUS), _cut(known.message)
 
 
+def trailers_of(error: BaseException) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata with which `error` leaves this process."""
+    known = _known(error)
+    if not isinstance(known, errors.ResourceExhausted) or known.retry_after_us is None:
+        return ()
+    return ((RETRY_AFTER, str(-(-known.retry_after_us // 1000))),)
+
+
 def is_known(error: BaseException) -> bool:
     """Whether `error` has a place in the table: what has none is a bug and worth a traceback."""
     return _known(error) is not None
@@ -66,7 +78,18 @@ def is_known(error: BaseException) -> bool:
 def from_rpc(error: grpc.aio.AioRpcError) -> errors.AirscrewError:
     """The error that a failed call stands for, to be raised in its place (`raise … from error`)."""
     kind = _ERROR.get(error.code(), errors.Internal)
-    return kind(error.details() or error.code().name)
+    message = error.details() or error.code().name
+    if kind is errors.ResourceExhausted:
+        return errors.ResourceExhausted(message, retry_after_us=_retry_after_us(error))
+    return kind(message)
+
+
+def _retry_after_us(error: grpc.aio.AioRpcError) -> int | None:
+    """The hint of whoever refused; None without one, or with one that is none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == RETRY_AFTER and isinstance(value, str) and value.isascii() and value.isdecimal():
+            return int(value) * 1000
+    return None
 
 
 def _known(error: BaseException) -> errors.AirscrewError | None:

@@ -136,4 +136,5 @@ async def _leave(error: Exception, context: Any, method: str) -> None:
     status, message = statuses.status_of(error)
     if not statuses.is_known(error):
         logger.error("%s failed", method, exc_info=error)
-    await context.abort(status, message or f"{method} took longer than the time allowed")
+    message = message or f"{method} took longer than the time allowed"
+    await context.abort(status, message, statuses.trailers_of(error))

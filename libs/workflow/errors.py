@@ -49,6 +49,11 @@ class Unauthenticated(AirscrewError):
 class ResourceExhausted(AirscrewError):
     """A limit is reached: a size, a depth, a disk. The message says which."""
 
+    def __init__(self, message: str = "", *, retry_after_us: int | None = None) -> None:
+        """`retry_after_us`: after how long asking again makes sense; None where the limit does not pass by itself."""
+        super().__init__(message)
+        self.retry_after_us = retry_after_us
+
 
 class Unavailable(AirscrewError):
     """Something we depend on does not answer: the same request may succeed later."""

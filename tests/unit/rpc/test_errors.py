@@ -67,3 +67,28 @@ def test_a_more_special_error_leaves_as_what_it_is_a_kind_of() -> None:
         """The revision is gone."""
 
     assert statuses.status_of(Compacted()) == (grpc.StatusCode.FAILED_PRECONDITION, "The revision is gone.")
+
+
+def refused(*trailers: tuple[str, str]) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), grpc.aio.Metadata(*trailers), "too many wait"
+    )
+
+
+def test_when_to_ask_again_survives_the_round_trip_and_is_never_early() -> None:
+    trailers = statuses.trailers_of(errors.ResourceExhausted("too many wait", retry_after_us=1_500_001))
+    assert trailers == (("retry-after-ms", "1501"),)
+    back = statuses.from_rpc(refused(*trailers))
+    assert isinstance(back, errors.ResourceExhausted) and back.retry_after_us == 1_501_000
+    assert statuses.trailers_of(refused(*trailers)) == trailers, "whoever passes it on keeps the hint"
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "²"])
+def test_a_hint_that_is_none_is_no_hint(text: str) -> None:
+    back = statuses.from_rpc(refused(("retry-after-ms", text)))
+    assert isinstance(back, errors.ResourceExhausted) and back.retry_after_us is None
+
+
+def test_a_limit_that_does_not_pass_by_itself_leaves_without_a_hint() -> None:
+    assert statuses.trailers_of(errors.ResourceExhausted("the disk is full")) == ()
+    assert statuses.trailers_of(errors.Unavailable("gone")) == ()
