@@ -12,6 +12,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from protos import intake_pb2 as _intake_pb2
+from protos import queue_pb2 as _queue_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -980,3 +981,47 @@ class CountPendingReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CountPendingReply: _TypeAlias = CountPendingReply  # noqa: Y015
+
+@_typing.final
+class InspectQueueReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Entry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ENTRY_FIELD_NUMBER: _builtins.int
+        EXECUTION_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def entry(self) -> _queue_pb2.InspectReply.Entry: ...
+        @_builtins.property
+        def execution(self) -> _identifier_pb2.WorkflowExecutionIdentifier:
+            """absent when the store does not know it"""
+
+        def __init__(
+            self,
+            *,
+            entry: _queue_pb2.InspectReply.Entry | None = ...,
+            execution: _identifier_pb2.WorkflowExecutionIdentifier | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "execution", b"execution"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "execution", b"execution"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___InspectQueueReply.Entry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___InspectQueueReply.Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectQueueReply: _TypeAlias = InspectQueueReply  # noqa: Y015

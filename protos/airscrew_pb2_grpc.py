@@ -5,6 +5,7 @@ import warnings
 
 from protos import airscrew_pb2 as protos_dot_airscrew__pb2
 from protos import intake_pb2 as protos_dot_intake__pb2
+from protos import queue_pb2 as protos_dot_queue__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -104,6 +105,26 @@ class AirscrewStub:
                 '/airscrew.v1.Airscrew/CountPending',
                 request_serializer=protos_dot_airscrew__pb2.CountPendingRequest.SerializeToString,
                 response_deserializer=protos_dot_airscrew__pb2.CountPendingReply.FromString,
+                _registered_method=True)
+        self.GetQueue = channel.unary_unary(
+                '/airscrew.v1.Airscrew/GetQueue',
+                request_serializer=protos_dot_queue__pb2.StatsRequest.SerializeToString,
+                response_deserializer=protos_dot_queue__pb2.StatsReply.FromString,
+                _registered_method=True)
+        self.InspectQueue = channel.unary_unary(
+                '/airscrew.v1.Airscrew/InspectQueue',
+                request_serializer=protos_dot_queue__pb2.InspectRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.InspectQueueReply.FromString,
+                _registered_method=True)
+        self.PauseQueue = channel.unary_unary(
+                '/airscrew.v1.Airscrew/PauseQueue',
+                request_serializer=protos_dot_queue__pb2.PauseRequest.SerializeToString,
+                response_deserializer=protos_dot_queue__pb2.PauseReply.FromString,
+                _registered_method=True)
+        self.ResumeQueue = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ResumeQueue',
+                request_serializer=protos_dot_queue__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=protos_dot_queue__pb2.ResumeReply.FromString,
                 _registered_method=True)
 
 
@@ -212,6 +233,34 @@ class AirscrewServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQueue(self, request, context):
+        """What the queue service holds, per shard, lane and priority, and what it has done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InspectQueue(self, request, context):
+        """The executions whose keys are in the queue service: where, since when, and who has them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseQueue(self, request, context):
+        """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeQueue(self, request, context):
+        """Ends a pause, if there is one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AirscrewServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -284,6 +333,26 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.CountPending,
                     request_deserializer=protos_dot_airscrew__pb2.CountPendingRequest.FromString,
                     response_serializer=protos_dot_airscrew__pb2.CountPendingReply.SerializeToString,
+            ),
+            'GetQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQueue,
+                    request_deserializer=protos_dot_queue__pb2.StatsRequest.FromString,
+                    response_serializer=protos_dot_queue__pb2.StatsReply.SerializeToString,
+            ),
+            'InspectQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectQueue,
+                    request_deserializer=protos_dot_queue__pb2.InspectRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.InspectQueueReply.SerializeToString,
+            ),
+            'PauseQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseQueue,
+                    request_deserializer=protos_dot_queue__pb2.PauseRequest.FromString,
+                    response_serializer=protos_dot_queue__pb2.PauseReply.SerializeToString,
+            ),
+            'ResumeQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeQueue,
+                    request_deserializer=protos_dot_queue__pb2.ResumeRequest.FromString,
+                    response_serializer=protos_dot_queue__pb2.ResumeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -664,6 +733,114 @@ class Airscrew:
             '/airscrew.v1.Airscrew/CountPending',
             protos_dot_airscrew__pb2.CountPendingRequest.SerializeToString,
             protos_dot_airscrew__pb2.CountPendingReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/GetQueue',
+            protos_dot_queue__pb2.StatsRequest.SerializeToString,
+            protos_dot_queue__pb2.StatsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/InspectQueue',
+            protos_dot_queue__pb2.InspectRequest.SerializeToString,
+            protos_dot_airscrew__pb2.InspectQueueReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/PauseQueue',
+            protos_dot_queue__pb2.PauseRequest.SerializeToString,
+            protos_dot_queue__pb2.PauseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ResumeQueue',
+            protos_dot_queue__pb2.ResumeRequest.SerializeToString,
+            protos_dot_queue__pb2.ResumeReply.FromString,
             options,
             channel_credentials,
             insecure,

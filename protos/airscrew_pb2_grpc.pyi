@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from protos import airscrew_pb2 as _airscrew_pb2
 from protos import intake_pb2 as _intake_pb2
+from protos import queue_pb2 as _queue_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -68,6 +69,14 @@ class AirscrewStub:
     """Takes in once more what was given up, the oldest first."""
     CountPending: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.CountPendingRequest, _airscrew_pb2.CountPendingReply]
     """How many executions that an intake has created are not final yet."""
+    GetQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.StatsRequest, _queue_pb2.StatsReply]
+    """What the queue service holds, per shard, lane and priority, and what it has done."""
+    InspectQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.InspectRequest, _airscrew_pb2.InspectQueueReply]
+    """The executions whose keys are in the queue service: where, since when, and who has them."""
+    PauseQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.PauseRequest, _queue_pb2.PauseReply]
+    """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
+    ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]
+    """Ends a pause, if there is one."""
 
 @_typing.type_check_only
 class AirscrewAsyncStub(AirscrewStub):
@@ -108,6 +117,14 @@ class AirscrewAsyncStub(AirscrewStub):
     """Takes in once more what was given up, the oldest first."""
     CountPending: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.CountPendingRequest, _airscrew_pb2.CountPendingReply]  # type: ignore[assignment]
     """How many executions that an intake has created are not final yet."""
+    GetQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.StatsRequest, _queue_pb2.StatsReply]  # type: ignore[assignment]
+    """What the queue service holds, per shard, lane and priority, and what it has done."""
+    InspectQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.InspectRequest, _airscrew_pb2.InspectQueueReply]  # type: ignore[assignment]
+    """The executions whose keys are in the queue service: where, since when, and who has them."""
+    PauseQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.PauseRequest, _queue_pb2.PauseReply]  # type: ignore[assignment]
+    """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
+    ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]  # type: ignore[assignment]
+    """Ends a pause, if there is one."""
 
 class AirscrewServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -229,5 +246,37 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_airscrew_pb2.CountPendingReply, _abc.Awaitable[_airscrew_pb2.CountPendingReply]]:
         """How many executions that an intake has created are not final yet."""
+
+    @_abc_1.abstractmethod
+    def GetQueue(
+        self,
+        request: _queue_pb2.StatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.StatsReply, _abc.Awaitable[_queue_pb2.StatsReply]]:
+        """What the queue service holds, per shard, lane and priority, and what it has done."""
+
+    @_abc_1.abstractmethod
+    def InspectQueue(
+        self,
+        request: _queue_pb2.InspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.InspectQueueReply, _abc.Awaitable[_airscrew_pb2.InspectQueueReply]]:
+        """The executions whose keys are in the queue service: where, since when, and who has them."""
+
+    @_abc_1.abstractmethod
+    def PauseQueue(
+        self,
+        request: _queue_pb2.PauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.PauseReply, _abc.Awaitable[_queue_pb2.PauseReply]]:
+        """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
+
+    @_abc_1.abstractmethod
+    def ResumeQueue(
+        self,
+        request: _queue_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.ResumeReply, _abc.Awaitable[_queue_pb2.ResumeReply]]:
+        """Ends a pause, if there is one."""
 
 def add_AirscrewServicer_to_server(servicer: AirscrewServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -251,18 +251,24 @@ class WorkReply(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     LEASES_FIELD_NUMBER: _builtins.int
+    PAUSED_US_FIELD_NUMBER: _builtins.int
+    paused_us: _builtins.int
+    """when a pause has begun, changed or ended: how long it will last, 0 when there is none"""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkReply.Lease]: ...
     def __init__(
         self,
         *,
         leases: _abc.Iterable[Global___WorkReply.Lease] | None = ...,
+        paused_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_paused_us", b"_paused_us", "paused_us", b"paused_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_paused_us", b"_paused_us", "leases", b"leases", "paused_us", b"paused_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__paused_us: _TypeAlias = _typing.Literal["paused_us"]  # noqa: Y015
+    _WhichOneofArgType__paused_us: _TypeAlias = _typing.Literal["_paused_us", b"_paused_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__paused_us) -> _WhichOneofReturnType__paused_us | None: ...
 
 Global___WorkReply: _TypeAlias = WorkReply  # noqa: Y015
 
@@ -399,6 +405,10 @@ class StatsReply(_message.Message):
         COLLAPSED_FIELD_NUMBER: _builtins.int
         DELIVERED_FIELD_NUMBER: _builtins.int
         REDELIVERED_FIELD_NUMBER: _builtins.int
+        GATHERING_FIELD_NUMBER: _builtins.int
+        PAUSED_US_FIELD_NUMBER: _builtins.int
+        LANES_FIELD_NUMBER: _builtins.int
+        METRICS_FIELD_NUMBER: _builtins.int
         shard: _builtins.int
         waiting: _builtins.int
         delayed: _builtins.int
@@ -417,6 +427,16 @@ class StatsReply(_message.Message):
         """leases given out"""
         redelivered: _builtins.int
         """… of them because a stream broke"""
+        gathering: _builtins.int
+        """in the sub-queue, for the next batch"""
+        paused_us: _builtins.int
+        """how long nothing will be handed out; 0 when nothing holds it back"""
+        @_builtins.property
+        def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsReply.Lane]:
+            """what is waiting, the highest priority first, its lanes in the order of their turns"""
+
+        @_builtins.property
+        def metrics(self) -> Global___StatsReply.Metrics: ...
         def __init__(
             self,
             *,
@@ -431,25 +451,319 @@ class StatsReply(_message.Message):
             collapsed: _builtins.int = ...,
             delivered: _builtins.int = ...,
             redelivered: _builtins.int = ...,
+            gathering: _builtins.int = ...,
+            paused_us: _builtins.int = ...,
+            lanes: _abc.Iterable[Global___StatsReply.Lane] | None = ...,
+            metrics: Global___StatsReply.Metrics | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "collapsed", b"collapsed", "delayed", b"delayed", "delivered", b"delivered", "epoch", b"epoch", "gathering", b"gathering", "lanes", b"lanes", "leased", b"leased", "metrics", b"metrics", "oldest_us", b"oldest_us", "paused_us", b"paused_us", "propeller", b"propeller", "redelivered", b"redelivered", "shard", b"shard", "waiting", b"waiting"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Lane(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PRIORITY_FIELD_NUMBER: _builtins.int
+        LANE_FIELD_NUMBER: _builtins.int
+        WAITING_FIELD_NUMBER: _builtins.int
+        priority: _builtins.int
+        lane: _builtins.str
+        waiting: _builtins.int
+        def __init__(
+            self,
+            *,
+            priority: _builtins.int = ...,
+            lane: _builtins.str = ...,
+            waiting: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "collapsed", b"collapsed", "delayed", b"delayed", "delivered", b"delivered", "epoch", b"epoch", "leased", b"leased", "oldest_us", b"oldest_us", "propeller", b"propeller", "redelivered", b"redelivered", "shard", b"shard", "waiting", b"waiting"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["lane", b"lane", "priority", b"priority", "waiting", b"waiting"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Metrics(_message.Message):
+        """By client-go's names, of the main queue, since start."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DEPTH_FIELD_NUMBER: _builtins.int
+        ADDS_FIELD_NUMBER: _builtins.int
+        QUEUE_LATENCY_FIELD_NUMBER: _builtins.int
+        WORK_DURATION_FIELD_NUMBER: _builtins.int
+        UNFINISHED_WORK_US_FIELD_NUMBER: _builtins.int
+        LONGEST_RUNNING_PROCESSOR_US_FIELD_NUMBER: _builtins.int
+        RETRIES_FIELD_NUMBER: _builtins.int
+        depth: _builtins.int
+        adds: _builtins.int
+        unfinished_work_us: _builtins.int
+        longest_running_processor_us: _builtins.int
+        retries: _builtins.int
+        @_builtins.property
+        def queue_latency(self) -> Global___StatsReply.Durations: ...
+        @_builtins.property
+        def work_duration(self) -> Global___StatsReply.Durations: ...
+        def __init__(
+            self,
+            *,
+            depth: _builtins.int = ...,
+            adds: _builtins.int = ...,
+            queue_latency: Global___StatsReply.Durations | None = ...,
+            work_duration: Global___StatsReply.Durations | None = ...,
+            unfinished_work_us: _builtins.int = ...,
+            longest_running_processor_us: _builtins.int = ...,
+            retries: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["queue_latency", b"queue_latency", "work_duration", b"work_duration"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["adds", b"adds", "depth", b"depth", "longest_running_processor_us", b"longest_running_processor_us", "queue_latency", b"queue_latency", "retries", b"retries", "unfinished_work_us", b"unfinished_work_us", "work_duration", b"work_duration"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Durations(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        COUNT_FIELD_NUMBER: _builtins.int
+        TOTAL_US_FIELD_NUMBER: _builtins.int
+        LONGEST_US_FIELD_NUMBER: _builtins.int
+        BUCKETS_FIELD_NUMBER: _builtins.int
+        count: _builtins.int
+        total_us: _builtins.int
+        longest_us: _builtins.int
+        @_builtins.property
+        def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """not longer than 1 µs, 10 µs … 1000 s and longer than the bound before; last, the rest"""
+
+        def __init__(
+            self,
+            *,
+            count: _builtins.int = ...,
+            total_us: _builtins.int = ...,
+            longest_us: _builtins.int = ...,
+            buckets: _abc.Iterable[_builtins.int] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "count", b"count", "longest_us", b"longest_us", "total_us", b"total_us"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     SHARDS_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    depth: _builtins.int
+    """keys that nobody has, in all shards"""
+    limit: _builtins.int
+    """so many may be"""
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsReply.Shard]: ...
     def __init__(
         self,
         *,
         shards: _abc.Iterable[Global___StatsReply.Shard] | None = ...,
+        depth: _builtins.int = ...,
+        limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "limit", b"limit", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatsReply: _TypeAlias = StatsReply  # noqa: Y015
+
+@_typing.final
+class InspectRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """all when absent"""
+    limit: _builtins.int
+    """so many of each shard at most; 100 when 0"""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "shard", b"shard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "limit", b"limit", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shard: _TypeAlias = _typing.Literal["shard"]  # noqa: Y015
+    _WhichOneofArgType__shard: _TypeAlias = _typing.Literal["_shard", b"_shard"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shard) -> _WhichOneofReturnType__shard | None: ...
+
+Global___InspectRequest: _TypeAlias = InspectRequest  # noqa: Y015
+
+@_typing.final
+class InspectReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[InspectReply._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: InspectReply._State.ValueType  # 0
+        STATE_LEASED: InspectReply._State.ValueType  # 1
+        """somebody has it"""
+        STATE_WAITING: InspectReply._State.ValueType  # 2
+        """it could be handed out"""
+        STATE_GATHERING: InspectReply._State.ValueType  # 3
+        """it waits for the next batch"""
+        STATE_DELAYED: InspectReply._State.ValueType  # 4
+        """it is not due yet"""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    STATE_UNSPECIFIED: InspectReply.State.ValueType  # 0
+    STATE_LEASED: InspectReply.State.ValueType  # 1
+    """somebody has it"""
+    STATE_WAITING: InspectReply.State.ValueType  # 2
+    """it could be handed out"""
+    STATE_GATHERING: InspectReply.State.ValueType  # 3
+    """it waits for the next batch"""
+    STATE_DELAYED: InspectReply.State.ValueType  # 4
+    """it is not due yet"""
+
+    @_typing.final
+    class Entry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        STATE_FIELD_NUMBER: _builtins.int
+        AGE_US_FIELD_NUMBER: _builtins.int
+        RETRIES_FIELD_NUMBER: _builtins.int
+        PROPELLER_FIELD_NUMBER: _builtins.int
+        LEASE_FIELD_NUMBER: _builtins.int
+        state: Global___InspectReply.State.ValueType
+        age_us: _builtins.int
+        """in this state; 0 of what is delayed"""
+        retries: _builtins.int
+        """how often it came back since it was last dealt with"""
+        propeller: _builtins.str
+        """who has it"""
+        lease: _builtins.int
+        @_builtins.property
+        def key(self) -> Global___Key:
+            """of what is delayed, delay_us is what is left"""
+
+        def __init__(
+            self,
+            *,
+            key: Global___Key | None = ...,
+            state: Global___InspectReply.State.ValueType = ...,
+            age_us: _builtins.int = ...,
+            retries: _builtins.int = ...,
+            propeller: _builtins.str = ...,
+            lease: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "key", b"key", "lease", b"lease", "propeller", b"propeller", "retries", b"retries", "state", b"state"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___InspectReply.Entry]:
+        """shard by shard: what is leased, what waits, each the oldest first, what is due next"""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___InspectReply.Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectReply: _TypeAlias = InspectReply  # noqa: Y015
+
+@_typing.final
+class PauseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    TTL_US_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """all, those to come included, when absent"""
+    ttl_us: _builtins.int
+    """no more than seven days"""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int | None = ...,
+        ttl_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "shard", b"shard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "shard", b"shard", "ttl_us", b"ttl_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shard: _TypeAlias = _typing.Literal["shard"]  # noqa: Y015
+    _WhichOneofArgType__shard: _TypeAlias = _typing.Literal["_shard", b"_shard"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shard) -> _WhichOneofReturnType__shard | None: ...
+
+Global___PauseRequest: _TypeAlias = PauseRequest  # noqa: Y015
+
+@_typing.final
+class PauseReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseReply: _TypeAlias = PauseReply  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """all when absent"""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "shard", b"shard"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shard", b"_shard", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shard: _TypeAlias = _typing.Literal["shard"]  # noqa: Y015
+    _WhichOneofArgType__shard: _TypeAlias = _typing.Literal["_shard", b"_shard"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shard) -> _WhichOneofReturnType__shard | None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
+
+@_typing.final
+class ResumeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeReply: _TypeAlias = ResumeReply  # noqa: Y015

@@ -59,6 +59,21 @@ class QueueStub:
                 request_serializer=protos_dot_queue__pb2.StatsRequest.SerializeToString,
                 response_deserializer=protos_dot_queue__pb2.StatsReply.FromString,
                 _registered_method=True)
+        self.Inspect = channel.unary_unary(
+                '/airscrew.queue.v1.Queue/Inspect',
+                request_serializer=protos_dot_queue__pb2.InspectRequest.SerializeToString,
+                response_deserializer=protos_dot_queue__pb2.InspectReply.FromString,
+                _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/airscrew.queue.v1.Queue/Pause',
+                request_serializer=protos_dot_queue__pb2.PauseRequest.SerializeToString,
+                response_deserializer=protos_dot_queue__pb2.PauseReply.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/airscrew.queue.v1.Queue/Resume',
+                request_serializer=protos_dot_queue__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=protos_dot_queue__pb2.ResumeReply.FromString,
+                _registered_method=True)
 
 
 class QueueServicer:
@@ -66,7 +81,8 @@ class QueueServicer:
 
     def Enqueue(self, request_iterator, context):
         """Adds keys. One long stream per client; every message carries what has gathered. Duplicates of a waiting key collapse
-        into it, keeping the higher priority and all reasons.
+        into it, keeping the higher priority and all reasons. When too many wait it ends with RESOURCE_EXHAUSTED, and the
+        trailing metadata `retry-after-ms` says when to try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +112,29 @@ class QueueServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
-        """What is waiting, leased and delayed, per shard.
+        """What is waiting, leased and delayed, per shard, and what has been.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Inspect(self, request, context):
+        """Single keys: where they are, since when, and who has them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pause(self, request, context):
+        """Hands nothing out for a while; everything else goes on. A new pause replaces the one before. It ends by itself, and
+        with this process.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Ends a pause, if there is one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,6 +167,21 @@ def add_QueueServicer_to_server(servicer, server):
                     servicer.Stats,
                     request_deserializer=protos_dot_queue__pb2.StatsRequest.FromString,
                     response_serializer=protos_dot_queue__pb2.StatsReply.SerializeToString,
+            ),
+            'Inspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=protos_dot_queue__pb2.InspectRequest.FromString,
+                    response_serializer=protos_dot_queue__pb2.InspectReply.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=protos_dot_queue__pb2.PauseRequest.FromString,
+                    response_serializer=protos_dot_queue__pb2.PauseReply.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=protos_dot_queue__pb2.ResumeRequest.FromString,
+                    response_serializer=protos_dot_queue__pb2.ResumeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +319,87 @@ class Queue:
             '/airscrew.queue.v1.Queue/Stats',
             protos_dot_queue__pb2.StatsRequest.SerializeToString,
             protos_dot_queue__pb2.StatsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.queue.v1.Queue/Inspect',
+            protos_dot_queue__pb2.InspectRequest.SerializeToString,
+            protos_dot_queue__pb2.InspectReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.queue.v1.Queue/Pause',
+            protos_dot_queue__pb2.PauseRequest.SerializeToString,
+            protos_dot_queue__pb2.PauseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.queue.v1.Queue/Resume',
+            protos_dot_queue__pb2.ResumeRequest.SerializeToString,
+            protos_dot_queue__pb2.ResumeReply.FromString,
             options,
             channel_credentials,
             insecure,

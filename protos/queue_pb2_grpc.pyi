@@ -35,7 +35,8 @@ class QueueStub:
     def __new__(cls, channel: _aio.Channel) -> QueueAsyncStub: ...
     Enqueue: _grpc.StreamStreamMultiCallable[_queue_pb2.EnqueueRequest, _queue_pb2.EnqueueReply]
     """Adds keys. One long stream per client; every message carries what has gathered. Duplicates of a waiting key collapse
-    into it, keeping the higher priority and all reasons.
+    into it, keeping the higher priority and all reasons. When too many wait it ends with RESOURCE_EXHAUSTED, and the
+    trailing metadata `retry-after-ms` says when to try again.
     """
     Work: _grpc.StreamStreamMultiCallable[_queue_pb2.WorkRequest, _queue_pb2.WorkReply]
     """Leases keys of one shard to its leader. The first message must be `open`. A lease ends by `done`, by `retry`, or by
@@ -47,14 +48,23 @@ class QueueStub:
     Subscribe: _grpc.UnaryStreamMultiCallable[_queue_pb2.SubscribeRequest, _queue_pb2.SubscribeReply]
     """The hints published from now on, batched. A watcher that falls behind by more than the buffer gets `lagged`."""
     Stats: _grpc.UnaryUnaryMultiCallable[_queue_pb2.StatsRequest, _queue_pb2.StatsReply]
-    """What is waiting, leased and delayed, per shard."""
+    """What is waiting, leased and delayed, per shard, and what has been."""
+    Inspect: _grpc.UnaryUnaryMultiCallable[_queue_pb2.InspectRequest, _queue_pb2.InspectReply]
+    """Single keys: where they are, since when, and who has them."""
+    Pause: _grpc.UnaryUnaryMultiCallable[_queue_pb2.PauseRequest, _queue_pb2.PauseReply]
+    """Hands nothing out for a while; everything else goes on. A new pause replaces the one before. It ends by itself, and
+    with this process.
+    """
+    Resume: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]
+    """Ends a pause, if there is one."""
 
 @_typing.type_check_only
 class QueueAsyncStub(QueueStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Enqueue: _aio.StreamStreamMultiCallable[_queue_pb2.EnqueueRequest, _queue_pb2.EnqueueReply]  # type: ignore[assignment]
     """Adds keys. One long stream per client; every message carries what has gathered. Duplicates of a waiting key collapse
-    into it, keeping the higher priority and all reasons.
+    into it, keeping the higher priority and all reasons. When too many wait it ends with RESOURCE_EXHAUSTED, and the
+    trailing metadata `retry-after-ms` says when to try again.
     """
     Work: _aio.StreamStreamMultiCallable[_queue_pb2.WorkRequest, _queue_pb2.WorkReply]  # type: ignore[assignment]
     """Leases keys of one shard to its leader. The first message must be `open`. A lease ends by `done`, by `retry`, or by
@@ -66,7 +76,15 @@ class QueueAsyncStub(QueueStub):
     Subscribe: _aio.UnaryStreamMultiCallable[_queue_pb2.SubscribeRequest, _queue_pb2.SubscribeReply]  # type: ignore[assignment]
     """The hints published from now on, batched. A watcher that falls behind by more than the buffer gets `lagged`."""
     Stats: _aio.UnaryUnaryMultiCallable[_queue_pb2.StatsRequest, _queue_pb2.StatsReply]  # type: ignore[assignment]
-    """What is waiting, leased and delayed, per shard."""
+    """What is waiting, leased and delayed, per shard, and what has been."""
+    Inspect: _aio.UnaryUnaryMultiCallable[_queue_pb2.InspectRequest, _queue_pb2.InspectReply]  # type: ignore[assignment]
+    """Single keys: where they are, since when, and who has them."""
+    Pause: _aio.UnaryUnaryMultiCallable[_queue_pb2.PauseRequest, _queue_pb2.PauseReply]  # type: ignore[assignment]
+    """Hands nothing out for a while; everything else goes on. A new pause replaces the one before. It ends by itself, and
+    with this process.
+    """
+    Resume: _aio.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]  # type: ignore[assignment]
+    """Ends a pause, if there is one."""
 
 class QueueServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -76,7 +94,8 @@ class QueueServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_queue_pb2.EnqueueReply], _abc.AsyncIterator[_queue_pb2.EnqueueReply]]:
         """Adds keys. One long stream per client; every message carries what has gathered. Duplicates of a waiting key collapse
-        into it, keeping the higher priority and all reasons.
+        into it, keeping the higher priority and all reasons. When too many wait it ends with RESOURCE_EXHAUSTED, and the
+        trailing metadata `retry-after-ms` says when to try again.
         """
 
     @_abc_1.abstractmethod
@@ -112,6 +131,32 @@ class QueueServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.StatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.StatsReply, _abc.Awaitable[_queue_pb2.StatsReply]]:
-        """What is waiting, leased and delayed, per shard."""
+        """What is waiting, leased and delayed, per shard, and what has been."""
+
+    @_abc_1.abstractmethod
+    def Inspect(
+        self,
+        request: _queue_pb2.InspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.InspectReply, _abc.Awaitable[_queue_pb2.InspectReply]]:
+        """Single keys: where they are, since when, and who has them."""
+
+    @_abc_1.abstractmethod
+    def Pause(
+        self,
+        request: _queue_pb2.PauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.PauseReply, _abc.Awaitable[_queue_pb2.PauseReply]]:
+        """Hands nothing out for a while; everything else goes on. A new pause replaces the one before. It ends by itself, and
+        with this process.
+        """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _queue_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_pb2.ResumeReply, _abc.Awaitable[_queue_pb2.ResumeReply]]:
+        """Ends a pause, if there is one."""
 
 def add_QueueServicer_to_server(servicer: QueueServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -39,8 +39,8 @@ WHAT_IS_QUEUED = -1
 class CompositeQueue(Queue[K], Protocol[K]):
     """A rate-limiting queue that can also be added to by way of a sub-queue."""
 
-    def add_limited(self, item: Item[K], now_us: int) -> bool:
-        """Adds to the main queue as soon as its limiter allows."""
+    def add_limited(self, item: Item[K], now_us: int, *, at_least_us: int = 0) -> bool:
+        """Adds to the main queue as soon as its limiter allows, and not before `at_least_us` from now."""
 
     def forget(self, key: K, now_us: int) -> None:
         """`key` succeeded: for the main queue's limiter its next failure is a first one."""

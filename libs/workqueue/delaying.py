@@ -7,6 +7,7 @@ to look again; nothing here wakes anybody.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic
 
@@ -114,6 +115,11 @@ class DelayingQueue(Generic[K]):
                 return due_us
             heappop(self._heap)
         return None
+
+    def later(self) -> Iterator[tuple[Item[K], int]]:
+        """Every delayed key, with the time at which it is due; in no order. The queue must not change meanwhile."""
+        for due_us, item in self._delayed.values():
+            yield item, due_us
 
     def oldest_us(self, now_us: int) -> int:
         return self._queue.oldest_us(now_us)

@@ -119,6 +119,12 @@ class Lanes(Generic[K]):
         self._levels[priority].remove(key, lane)
         self._shrink(priority)
 
+    def counts(self) -> Iterator[tuple[int, str, int]]:
+        """Priority, lane and how many wait there: the highest priority first, its lanes in the order of their turns."""
+        for priority in sorted(self._levels, reverse=True):
+            for lane, count in self._levels[priority].lanes().items():
+                yield priority, lane, count
+
     def _highest(self) -> int:
         while -self._priorities[0] not in self._levels:
             heappop(self._priorities)

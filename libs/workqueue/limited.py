@@ -19,9 +19,10 @@ class RateLimitingQueue(Layer[K]):
         super().__init__(queue if queue is not None else DelayingQueue())
         self._limiter = limiter
 
-    def add_limited(self, item: Item[K], now_us: int) -> bool:
-        """Adds the item as soon as the limiter allows. Returns whether its key was unknown."""
-        return self.add_after(item, self._limiter.when_us(item.key, now_us), now_us)
+    def add_limited(self, item: Item[K], now_us: int, *, at_least_us: int = 0) -> bool:
+        """Adds the item as soon as the limiter allows, and not before `at_least_us` from now. Returns whether its key
+        was unknown."""
+        return self.add_after(item, max(self._limiter.when_us(item.key, now_us), at_least_us), now_us)
 
     def forget(self, key: K, now_us: int) -> None:
         """`key` succeeded: its next failure is a first one."""

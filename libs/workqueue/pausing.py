@@ -20,7 +20,6 @@ class PausableQueue(Layer[K]):
     def __init__(self, queue: Queue[K]) -> None:
         super().__init__(queue)
         self._paused_until_us: int | None = None
-        """End of the pause; None when there is none. One that is over stays here until time is told again."""
 
     def pause(self, ttl_us: int, now_us: int) -> None:
         """Hands nothing out before `ttl_us` from now. Ignored when shutting down.
@@ -36,6 +35,11 @@ class PausableQueue(Layer[K]):
     def resume(self) -> None:
         """Ends the pause, if there is one."""
         self._paused_until_us = None
+
+    @property
+    def paused_until_us(self) -> int | None:
+        """End of the pause; None when there is none. One that is over stays here until time is told again."""
+        return self._paused_until_us
 
     def paused_us(self, now_us: int) -> int:
         """How long the pause will last at most; 0 when there is none."""

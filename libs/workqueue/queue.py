@@ -14,6 +14,7 @@ and in the *order* when it can be handed out. The relation between the three is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic
 
 from libs.workqueue.items import Handed, Item, K
@@ -140,6 +141,17 @@ class WorkQueue(Generic[K]):
         for _, since_us in self._dirty.values():
             return now_us - since_us
         return 0
+
+    def counts(self) -> Iterator[tuple[int, str, int]]:
+        """How many wait in each lane of each priority: see `Lanes.counts`."""
+        return self._order.counts()
+
+    def waiting(self) -> Iterator[tuple[Item[K], int]]:
+        """Every key that could be handed out, with the time since when it needs processing; oldest first, which is not
+        the order in which they will be handed out. The queue must not change meanwhile."""
+        for item, since_us in self._dirty.values():
+            if item.key not in self._processing:
+                yield item, since_us
 
     def _merge(self, known: Item[K], since_us: int, new: Item[K]) -> None:
         merged = known.merged(new)

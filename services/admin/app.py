@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs import blob
 from libs.clients import intakes as intake_clients
 from libs.clients.propeller import Propellers
-from libs.clients.queue import Enqueuer, Subscriber
+from libs.clients.queue import Enqueuer, Operator, Subscriber
 from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
 from libs.runtime.process import Life
@@ -116,6 +116,7 @@ class _Door:
         self._executions = Executions(engine)
         self._trees = Trees(engine)
         self._taken = intake_clients.Intakes(settings.queue)
+        self._queue = Operator(settings.queue)
         self.hints = Hints()
         self._files = web.Files(
             self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
@@ -137,6 +138,7 @@ class _Door:
         await self._runner.cleanup()
         await self._executions.close()
         await self._taken.close()
+        await self._queue.close()
 
     def _grpc(
         self, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer, propellers: Propellers
@@ -184,6 +186,7 @@ class _Door:
                     Watch(executions, self.hints, clock),
                     LogTail(executions, self._store, self.hints),
                     Intakes(intake_store.Intakes(engine), registration, projects, self._taken, clock),
+                    self._queue,
                     explainer,
                     stories,
                 ),

@@ -95,6 +95,8 @@ class Term:
         self._settings = settings
         self._store = store
         self._feed = feed
+        self._work: WorkFeed | None = None
+        """The stream of keys that is open."""
         self._publisher = publisher
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
@@ -253,6 +255,9 @@ class Term:
 
     async def _attend_what_is_due(self) -> None:
         keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT)
+        if self._work is not None and self._work.paused:
+            # What is not in memory is new, and somebody wants nothing new to begin.
+            keys = [key for key in keys if self.library.get(key) is not None]
         await self._read_intents([key for key in keys if self.library.get(key) is not None])
         for key in keys:
             self.reconciler.attend(key)
@@ -272,7 +277,7 @@ class Term:
 
     async def _take_work(self) -> None:
         """Takes keys from the queue service and gives them turns."""
-        feed = self._feed(self.shard, self.epoch)
+        feed = self._work = self._feed(self.shard, self.epoch)
         if feed is None:
             return
         self.work_counters = feed.counters

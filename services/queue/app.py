@@ -25,7 +25,12 @@ async def serve(settings: QueueSettings, life: Life) -> None:
     """Serves until `life.stopping`, then: not serving, streams end, intakes settle what they have claimed, the port
     closes. What waited is forgotten."""
     # Lease numbers count from the time in microseconds: higher than all that an earlier process can have given out.
-    shards = Shards(settings.depth_keys, first_lease=life.clock.now_us())
+    shards = Shards(
+        settings.depth_keys,
+        first_lease=life.clock.now_us(),
+        shape=settings.shape,
+        retry_after_us=int(settings.retry_after_seconds * 1e6),
+    )
     relay = Relay(settings.watcher_buffer_hints)
     queue = Queue(shards, relay, Spans(life.tracing, life.clock), life.clock)
     intakes = intake_api.Intakes(lambda intake: Line(intake, settings.redis_passwords))

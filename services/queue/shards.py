@@ -5,8 +5,12 @@ A shard's keys go to one stream at a time: that of the highest epoch which has o
 superseded, in which case the key waits again. A lease number is never used twice, not even by the next process of this
 service, so that nothing said about an old lease can be taken for one about a new lease.
 
-Bound: `depth` keys wait or are delayed, in all shards together; what is leased is bounded by the streams' credits. Keys
-that come back from a lease are always taken.
+Bound: `depth` keys wait, gather or are delayed, in all shards together; what is leased is bounded by the streams'
+credits. A key that takes no place, because it collapses or is leased, is never refused, and keys that come back from a
+lease are always taken.
+
+A pause, of one shard or of all, those to come included, holds back what is handed out and nothing else. It ends by
+itself.
 
 Everything here is synchronous and belongs to one event loop. Times are microseconds on the monotonic clock.
 """
@@ -20,10 +24,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from libs.workflow import errors
-from libs.workqueue.delaying import DelayingQueue
-from libs.workqueue.items import Item
+from libs.workqueue.bounded import RETRY_AFTER_US
+from services.queue.line import Key, Line, Shape
 
-Key = Item[int]
+LONGEST_PAUSE_US = 7 * 24 * 3600 * 1_000_000
+"""Nobody pauses for ever: whoever did may be gone."""
 
 # So that a message stays far below gRPC's limit, however many credits a stream has.
 _LEASES_AT_ONCE = 4096
@@ -55,6 +60,13 @@ class Counts:
     redelivered: int = 0
 
 
+class Held(NamedTuple):
+    """A key that a stream has, and since when."""
+
+    key: Key
+    since_us: int
+
+
 class WorkStream:
     """One leader's claim on the keys of a shard, while it is open.
 
@@ -67,13 +79,23 @@ class WorkStream:
         self.propeller = propeller
         self.ended: errors.AirscrewError | None = None
         self._credits = 0
-        self._leases: dict[int, Key] = {}
+        self._leases: dict[int, Held] = {}
         self._news = asyncio.Event()
 
     @property
     def leased(self) -> int:
         """How many leases are outstanding."""
         return len(self._leases)
+
+    @property
+    def leases(self) -> Iterable[tuple[int, Held]]:
+        """By number, the oldest first."""
+        return self._leases.items()
+
+    @property
+    def paused_until_us(self) -> int | None:
+        """Until when nothing will be handed out; None when nothing holds it back."""
+        return self._shard.queue.paused_until_us
 
     def add_credits(self, credits: int) -> None:
         """Lets so many more leases be outstanding."""
@@ -87,22 +109,24 @@ class WorkStream:
         self._news.clear()
         room = min(self._credits - len(self._leases), _LEASES_AT_ONCE)
         leases = list(itertools.islice(self._shard.hand_out(now_us), max(room, 0)))
-        self._leases.update((lease.number, lease.key) for lease in leases)
+        self._leases.update((lease.number, Held(lease.key, now_us)) for lease in leases)
         return leases
 
-    def done(self, number: int) -> None:
+    def done(self, number: int, now_us: int) -> None:
         """Ends a lease: its key is dealt with. A lease that is not ours, or no longer, is ignored."""
-        key = self._leases.pop(number, None)
-        if key is not None:
-            self._shard.queue.done(key.key)
+        held = self._leases.pop(number, None)
+        if held is not None:
+            self._shard.queue.forget(held.key.key, now_us)
+            self._shard.queue.done(held.key.key, now_us)
             self._news.set()
 
     def retry(self, number: int, after_us: int, now_us: int) -> None:
-        """Ends a lease: its key waits again, after a delay. A lease that is not ours, or no longer, is ignored."""
-        key = self._leases.pop(number, None)
-        if key is not None:
-            self._shard.queue.done(key.key)
-            self._shard.queue.add_after(key, after_us, now_us)
+        """Ends a lease: its key waits again, after a delay, or longer if the limiter says so. A lease that is not ours,
+        or no longer, is ignored."""
+        held = self._leases.pop(number, None)
+        if held is not None:
+            self._shard.queue.done(held.key.key, now_us)
+            self._shard.queue.come_back(held.key, after_us, now_us)
             self._news.set()
 
     async def wait(self, now_us: int) -> None:
@@ -123,7 +147,7 @@ class WorkStream:
         if self.ended is not None:
             return
         self.ended = why
-        self._shard.take_back(self._leases.values(), now_us)
+        self._shard.take_back((held.key for held in self._leases.values()), now_us)
         self._leases.clear()
         self._news.set()
 
@@ -131,9 +155,10 @@ class WorkStream:
 class Shard:
     """The keys of one shard."""
 
-    def __init__(self, number: int, lease_numbers: Iterator[int]) -> None:
+    def __init__(self, number: int, lease_numbers: Iterator[int], shape: Shape | None = None) -> None:
+        """Without a shape its queue is simple."""
         self.number = number
-        self.queue: DelayingQueue[int] = DelayingQueue()
+        self.queue = Line(shape or Shape())
         self.counts = Counts()
         self.epoch = 0
         """The highest epoch that has opened this shard; 0 when none has."""
@@ -144,17 +169,29 @@ class Shard:
 
     @property
     def depth(self) -> int:
-        """How many keys wait or are delayed."""
-        return len(self.queue) + self.queue.delayed
+        """How many keys nobody has."""
+        return self.queue.depth
 
     def add(self, key: Key, delay_us: int, now_us: int) -> bool:
         """Takes a key in. Returns whether it did not wait already."""
-        new = self.queue.add_after(key, delay_us, now_us)
+        new = self.queue.enqueue(key, delay_us, now_us)
         self.counts.added += 1
         self.counts.collapsed += not new
         if self.stream is not None:
             self.stream.wake()
         return new
+
+    def pause(self, until_us: int, now_us: int) -> None:
+        """Hands nothing out before `until_us`, which is to come."""
+        self.queue.pause(until_us, now_us)
+        if self.stream is not None:
+            self.stream.wake()
+
+    def resume(self) -> None:
+        """Ends the pause, if there is one."""
+        self.queue.resume()
+        if self.stream is not None:
+            self.stream.wake()
 
     def open(self, epoch: int, propeller: str, now_us: int) -> WorkStream:
         """A new stream for this shard; ends the one before it.
@@ -190,7 +227,7 @@ class Shard:
     def take_back(self, keys: Iterable[Key], now_us: int) -> None:
         """Lets keys wait again whose leases were lost."""
         for key in keys:
-            self.queue.done(key.key)
+            self.queue.done(key.key, now_us)
             self.queue.add(key, now_us)
             self._returned.add(key.key)
         if self.stream is not None:
@@ -206,12 +243,20 @@ class Shards:
     """All shards that anybody has named.
 
     Args:
-        depth: how many keys may wait or be delayed in all.
+        depth: how many keys may wait, gather or be delayed in all.
         first_lease: number of the first lease; higher than any that an earlier process has given out.
+        shape: of what kind their queues are; simple when None.
+        retry_after_us: the hint for whoever is refused.
     """
 
-    def __init__(self, depth: int, first_lease: int) -> None:
-        self._depth_limit = depth
+    def __init__(
+        self, depth: int, first_lease: int, shape: Shape | None = None, *, retry_after_us: int = RETRY_AFTER_US
+    ) -> None:
+        self.limit = depth
+        self._shape = shape or Shape()
+        self._retry_after_us = retry_after_us
+        self._all_paused_until_us: int | None = None
+        """For shards to come."""
         self._shards: dict[int, Shard] = {}
         self._lease_numbers = itertools.count(first_lease)
 
@@ -221,8 +266,40 @@ class Shards:
     def __getitem__(self, number: int) -> Shard:
         shard = self._shards.get(number)
         if shard is None:
-            shard = self._shards[number] = Shard(number, self._lease_numbers)
+            shard = self._shards[number] = Shard(number, self._lease_numbers, self._shape)
+            if self._all_paused_until_us is not None:
+                shard.pause(self._all_paused_until_us, 0)
         return shard
+
+    @property
+    def depth(self) -> int:
+        """How many keys nobody has, in all shards."""
+        return sum(shard.depth for shard in self._shards.values())
+
+    def pause(self, number: int | None, ttl_us: int, now_us: int) -> None:
+        """Hands nothing out for so long, of one shard or (None) of all; replaces the pause before.
+
+        Raises:
+            InvalidArgument: a pause for ever, or for no time.
+        """
+        if not 0 < ttl_us <= LONGEST_PAUSE_US:
+            days = LONGEST_PAUSE_US // (24 * 3600 * 1_000_000)
+            raise errors.InvalidArgument(f"ttl_us: {ttl_us} must be positive and no more than {days} days")
+        if number is not None:
+            self[number].pause(now_us + ttl_us, now_us)
+            return
+        self._all_paused_until_us = now_us + ttl_us
+        for shard in self._shards.values():
+            shard.pause(now_us + ttl_us, now_us)
+
+    def resume(self, number: int | None) -> None:
+        """Ends the pause of one shard or (None) of all, if there is one."""
+        if number is not None:
+            self[number].resume()
+            return
+        self._all_paused_until_us = None
+        for shard in self._shards.values():
+            shard.resume()
 
     def add(self, wanted: Iterable[Wanted], now_us: int) -> None:
         """Takes keys in, in their order.
@@ -230,8 +307,15 @@ class Shards:
         Raises:
             ResourceExhausted: as many keys wait as may. Those before the one too many are in.
         """
-        room = self._depth_limit - sum(shard.depth for shard in self._shards.values())
-        for shard, key, delay_us in wanted:
-            if room <= 0:
-                raise errors.ResourceExhausted(f"{self._depth_limit} keys wait in the queue: it takes no more")
-            room -= self[shard].add(key, delay_us, now_us)
+        room = self.limit - self.depth
+        for number, key, delay_us in wanted:
+            shard = self[number]
+            takes_place = shard.queue.takes_place(key.key, delay_us)
+            if takes_place and room <= 0:
+                raise errors.ResourceExhausted(
+                    f"{self.limit} keys wait in the queue: it takes no more; try again in "
+                    f"{self._retry_after_us / 1e6:g} s",
+                    retry_after_us=self._retry_after_us,
+                )
+            shard.add(key, delay_us, now_us)
+            room -= takes_place

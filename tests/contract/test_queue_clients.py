@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 
-from libs.clients.queue import Enqueuer, Key, Leased, Publisher, Reason, Subscriber, WorkFeed
+from libs.clients.queue import Enqueuer, Key, Leased, Operator, Publisher, Reason, Subscriber, WorkFeed
 from libs.workflow import errors
+from protos import queue_pb2
 from tests.support.queue_server import QueueServer
 from tests.support.waiting import until
 
@@ -190,6 +192,46 @@ async def test_what_is_no_key_is_refused_before_it_is_sent(queue_server: QueueSe
     async with Enqueuer(queue_server.address) as enqueuer:
         with pytest.raises(ValueError, match="0 is not the key of an execution"):
             enqueuer.enqueue(Key(0, 0))
+
+
+async def test_who_is_refused_because_the_queue_is_full_waits_as_long_as_it_says_and_loses_nothing() -> None:
+    server = QueueServer(depth=2)
+    server.retry_after_us = 700_000
+    await server.start()
+    async with Enqueuer(server.address) as enqueuer:
+        enqueuer.enqueue(Key(1, 0), Key(2, 0), Key(3, 0))
+        await until(lambda: waiting(server) == 2)
+        begun = time.monotonic()
+        found: set[int] = set()
+        async with feed_of(server) as feed:
+            while 3 not in found:
+                found |= {leased.key.id for leased in await next_of(feed)}
+        assert found == {1, 2, 3} and time.monotonic() - begun >= 0.6
+    await server.stop()
+
+
+async def test_a_feed_knows_of_a_pause_as_long_as_it_lasts_and_the_connection_too(queue_server: QueueServer) -> None:
+    operator = Operator(queue_server.address)
+    async with feed_of(queue_server) as feed:
+        assert not feed.paused
+        await operator.pause(queue_pb2.PauseRequest(ttl_us=60_000_000))
+        await until(lambda: feed.paused)
+        await operator.resume(queue_pb2.ResumeRequest())
+        await until(lambda: not feed.paused)
+        await operator.pause(queue_pb2.PauseRequest(ttl_us=60_000_000))
+        await until(lambda: feed.paused)
+        await operator.close()
+        await queue_server.break_down()
+        await until(lambda: not feed.paused)
+
+
+async def test_an_operator_is_told_what_went_wrong_in_our_own_words(queue_server: QueueServer) -> None:
+    operator = Operator(queue_server.address)
+    with pytest.raises(errors.InvalidArgument, match="ttl_us"):
+        await operator.pause(queue_pb2.PauseRequest())
+    assert (await operator.stats()).limit == 1_000_000
+    assert not (await operator.inspect(queue_pb2.InspectRequest())).entries
+    await operator.close()
 
 
 async def test_after_a_new_connection_old_leases_say_nothing(queue_server: QueueServer) -> None:

@@ -18,6 +18,7 @@ from tests.support.queue_server import QueueServer
 
 Key = queue_pb2.Key
 Work = queue_pb2.WorkRequest
+Inspected = queue_pb2.InspectReply
 
 
 @pytest_asyncio.fixture
@@ -210,11 +211,124 @@ async def test_stats_say_what_waits_is_delayed_and_leased(stub: Any, queue_serve
     reply = await stub.Stats(queue_pb2.StatsRequest())
     (shard,) = reply.shards
     assert shard.oldest_us > 0
-    shard.oldest_us = 0
+    metrics = shard.metrics
+    assert (metrics.depth, metrics.adds, metrics.retries) == (2, 3, 1)
+    assert metrics.queue_latency.count == sum(metrics.queue_latency.buckets) == 1
+    assert metrics.longest_running_processor_us == metrics.unfinished_work_us > 0
+    shard.ClearField("oldest_us")
+    shard.ClearField("metrics")
     assert shard == queue_pb2.StatsReply.Shard(
-        shard=2, waiting=2, delayed=1, leased=1, epoch=9, propeller="p9", added=5, collapsed=1, delivered=1
+        shard=2,
+        waiting=2,
+        delayed=1,
+        leased=1,
+        epoch=9,
+        propeller="p9",
+        added=5,
+        collapsed=1,
+        delivered=1,
+        lanes=[queue_pb2.StatsReply.Lane(waiting=2)],
     )
+    assert (reply.depth, reply.limit) == (3, 1_000_000)
     leader.call.cancel()
+
+
+async def test_depth_is_told_by_priority_and_lane_in_the_order_of_their_turns(stub: Any) -> None:
+    await enqueue(
+        stub,
+        Key(id=1, lane="a"),
+        Key(id=2, lane="b"),
+        Key(id=3, lane="b"),
+        Key(id=4, lane="a", priority=5),
+    )
+    (shard,) = (await stub.Stats(queue_pb2.StatsRequest())).shards
+    assert [(lane.priority, lane.lane, lane.waiting) for lane in shard.lanes] == [(5, "a", 1), (0, "a", 1), (0, "b", 2)]
+
+
+async def test_inspecting_tells_of_every_key_where_it_is_and_who_has_it(stub: Any) -> None:
+    await enqueue(stub, Key(shard=1, id=1), Key(shard=1, id=2, lane="p", priority=-1, reasons=2))
+    await enqueue(stub, Key(shard=1, id=3, delay_us=60_000_000), Key(shard=1, id=4, delay_us=30_000_000))
+    leader = await Leader(stub, epoch=9, credits=1, shard=1).open()
+    (lease,) = await leader.leases()
+    entries = (await stub.Inspect(queue_pb2.InspectRequest())).entries
+    leased, waiting, *delayed = entries
+    assert (leased.key.id, leased.state, leased.propeller, leased.lease) == (
+        1,
+        Inspected.STATE_LEASED,
+        "p9",
+        lease.lease,
+    )
+    assert (waiting.state, waiting.propeller) == (Inspected.STATE_WAITING, "") and waiting.age_us > 0
+    assert waiting.key == Key(shard=1, id=2, lane="p", priority=-1, reasons=2)
+    assert [entry.key.id for entry in delayed] == [4, 3], "what is due next comes first"
+    assert 0 < delayed[0].key.delay_us <= 30_000_000 and delayed[0].state == Inspected.STATE_DELAYED
+    assert (await stub.Inspect(queue_pb2.InspectRequest(shard=7))).entries == []
+    few = (await stub.Inspect(queue_pb2.InspectRequest(shard=1, limit=3))).entries
+    assert [entry.key.id for entry in few] == [1, 2, 4]
+    leader.call.cancel()
+
+
+async def test_more_keys_than_a_message_should_hold_cannot_be_asked_for(stub: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="limit: 1001 is more than 1000"):
+        await stub.Inspect(queue_pb2.InspectRequest(limit=1001))
+
+
+async def test_a_key_that_came_back_is_known_to_have(stub: Any) -> None:
+    await enqueue(stub, Key(id=1))
+    leader = await Leader(stub).open()
+    (lease,) = await leader.leases()
+    await leader.say(retry=[Work.Retry(lease=lease.lease)])
+    (again,) = await leader.leases()
+    (entry,) = (await stub.Inspect(queue_pb2.InspectRequest())).entries
+    assert (entry.lease, entry.retries) == (again.lease, 1)
+    (shard,) = (await stub.Stats(queue_pb2.StatsRequest())).shards
+    assert shard.metrics.retries == 1
+    leader.call.cancel()
+
+
+async def test_while_it_is_paused_nothing_is_handed_out_and_its_leaders_know_until_it_is_resumed(stub: Any) -> None:
+    leader = await Leader(stub).open()
+    await stub.Pause(queue_pb2.PauseRequest(ttl_us=60_000_000))
+    told = await asyncio.wait_for(leader.call.read(), 5)
+    assert not told.leases and 0 < told.paused_us <= 60_000_000
+    await enqueue(stub, Key(id=1))
+    (shard,) = (await stub.Stats(queue_pb2.StatsRequest())).shards
+    assert (shard.waiting, shard.leased) == (1, 0) and shard.paused_us > 0
+    await stub.Resume(queue_pb2.ResumeRequest())
+    assert (await asyncio.wait_for(leader.call.read(), 5)).paused_us == 0
+    assert await leader.ids() == [1]
+    leader.call.cancel()
+
+
+async def test_a_pause_ends_by_itself(stub: Any) -> None:
+    await enqueue(stub, Key(id=1))
+    await stub.Pause(queue_pb2.PauseRequest(ttl_us=200_000))
+    begun = time.monotonic()
+    leader = await Leader(stub).open()
+    replies = [await asyncio.wait_for(leader.call.read(), 5) for _ in range(3)]
+    assert [reply.HasField("paused_us") for reply in replies] == [True, True, False]
+    assert replies[2].leases[0].key.id == 1 and time.monotonic() - begun >= 0.15
+    leader.call.cancel()
+
+
+async def test_one_shard_is_paused_alone_and_all_are_with_those_to_come(stub: Any) -> None:
+    await stub.Pause(queue_pb2.PauseRequest(shard=1, ttl_us=60_000_000))
+    await enqueue(stub, Key(id=1), Key(shard=1, id=2))
+    free = await Leader(stub).open()
+    assert await free.ids() == [1]
+    await stub.Pause(queue_pb2.PauseRequest(ttl_us=60_000_000))
+    await enqueue(stub, Key(shard=2, id=3))
+    assert [shard.paused_us > 0 for shard in (await stub.Stats(queue_pb2.StatsRequest())).shards] == [True] * 3
+    await stub.Resume(queue_pb2.ResumeRequest(shard=2))
+    assert [shard.paused_us > 0 for shard in (await stub.Stats(queue_pb2.StatsRequest())).shards] == [True, True, False]
+    free.call.cancel()
+
+
+@pytest.mark.parametrize("ttl_us", [0, -1, 8 * 24 * 3600 * 1_000_000])
+async def test_a_pause_for_ever_or_for_no_time_is_refused(stub: Any, ttl_us: int) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=r"ttl_us: .* no more than 7 days") as refused:
+        await stub.Pause(queue_pb2.PauseRequest(ttl_us=ttl_us))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_the_wait_of_a_key_is_a_span_below_its_executions_root(stub: Any, queue_server: QueueServer) -> None:
@@ -268,6 +382,7 @@ async def test_a_full_queue_says_so_and_keeps_what_it_has(stub: Any, small_queue
     await call.write(queue_pb2.EnqueueRequest(seq=1, keys=[Key(id=number) for number in range(1, 6)]))
     assert await asyncio.wait_for(call.code(), 5) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "3 keys wait in the queue" in await call.details()
+    assert ("retry-after-ms", "1000") in list(await call.trailing_metadata())
     leader = await Leader(stub).open()
     assert await leader.ids() == [1, 2, 3]
     leader.call.cancel()

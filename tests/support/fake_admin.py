@@ -18,6 +18,7 @@ from flyteidl.service import admin_pb2_grpc, signal_pb2_grpc
 from libs.workflow.phases import ExecutionPhase, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
 from tests.support.fake_intakes import IntakeCalls, Intakes
+from tests.support.fake_queue import Queue, QueueCalls
 
 SECOND_US = 1_000_000
 BORN_US = 1_700_000_000 * SECOND_US
@@ -82,6 +83,7 @@ class FakeAdmin:
         self.log_breaks: list[int] = []
         """After how many pieces each coming stream of logs breaks off; when there are no more, none does."""
         self.intakes = Intakes()
+        self.queue = Queue()
         self.endpoint = ""
 
     def __enter__(self) -> FakeAdmin:
@@ -155,10 +157,11 @@ class _Signals(signal_pb2_grpc.SignalServiceServicer):
         return signal_pb2.SignalSetResponse()
 
 
-class _Airscrew(IntakeCalls):
+class _Airscrew(IntakeCalls, QueueCalls):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
         self.intakes = fake.intakes
+        self.queue = fake.queue
 
     def GetTree(self, request: airscrew_pb2.GetTreeRequest, context: grpc.ServicerContext) -> airscrew_pb2.GetTreeReply:
         self._fake.known(request.id.name, context)

@@ -13,6 +13,7 @@ from services.queue.api import SERVICE, Queue
 from services.queue.hints import Relay
 from services.queue.intake import api as intake_api
 from services.queue.intake.line import Line
+from services.queue.line import Shape
 from services.queue.shards import Shards
 from services.queue.spans import Spans
 from tests.support.spans import Kept
@@ -23,6 +24,8 @@ class QueueServer:
 
     def __init__(self, depth: int = 1_000_000, watcher_buffer: int = 10_000) -> None:
         self._depth = depth
+        self.shape = Shape()
+        self.retry_after_us = 1_000_000
         self._watcher_buffer = watcher_buffer
         self.address = "127.0.0.1:0"
         self.traced = Kept()
@@ -30,7 +33,9 @@ class QueueServer:
 
     async def start(self) -> None:
         clock = SystemClock()
-        self.shards = Shards(self._depth, first_lease=clock.now_us())
+        self.shards = Shards(
+            self._depth, first_lease=clock.now_us(), shape=self.shape, retry_after_us=self.retry_after_us
+        )
         relay = Relay(self._watcher_buffer)
         self.api = Queue(self.shards, relay, Spans(Tracing(self.traced), clock), clock)
         intakes = intake_api.Intakes(lambda intake: Line(intake, {}))

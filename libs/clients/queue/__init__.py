@@ -1,4 +1,5 @@
-"""The queue service as its callers see it: four streams, each an async context manager that reconnects by itself.
+"""The queue service as its callers see it: four streams, each an async context manager that reconnects by itself, and
+the calls of an operator (`Operator`).
 
     Enqueuer    admin and the leader: these executions want attention
     WorkFeed    a leader: keys of its shard, leased until they are done
@@ -13,9 +14,10 @@ Sending is batched (`Batcher`, `Pace`); `counters` of each client say in how man
 
 from libs.clients.queue.enqueuer import Enqueuer
 from libs.clients.queue.keys import Key, Reason
+from libs.clients.queue.operator import Operator
 from libs.clients.queue.publisher import Publisher
 from libs.clients.queue.subscriber import Subscriber
 from libs.clients.queue.workfeed import Leased, WorkFeed
 from libs.wire.hints import Hint, News
 
-__all__ = ["Enqueuer", "Hint", "Key", "Leased", "News", "Publisher", "Reason", "Subscriber", "WorkFeed"]
+__all__ = ["Enqueuer", "Hint", "Key", "Leased", "News", "Operator", "Publisher", "Reason", "Subscriber", "WorkFeed"]

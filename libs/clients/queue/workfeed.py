@@ -75,6 +75,13 @@ class WorkFeed(Client):
         self._answers: Batcher[_Answer] = Batcher(credits)
         self._news = asyncio.Event()
         self._closed = False
+        self._paused_until = float("-inf")
+        """By the loop's clock."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody has paused the queue, as far as is known: without a connection nobody has."""
+        return asyncio.get_running_loop().time() < self._paused_until
 
     def done(self, leased: Leased) -> None:
         """The key is dealt with."""
@@ -116,6 +123,7 @@ class WorkFeed(Client):
         finally:
             self._received.clear()
             self._outstanding.clear()
+            self._paused_until = float("-inf")
 
     def _answer(self, leased: Leased, retry_us: int | None) -> None:
         if leased.call == self._calls and leased.number in self._outstanding:
@@ -147,6 +155,8 @@ class WorkFeed(Client):
         while isinstance(reply := await call.read(), queue_pb2.WorkReply):
             self.counters.messages_received += 1
             self.counters.items_received += len(reply.leases)
+            if reply.HasField("paused_us"):
+                self._paused_until = asyncio.get_running_loop().time() + reply.paused_us / 1e6
             self._outstanding.update(lease.lease for lease in reply.leases)
             self._received += [
                 Leased(self._calls, lease.lease, keys.of_message(lease.key), lease.waited_us) for lease in reply.leases

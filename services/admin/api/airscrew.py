@@ -7,6 +7,7 @@ from typing import Any
 
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
+from libs.clients.queue import Operator
 from libs.rpc import server
 from libs.store.cache import Cache
 from libs.store.executions import Executions
@@ -23,6 +24,7 @@ from protos import airscrew_pb2
 from services.admin import encode, identifiers, paging, tree
 from services.admin.api import causes
 from services.admin.api.intakes import IntakeCalls
+from services.admin.api.queue import QueueCalls
 from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.intakes import Intakes
@@ -39,8 +41,8 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(IntakeCalls):
-    """Streams and whole trees; intakes."""
+class AirscrewApi(IntakeCalls, QueueCalls):
+    """Streams and whole trees; intakes; the queue."""
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class AirscrewApi(IntakeCalls):
         watch: Watch,
         logs: LogTail,
         intakes: Intakes,
+        queue: Operator,
         explainer: Explainer,
         stories: Stories,
     ) -> None:
@@ -61,6 +64,7 @@ class AirscrewApi(IntakeCalls):
         self._watch = watch
         self._logs = logs
         self._intakes = intakes
+        self._queue = queue
         self._explainer = explainer
         self._stories = stories
 

@@ -23,6 +23,7 @@ from protos import airscrew_pb2, airscrew_pb2_grpc
 from services.cli import views
 from services.cli.api import decode
 from services.cli.api.intakes import Intakes
+from services.cli.api.queue import Queue
 from services.cli.endpoint import Endpoint
 from services.cli.names import LATEST
 
@@ -54,6 +55,7 @@ class Admin:
         self._signals = SignalServiceStub(connection)
         self._airscrew = airscrew_pb2_grpc.AirscrewStub(connection)
         self.intakes = Intakes(connection)
+        self.queue = Queue(connection)
 
     async def version(self) -> str:
         """The server's own."""

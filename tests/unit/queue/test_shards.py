@@ -38,7 +38,7 @@ def test_no_more_is_leased_than_there_are_credits_and_a_lease_that_ends_gives_it
     stream = opened(shard_with(1, 2, 3), credits=2)
     first, _ = stream.take(0)
     assert taken(stream) == []
-    stream.done(first.number)
+    stream.done(first.number, 0)
     assert taken(stream) == [3]
     stream.add_credits(1)
     assert taken(stream) == [] and stream.leased == 2
@@ -50,7 +50,7 @@ def test_a_leased_key_is_not_leased_again_until_it_is_done() -> None:
     (lease,) = stream.take(0)
     shard.add(Item(1), 0, 0)
     assert taken(stream) == []
-    stream.done(lease.number)
+    stream.done(lease.number, 0)
     assert taken(stream) == [1]
 
 
@@ -69,12 +69,12 @@ def test_what_is_said_about_a_lease_that_is_over_is_ignored() -> None:
     shard = shard_with(1)
     stream = opened(shard)
     (lease,) = stream.take(0)
-    stream.done(lease.number)
+    stream.done(lease.number, 0)
     shard.add(Item(1), 0, 0)
     (again,) = stream.take(0)
-    stream.done(lease.number)
+    stream.done(lease.number, 0)
     stream.retry(lease.number, 0, 0)
-    stream.done(424242)
+    stream.done(424242, 0)
     assert stream.leased == 1 and shard.queue.processing == 1 and again.number != lease.number
 
 
@@ -93,7 +93,7 @@ def test_a_higher_epoch_takes_over_the_leases_of_the_lower_one() -> None:
     (first, _) = old.take(0)
     new = opened(shard, epoch=2)
     assert taken(new) == [1, 2]
-    old.done(first.number)
+    old.done(first.number, 0)
     assert shard.queue.processing == 2, "a revoked lease says nothing about the new one"
     with pytest.raises(errors.FailedPrecondition, match="opened with epoch 2, 1 is over"):
         old.take(0)

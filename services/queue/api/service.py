@@ -19,6 +19,7 @@ from libs.wire import hints as wire
 from libs.workflow import errors
 from libs.workqueue.items import Item
 from protos import queue_pb2, queue_pb2_grpc
+from services.queue.api import inspection
 from services.queue.hints import Relay
 from services.queue.shards import Lease, Shard, Shards, Wanted, WorkStream
 from services.queue.spans import Spans
@@ -76,8 +77,19 @@ class Queue(queue_pb2_grpc.QueueServicer):
         await self._unless_stopped(self._tell(context))
 
     async def Stats(self, request: queue_pb2.StatsRequest, context: Context) -> queue_pb2.StatsReply:
-        now_us = self._now_us()
-        return queue_pb2.StatsReply(shards=[_stats(shard, now_us) for shard in self._shards])
+        return inspection.stats(self._shards, self._now_us())
+
+    async def Inspect(self, request: queue_pb2.InspectRequest, context: Context) -> queue_pb2.InspectReply:
+        number = request.shard if request.HasField("shard") else None
+        return inspection.inspect(self._shards, number, request.limit, self._now_us())
+
+    async def Pause(self, request: queue_pb2.PauseRequest, context: Context) -> queue_pb2.PauseReply:
+        self._shards.pause(request.shard if request.HasField("shard") else None, request.ttl_us, self._now_us())
+        return queue_pb2.PauseReply()
+
+    async def Resume(self, request: queue_pb2.ResumeRequest, context: Context) -> queue_pb2.ResumeReply:
+        self._shards.resume(request.shard if request.HasField("shard") else None)
+        return queue_pb2.ResumeReply()
 
     # ---------------------------------------------------------------------------------------------------------- Enqueue
 
@@ -112,9 +124,9 @@ class Queue(queue_pb2_grpc.QueueServicer):
         async for request in requests:
             if request.HasField("open"):
                 raise errors.InvalidArgument("open: only the first message of a Work stream may have it")
-            for lease in request.done:
-                stream.done(lease)
             now_us = self._now_us()
+            for lease in request.done:
+                stream.done(lease, now_us)
             for retry in request.retry:
                 stream.retry(retry.lease, retry.after_us, now_us)
             if request.credits:
@@ -123,8 +135,13 @@ class Queue(queue_pb2_grpc.QueueServicer):
     async def _deliver(self, shard: Shard, stream: WorkStream, context: Context) -> None:
         """Sends what can be leased, all that has gathered at a time."""
         pace = Pace()
+        paused_until_us: int | None = None
         while True:
             leases = stream.take(self._now_us())
+            if stream.paused_until_us != paused_until_us:
+                paused_until_us = stream.paused_until_us
+                left_us = 0 if paused_until_us is None else max(paused_until_us - self._now_us(), 0)
+                await context.write(queue_pb2.WorkReply(paused_us=left_us))
             if not leases:
                 await stream.wait(self._now_us())
                 await asyncio.sleep(0)  # whoever is about to add more may do so first
@@ -202,29 +219,5 @@ def _wanted(request: queue_pb2.EnqueueRequest) -> Iterator[Wanted]:
 
 
 def _lease(shard: int, lease: Lease) -> queue_pb2.WorkReply.Lease:
-    key = queue_pb2.Key(
-        shard=shard,
-        id=lease.key.key,
-        lane=lease.key.lane,
-        priority=lease.key.priority,
-        reasons=lease.key.reasons,
-        traceparent=lease.key.trace,
-    )
+    key = inspection.key_message(shard, lease.key)
     return queue_pb2.WorkReply.Lease(lease=lease.number, key=key, waited_us=lease.waited_us)
-
-
-def _stats(shard: Shard, now_us: int) -> queue_pb2.StatsReply.Shard:
-    shard.queue.advance(now_us)
-    return queue_pb2.StatsReply.Shard(
-        shard=shard.number,
-        waiting=len(shard.queue),
-        delayed=shard.queue.delayed,
-        leased=shard.stream.leased if shard.stream is not None else 0,
-        oldest_us=shard.queue.oldest_us(now_us),
-        epoch=shard.epoch,
-        propeller=shard.stream.propeller if shard.stream is not None else "",
-        added=shard.counts.added,
-        collapsed=shard.counts.collapsed,
-        delivered=shard.counts.delivered,
-        redelivered=shard.counts.redelivered,
-    )
