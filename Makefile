@@ -53,6 +53,10 @@ fast: .venv/.synced ## the tests that need no other process
 scale: .venv/.synced ## executions larger than most, minutes of them: how long, how much memory (ARGS="mapped --share 0.1")
 	.venv/bin/python -m tests.bench.scale $(ARGS)
 
+.PHONY: takeover
+takeover: .venv/.synced ## how long a new leader of 10,000 live executions takes to its first commit, and until all are warm
+	@.venv/bin/python -m tests.bench.takeover $(ARGS)
+
 .PHONY: simulate
 simulate: .venv/.synced ## all services on virtual time with faults, on all cores (SEEDS=200000; SEED=n plays that one and shows it)
 	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)

@@ -398,6 +398,8 @@ class StatusReply(_message.Message):
     WORK_MESSAGES_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     GRACE_US_FIELD_NUMBER: _builtins.int
+    COLD_FIELD_NUMBER: _builtins.int
+    SYNCED_US_FIELD_NUMBER: _builtins.int
     leading: _builtins.bool
     """this replica"""
     pending_attempts: _builtins.int
@@ -417,6 +419,10 @@ class StatusReply(_message.Message):
     """exchanged with the queue service, both ways"""
     grace_us: _builtins.int
     """after so long without a sign of life an executor is lost"""
+    cold: _builtins.int
+    """executions that were live when it began to lead and have had no turn yet"""
+    synced_us: _builtins.int
+    """when all of them had had one (microseconds since the epoch); 0 before"""
     @_builtins.property
     def leaders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotLeader.Leader]: ...
     @_builtins.property
@@ -442,10 +448,12 @@ class StatusReply(_message.Message):
         work_messages: _builtins.int = ...,
         waiting: _abc.Iterable[Global___StatusReply.Waiting] | None = ...,
         grace_us: _builtins.int = ...,
+        cold: _builtins.int = ...,
+        synced_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "grace_us", b"grace_us", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "turns", b"turns", "waiting", b"waiting", "work_messages", b"work_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cold", b"cold", "commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "grace_us", b"grace_us", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "synced_us", b"synced_us", "turns", b"turns", "waiting", b"waiting", "work_messages", b"work_messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -108,6 +108,8 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.executors.extend(
             _described(term, room, connected.get(room.executor)) for room in term.placement.rooms.all()
         )
+        reply.cold = term.cold
+        reply.synced_us = term.synced_us
         reply.pending_attempts = term.placement.pending
         reply.executions = len(term.library)
         reply.commits = term.committer.commits

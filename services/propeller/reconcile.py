@@ -119,11 +119,11 @@ class Reconciler:
         for _ in range(len(self._queue) - self._pool.waiting_queue_size):
             self._pool.submit(self._next)
 
-    def tell(self, key: int, event: m.Event) -> None:
+    def tell(self, key: int, event: m.Event, priority: int = 0) -> None:
         """A fact about an execution: it gets a turn. Told again before that, it counts from now on."""
         self._inbox[key].pop(event, None)
         self._inbox[key][event] = None
-        self.attend(key)
+        self.attend(key, priority=priority)
 
     def when_settled(self, key: int, callback: Callable[[], None]) -> None:
         """Calls back once a turn of this key has begun after now and is durable."""

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 OUTBOX_CAPACITY = 100_000
 """Messages that may wait for a slow executor; beyond that its session is ended."""
 WATCH_SECONDS = 1.0
+PATIENT = -1_000
+"""The priority of turns that change nothing, as far as one can tell: after all others."""
 ACKNOWLEDGE_SECONDS = 0.05
 """How long acknowledgements gather before they are sent."""
 
@@ -66,12 +68,12 @@ class Sessions:
         assignments: Assignments,
         clock: Clock,
         grace_seconds: float,
-        tell: Callable[[int, m.Event], None],
+        tell: Callable[[int, m.Event, int], None],
         fill: Callable[[], None],
         when_quiet: Callable[[int, Callable[[], None]], None],
     ) -> None:
-        """`tell` puts an event into an execution's inbox, `fill` gives free slots to attempts that wait, `when_quiet`
-        calls back as soon as no turn of an execution is open."""
+        """`tell` puts an event into an execution's inbox, for a turn of some priority; `fill` gives free slots to
+        attempts that wait; `when_quiet` calls back as soon as no turn of an execution is open."""
         self._library = library
         self._placement = placement
         self._assignments = assignments
@@ -116,7 +118,11 @@ class Sessions:
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
         session.known.update(report.id for report in hello.snapshot)
         self._reconcile(session)
-        self.fold(session, hello.snapshot)
+        for report in hello.snapshot:
+            # What goes on as before is no news, and of ten thousand attempts at once there may be much.
+            self._tell(
+                report.id.execution, reports.event(report, session.executor), 0 if report.phase.final else PATIENT
+            )
         self._fill()
         return session
 
@@ -194,7 +200,7 @@ class Sessions:
     def fold(self, session: Session, said: Iterable[Report]) -> None:
         """Reports become events of their executions."""
         for report in said:
-            self._tell(report.id.execution, reports.event(report, session.executor))
+            self._tell(report.id.execution, reports.event(report, session.executor), 0)
 
     # ------------------------------------------------------------------------------------------- what they are told
 
@@ -285,4 +291,5 @@ class Sessions:
 
     def _lose(self, identity: AttemptId, node: LiveNode, reason: str) -> None:
         if node.attempt is not None and node.attempt.incarnation is not None:
-            self._tell(identity.execution, m.Lost(identity.node, identity.attempt, node.attempt.incarnation, reason))
+            lost = m.Lost(identity.node, identity.attempt, node.attempt.incarnation, reason)
+            self._tell(identity.execution, lost, 0)

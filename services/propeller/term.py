@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,7 @@ from services.propeller.library import Library
 from services.propeller.outside import Question
 from services.propeller.placement import Placement
 from services.propeller.reconcile import Reconciler
-from services.propeller.sessions import Sessions
+from services.propeller.sessions import PATIENT, Sessions
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
@@ -142,11 +142,18 @@ class Term:
         self._cold: set[int] = set()
         """Executions that were live when the term began and have not had their first turn."""
         self._all_asked = False
+        self._began = clock.monotonic()
+        self.synced_us = 0
+        """When every execution that was live when the term began had had its first turn; 0 before."""
 
     @property
     def synced(self) -> bool:
-        """Whether every execution that was live when the term began has had its first turn."""
-        return self._all_asked and not self._cold
+        return self.synced_us > 0
+
+    @property
+    def cold(self) -> int:
+        """How many executions that were live when the term began have not had their first turn, as far as is known."""
+        return len(self._cold)
 
     async def lead(self, lost: asyncio.Event, stopping: asyncio.Event) -> None:
         """Leads until leadership is `lost`, or `stopping` is set and the turns under way have ended."""
@@ -195,12 +202,12 @@ class Term:
         """Asks for all live executions, what is due first."""
         backoff = Backoff(0.1, 2.0)
         after = 0
-        due_known = False
+        due: frozenset[int] | None = None
         while True:
             try:
-                if not due_known:
-                    self._warm(await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT))
-                    due_known = True
+                if due is None:
+                    due = frozenset(await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT))
+                    self._warm(due, 0)
                 keys = await self._store.live(self.shard, after, PAGE)
             except Unavailable as error:
                 logger.warning("taking over waits for the store: %s", error.message)
@@ -210,21 +217,24 @@ class Term:
                 self._all_asked = True
                 self._note_synced()
                 return
-            self._warm(keys)
+            self._warm((key for key in keys if key not in due), PATIENT)
             after = keys[-1]
 
-    def _warm(self, keys: list[int]) -> None:
+    def _warm(self, keys: Iterable[int], priority: int) -> None:
         for key in keys:
             self._cold.add(key)
             self.reconciler.when_settled(key, partial(self._warmed, key))
-            self.reconciler.attend(key)
+            self.reconciler.attend(key, priority=priority)
 
     def _warmed(self, key: int) -> None:
         self._cold.discard(key)
         self._note_synced()
 
     def _note_synced(self) -> None:
-        if self.synced:
+        if self._all_asked and not self._cold and not self.synced:
+            self.synced_us = self._clock.now_us()
+            took = self._clock.monotonic() - self._began
+            logger.info("epoch %d: all %d executions are warm after %.2f s", self.epoch, len(self.library), took)
             self.placement.all_known()
             self.reconciler.fill()
 
