@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import tracemalloc
+from types import FrameType
+
+import pytest
 
 from libs.workerpool import WorkerPool
 from tests.support.gauges import Gauge, until
@@ -54,3 +59,53 @@ async def test_ten_thousand_sleepers_retire_to_none_and_can_be_torn_down_in_thei
     async with asyncio.timeout(5):
         await pool.cancel()
     assert pool.workers == 0
+
+
+async def test_ten_thousand_workers_that_sleep_take_a_few_kilobytes_each() -> None:
+    job = Gauge()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        async with WorkerPool(MANY, idle_seconds=None) as pool:
+            for number in range(MANY):
+                pool.submit(job, number)
+            await until(lambda: job.now == MANY)
+            job.gate.set()
+            await until(lambda: pool.running == 0)
+            assert pool.workers == MANY
+            after, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < MANY * 4_000 and most - before < MANY * 8_000
+
+
+@pytest.mark.parametrize("jobs", [1, 100])
+async def test_what_a_job_costs_does_not_depend_on_how_many_workers_sleep(jobs: int) -> None:
+    assert await _calls(10, jobs) == await _calls(MANY, jobs)
+
+
+async def _calls(sleepers: int, jobs: int) -> int:
+    """How many Python functions it takes to do some jobs while so many workers sleep."""
+    job = Gauge()
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    async def nothing() -> None:
+        pass
+
+    async with WorkerPool(sleepers, idle_seconds=None) as pool:
+        for number in range(sleepers):
+            pool.submit(job, number)
+        await until(lambda: job.now == sleepers)
+        job.gate.set()
+        await until(lambda: pool.running == 0 and pool.workers == sleepers)
+        sys.setprofile(count)
+        try:
+            for _ in range(jobs):
+                await pool.submit_wait(nothing)
+        finally:
+            sys.setprofile(None)
+    return calls
