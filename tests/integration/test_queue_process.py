@@ -13,49 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from libs.clients.queue import Enqueuer, Key, Leased, WorkFeed
 from libs.rpc import channel
-from services.standalone import ports
-
-SERVICE = "airscrew.queue.v1.Queue"
-
-
-class QueueProcess:
-    """`python -m services.queue` on a port of its own."""
-
-    def __init__(self, log: Path) -> None:
-        self.address = f"{ports.LOOPBACK}:{ports.free(set())}"
-        self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None
-        return self._process
-
-    async def start(self) -> None:
-        environ = os.environ | {"AIRSCREW_LISTEN": self.address, "AIRSCREW_LOG_FORMAT": "text"}
-        command = [sys.executable, "-m", "services.queue"]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=environ, stderr=log)
-        async with asyncio.timeout(20), channel.connect(self.address) as connection:
-            health: Any = health_pb2_grpc.HealthStub(connection)
-            request = health_pb2.HealthCheckRequest(service=SERVICE)
-            reply = await health.Check(request, wait_for_ready=True)
-            assert reply.status == health_pb2.HealthCheckResponse.SERVING
-
-    async def end(self, number: signal.Signals) -> int:
-        """Sends the signal; the exit code."""
-        self.process.send_signal(number)
-        return await asyncio.to_thread(self.process.wait, 10)
-
-    def clean_up(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+from tests.support.queue_process import SERVICE, QueueProcess
 
 
 @pytest_asyncio.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from libs.workflow import errors
 from libs.workqueue.items import Item
+from services.queue.line import Shape
 from services.queue.shards import Shard, Shards, Wanted, WorkStream
 
 PLENTY = 1000
@@ -150,6 +151,46 @@ def test_a_full_queue_takes_keys_back_from_leases_and_new_ones_once_there_is_roo
     assert shards[0].depth == 2
     assert taken(stream) == [2, 1]
     shards.add([Wanted(0, Item(3), 0)], 0)
+
+
+def test_a_full_queue_never_refuses_a_key_that_waits_already_or_that_somebody_has() -> None:
+    shards = Shards(depth=1, first_lease=1)
+    shards.add([Wanted(0, Item(1), 0)], 0)
+    opened(shards[0]).take(0)
+    shards.add([Wanted(0, Item(2), 0)], 0)
+    shards.add([Wanted(0, Item(1), 0), Wanted(0, Item(2), 0)], 0)
+    assert shards.depth == 1
+    with pytest.raises(errors.ResourceExhausted) as refused:
+        shards.add([Wanted(0, Item(2), 0), Wanted(0, Item(3), 0)], 0)
+    assert refused.value.retry_after_us == 1_000_000
+
+
+def test_done_forgets_how_often_a_key_came_back_and_retry_waits_ever_longer() -> None:
+    shard = Shard(0, itertools.count(1), Shape(limiter="expfailure", base_delay_us=10, max_delay_us=100))
+    shard.add(Item(1), 0, 0)
+    stream = opened(shard)
+    (lease,) = stream.take(0)
+    for wait in (10, 20, 40):
+        now = shard.queue.next_due_us() or 0
+        stream.retry(lease.number, 0, now)
+        assert shard.queue.next_due_us() == now + wait
+        (lease,) = stream.take(now + wait)
+    stream.retry(lease.number, 500, 1000)
+    assert shard.queue.next_due_us() == 1500, "whoever had it asks for more than the limiter"
+    (lease,) = stream.take(1500)
+    stream.done(lease.number, 1500)
+    assert shard.queue.retries(1) == 0
+
+
+def test_in_batches_keys_move_at_the_tick_as_many_as_a_batch_holds() -> None:
+    shard = Shard(0, itertools.count(1), Shape(kind="batch", interval_us=100, batch_size=2))
+    stream = opened(shard)
+    assert taken(stream, 10) == []
+    for key in (1, 2, 3):
+        shard.add(Item(key), 0, 20)
+    assert taken(stream, 99) == [] and (shard.queue.gathering, shard.depth) == (3, 3)
+    assert taken(stream, 100) == [1, 2]
+    assert taken(stream, 200) == [3]
 
 
 def test_lease_numbers_are_never_used_twice_in_any_shard() -> None:
