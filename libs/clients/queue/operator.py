@@ -8,7 +8,9 @@ from typing import Final
 
 import grpc.aio
 
-from libs.rpc import channel, errors
+from libs.rpc import channel
+from libs.rpc.errors import from_rpc
+from libs.workflow import errors
 from protos import queue_pb2, queue_pb2_grpc
 
 DEADLINE_SECONDS: Final = 10.0
@@ -46,4 +48,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error
+        failure = from_rpc(error)
+        if isinstance(failure, errors.Unavailable):
+            raise errors.Unavailable(f"the queue service does not answer: {failure.message}") from error
+        raise failure from error
