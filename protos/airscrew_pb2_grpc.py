@@ -5,6 +5,7 @@ import warnings
 
 from protos import airscrew_pb2 as protos_dot_airscrew__pb2
 from protos import intake_pb2 as protos_dot_intake__pb2
+from protos import propeller_pb2 as protos_dot_propeller__pb2
 from protos import queue_pb2 as protos_dot_queue__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -65,6 +66,16 @@ class AirscrewStub:
                 '/airscrew.v1.Airscrew/ListEvents',
                 request_serializer=protos_dot_airscrew__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=protos_dot_airscrew__pb2.ListEventsReply.FromString,
+                _registered_method=True)
+        self.ListExecutors = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ListExecutors',
+                request_serializer=protos_dot_airscrew__pb2.ListExecutorsRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ListExecutorsReply.FromString,
+                _registered_method=True)
+        self.DrainExecutor = channel.unary_unary(
+                '/airscrew.v1.Airscrew/DrainExecutor',
+                request_serializer=protos_dot_propeller__pb2.DrainRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.DrainReply.FromString,
                 _registered_method=True)
         self.EvictCache = channel.unary_unary(
                 '/airscrew.v1.Airscrew/EvictCache',
@@ -171,6 +182,21 @@ class AirscrewServicer:
 
     def ListEvents(self, request, context):
         """The story of an execution: what happened, when and why, in order of time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExecutors(self, request, context):
+        """The executors that the leaders know. UNAVAILABLE while nobody leads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainExecutor(self, request, context):
+        """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
+        over: its attempts are begun anew elsewhere, at nobody's expense.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -293,6 +319,16 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=protos_dot_airscrew__pb2.ListEventsRequest.FromString,
                     response_serializer=protos_dot_airscrew__pb2.ListEventsReply.SerializeToString,
+            ),
+            'ListExecutors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExecutors,
+                    request_deserializer=protos_dot_airscrew__pb2.ListExecutorsRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ListExecutorsReply.SerializeToString,
+            ),
+            'DrainExecutor': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainExecutor,
+                    request_deserializer=protos_dot_propeller__pb2.DrainRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.DrainReply.SerializeToString,
             ),
             'EvictCache': grpc.unary_unary_rpc_method_handler(
                     servicer.EvictCache,
@@ -517,6 +553,60 @@ class Airscrew:
             '/airscrew.v1.Airscrew/ListEvents',
             protos_dot_airscrew__pb2.ListEventsRequest.SerializeToString,
             protos_dot_airscrew__pb2.ListEventsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExecutors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ListExecutors',
+            protos_dot_airscrew__pb2.ListExecutorsRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ListExecutorsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainExecutor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/DrainExecutor',
+            protos_dot_propeller__pb2.DrainRequest.SerializeToString,
+            protos_dot_propeller__pb2.DrainReply.FromString,
             options,
             channel_credentials,
             insecure,

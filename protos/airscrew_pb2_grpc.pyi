@@ -7,6 +7,7 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from protos import airscrew_pb2 as _airscrew_pb2
 from protos import intake_pb2 as _intake_pb2
+from protos import propeller_pb2 as _propeller_pb2
 from protos import queue_pb2 as _queue_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -51,6 +52,12 @@ class AirscrewStub:
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListEventsRequest, _airscrew_pb2.ListEventsReply]
     """The story of an execution: what happened, when and why, in order of time."""
+    ListExecutors: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListExecutorsRequest, _airscrew_pb2.ListExecutorsReply]
+    """The executors that the leaders know. UNAVAILABLE while nobody leads."""
+    DrainExecutor: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]
+    """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
+    over: its attempts are begun anew elsewhere, at nobody's expense.
+    """
     EvictCache: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]
     """Forgets cached outputs: what is run again computes them anew."""
     AddIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]
@@ -99,6 +106,12 @@ class AirscrewAsyncStub(AirscrewStub):
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListEventsRequest, _airscrew_pb2.ListEventsReply]  # type: ignore[assignment]
     """The story of an execution: what happened, when and why, in order of time."""
+    ListExecutors: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListExecutorsRequest, _airscrew_pb2.ListExecutorsReply]  # type: ignore[assignment]
+    """The executors that the leaders know. UNAVAILABLE while nobody leads."""
+    DrainExecutor: _aio.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]  # type: ignore[assignment]
+    """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
+    over: its attempts are begun anew elsewhere, at nobody's expense.
+    """
     EvictCache: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]  # type: ignore[assignment]
     """Forgets cached outputs: what is run again computes them anew."""
     AddIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]  # type: ignore[assignment]
@@ -180,6 +193,24 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_airscrew_pb2.ListEventsReply, _abc.Awaitable[_airscrew_pb2.ListEventsReply]]:
         """The story of an execution: what happened, when and why, in order of time."""
+
+    @_abc_1.abstractmethod
+    def ListExecutors(
+        self,
+        request: _airscrew_pb2.ListExecutorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ListExecutorsReply, _abc.Awaitable[_airscrew_pb2.ListExecutorsReply]]:
+        """The executors that the leaders know. UNAVAILABLE while nobody leads."""
+
+    @_abc_1.abstractmethod
+    def DrainExecutor(
+        self,
+        request: _propeller_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_propeller_pb2.DrainReply, _abc.Awaitable[_propeller_pb2.DrainReply]]:
+        """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
+        over: its attempts are begun anew elsewhere, at nobody's expense.
+        """
 
     @_abc_1.abstractmethod
     def EvictCache(

@@ -151,6 +151,7 @@ class LeaderMessage(_message.Message):
     ASSIGNS_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
     ACKS_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -165,6 +166,8 @@ class LeaderMessage(_message.Message):
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.Stop]: ...
     @_builtins.property
     def acks(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.Ack]: ...
+    @_builtins.property
+    def drain(self) -> Global___Drain: ...
     def __init__(
         self,
         *,
@@ -174,14 +177,36 @@ class LeaderMessage(_message.Message):
         assigns: _abc.Iterable[_executor_pb2.Assign] | None = ...,
         stops: _abc.Iterable[_executor_pb2.Stop] | None = ...,
         acks: _abc.Iterable[_executor_pb2.Ack] | None = ...,
+        drain: Global___Drain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["not_leader", b"not_leader", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "not_leader", b"not_leader", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "assigns", b"assigns", "not_leader", b"not_leader", "specs", b"specs", "stops", b"stops", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "assigns", b"assigns", "drain", b"drain", "not_leader", b"not_leader", "specs", b"specs", "stops", b"stops", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaderMessage: _TypeAlias = LeaderMessage  # noqa: Y015
+
+@_typing.final
+class Drain(_message.Message):
+    """Take nothing new from now on, and hand back what still runs after this time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRACE_US_FIELD_NUMBER: _builtins.int
+    grace_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        grace_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace_us", b"grace_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
@@ -257,6 +282,44 @@ class NotLeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotLeader: _TypeAlias = NotLeader  # noqa: Y015
+
+@_typing.final
+class DrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    GRACE_US_FIELD_NUMBER: _builtins.int
+    executor: _builtins.str
+    grace_us: _builtins.int
+    """how long attempts may go on"""
+    def __init__(
+        self,
+        *,
+        executor: _builtins.str = ...,
+        grace_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executor", b"executor", "grace_us", b"grace_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainReply: _TypeAlias = DrainReply  # noqa: Y015
 
 @_typing.final
 class StatusRequest(_message.Message):

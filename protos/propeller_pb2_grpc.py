@@ -44,6 +44,11 @@ class PropellerStub:
                 request_serializer=protos_dot_propeller__pb2.StatusRequest.SerializeToString,
                 response_deserializer=protos_dot_propeller__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/airscrew.propeller.v1.Propeller/Drain',
+                request_serializer=protos_dot_propeller__pb2.DrainRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.DrainReply.FromString,
+                _registered_method=True)
 
 
 class PropellerServicer:
@@ -64,6 +69,14 @@ class PropellerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
+        when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PropellerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +89,11 @@ def add_PropellerServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=protos_dot_propeller__pb2.StatusRequest.FromString,
                     response_serializer=protos_dot_propeller__pb2.StatusReply.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=protos_dot_propeller__pb2.DrainRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.DrainReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +150,33 @@ class Propeller:
             '/airscrew.propeller.v1.Propeller/Status',
             protos_dot_propeller__pb2.StatusRequest.SerializeToString,
             protos_dot_propeller__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.propeller.v1.Propeller/Drain',
+            protos_dot_propeller__pb2.DrainRequest.SerializeToString,
+            protos_dot_propeller__pb2.DrainReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class PropellerStub:
     """
     Status: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.StatusRequest, _propeller_pb2.StatusReply]
     """Who leads, what waits for a slot, which executors are connected."""
+    Drain: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]
+    """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
+    when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
+    """
 
 @_typing.type_check_only
 class PropellerAsyncStub(PropellerStub):
@@ -47,6 +51,10 @@ class PropellerAsyncStub(PropellerStub):
     """
     Status: _aio.UnaryUnaryMultiCallable[_propeller_pb2.StatusRequest, _propeller_pb2.StatusReply]  # type: ignore[assignment]
     """Who leads, what waits for a slot, which executors are connected."""
+    Drain: _aio.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]  # type: ignore[assignment]
+    """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
+    when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
+    """
 
 class PropellerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -66,5 +74,15 @@ class PropellerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_propeller_pb2.StatusReply, _abc.Awaitable[_propeller_pb2.StatusReply]]:
         """Who leads, what waits for a slot, which executors are connected."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _propeller_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_propeller_pb2.DrainReply, _abc.Awaitable[_propeller_pb2.DrainReply]]:
+        """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
+        when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
+        """
 
 def add_PropellerServicer_to_server(servicer: PropellerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

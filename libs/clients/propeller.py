@@ -6,12 +6,13 @@ A leader that does not answer in time is no error of whoever asks: `status` says
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import grpc.aio
 
-from libs.rpc import channel
+from libs.rpc import channel, errors
 from libs.wire import codec
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
@@ -75,22 +76,49 @@ class Propellers:
 
     async def status(self, address: str, attempts: Sequence[AttemptId]) -> Status | None:
         """How things stand with the replica at `address`, and with those of `attempts` that wait for a slot."""
-        if address not in self._channels:
-            self._channels[address] = channel.connect(address)
-        stub = propeller_pb2_grpc.PropellerStub(self._channels[address])
         request = propeller_pb2.StatusRequest(attempts=map(codec.attempt_message, attempts))
         try:
-            reply = await stub.Status(request, timeout=DEADLINE_SECONDS)
+            reply = await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
             logger.info("the leader at %s does not answer: %s", address, error.details())
             return None
-        return Status(
-            leading=reply.leading,
-            leader=next((leader.address for leader in reply.leaders), ""),
-            waiting={codec.attempt(each.attempt): _waiting(each) for each in reply.waiting},
-            executors={each.executor: _executor(each) for each in reply.executors},
-            grace_us=reply.grace_us,
-        )
+        return _status(reply)
+
+    async def executors(self, address: str) -> Sequence[propeller_pb2.StatusReply.Executor]:
+        """The executors that the leader at `address` knows. Raises Unavailable when it does not answer in time."""
+        with _errors():
+            reply = await self._stub(address).Status(propeller_pb2.StatusRequest(), timeout=DEADLINE_SECONDS)
+        return reply.executors
+
+    async def drain(self, address: str, executor: str, grace_us: int) -> None:
+        """Raises NotFound when the executor is not connected to the leader at `address`."""
+        request = propeller_pb2.DrainRequest(executor=executor, grace_us=grace_us)
+        with _errors():
+            await self._stub(address).Drain(request, timeout=DEADLINE_SECONDS)
+
+    def _stub(self, address: str) -> propeller_pb2_grpc.PropellerAsyncStub:
+        if address not in self._channels:
+            self._channels[address] = channel.connect(address)
+        stub: propeller_pb2_grpc.PropellerAsyncStub = propeller_pb2_grpc.PropellerStub(self._channels[address])
+        return stub
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise errors.from_rpc(error) from error
+
+
+def _status(reply: propeller_pb2.StatusReply) -> Status:
+    return Status(
+        leading=reply.leading,
+        leader=next((leader.address for leader in reply.leaders), ""),
+        waiting={codec.attempt(each.attempt): _waiting(each) for each in reply.waiting},
+        executors={each.executor: _executor(each) for each in reply.executors},
+        grace_us=reply.grace_us,
+    )
 
 
 def _waiting(message: propeller_pb2.StatusReply.Waiting) -> Waiting:

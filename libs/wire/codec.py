@@ -138,6 +138,8 @@ def encode_leader(batch: Iterable[session.FromLeader]) -> propeller_pb2.LeaderMe
                 message.specs.append(executor_pb2.Spec(digest=item.digest, task_template=item.task_template))
             case session.Stop():
                 message.stops.append(executor_pb2.Stop(id=attempt_message(item.id), reason=item.reason))
+            case session.Drain():
+                message.drain.CopyFrom(propeller_pb2.Drain(grace_us=item.grace_us))
             case session.Welcome():
                 message.welcome.CopyFrom(_welcome_message(item))
             case session.NotLeader():
@@ -153,6 +155,7 @@ def decode_leader(message: propeller_pb2.LeaderMessage) -> session.LeaderSays:
         assignments=tuple(map(_assignment, message.assigns)),
         stops=tuple(session.Stop(attempt(stop.id), stop.reason) for stop in message.stops),
         acks=tuple(session.Ack(attempt(ack.id), ack.seq) for ack in message.acks),
+        drain=session.Drain(message.drain.grace_us) if message.HasField("drain") else None,
     )
 
 

@@ -164,7 +164,14 @@ class NotLeader:
     leaders: tuple[Leader, ...]
 
 
-FromLeader = Welcome | NotLeader | Spec | Assignment | Stop | Ack
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take nothing new from now on, and hand back what still runs after this time."""
+
+    grace_us: int
+
+
+FromLeader = Welcome | NotLeader | Spec | Assignment | Stop | Ack | Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +193,4 @@ class LeaderSays:
     assignments: tuple[Assignment, ...] = ()
     stops: tuple[Stop, ...] = ()
     acks: tuple[Ack, ...] = ()
+    drain: Drain | None = None

@@ -189,6 +189,8 @@ class _Door:
                     self._queue,
                     explainer,
                     stories,
+                    propellers,
+                    settings.shards,
                 ),
             ),
             max_message_bytes=settings.message_bytes,

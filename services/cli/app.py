@@ -9,6 +9,7 @@ from services.cli.again import recover, relaunch
 from services.cli.cache import cache
 from services.cli.compile import compile_files
 from services.cli.demo import demo
+from services.cli.executors import executors
 from services.cli.explain import events, explain
 from services.cli.get import get
 from services.cli.intake import intake
@@ -31,7 +32,7 @@ def airscrew() -> None:
 for command in (
     *(start, demo, get, watch, explain, events, logs),
     *(abort, approve, signal, relaunch, recover, cache, compile_files),
-    *(intake, queue),
+    *(intake, queue, executors),
     *(migrate, etcd, version),
 ):
     airscrew.add_command(command)

@@ -51,7 +51,7 @@ async def inspect(client: Client, shard: int | None, limit: int) -> int:
 @asks_admin
 async def pause(client: Client, span: str, shard: int | None) -> int:
     """Let nothing new begin for a while. What runs goes on, and so does everything once the time is over."""
-    seconds = _seconds(span)
+    seconds = seconds_in(span)
     await client.admin.queue.pause(shard, seconds)
     client.output.show(
         {"paused": True, "shard": shard, "seconds": seconds},
@@ -70,7 +70,8 @@ async def resume(client: Client, shard: int | None) -> int:
     return 0
 
 
-def _seconds(span: str) -> float:
+def seconds_in(span: str) -> float:
+    """Of a time as people write it. Raises UsageError."""
     found = _SPAN.fullmatch(span)
     if found is None or not float(found[1]):
         raise UsageError(f"{span!r} is no time: give for example 90s, 10m or 2h")

@@ -180,6 +180,14 @@ class Attempts:
         self._draining = True
         self.say(Draining())
 
+    def drain_within(self, seconds: float) -> None:
+        """Nothing new from now on; what still runs when the time is over is handed back. Asked again, the end that is
+        nearer counts. Ends only with the process.
+        """
+        logger.info("draining: what still runs in %g s is handed back", seconds)
+        self.drain()
+        asyncio.get_running_loop().call_later(seconds, self.hand_back)
+
     def hand_back(self) -> None:
         """Ends what still runs, to be begun anew elsewhere: it costs nobody a retry."""
         for attempt in self._running.values():

@@ -149,6 +149,8 @@ class Session:
             self._attempts.stop(stop)
         for ack in message.acks:
             self._attempts.acknowledge(ack)
+        if message.drain is not None:
+            self._attempts.drain_within(message.drain.grace_us / 1_000_000)
 
 
 async def _outgoing(hello: Hello, outbox: Batcher[FromExecutor]) -> AsyncIterator[list[FromExecutor]]:

@@ -16,7 +16,14 @@ import grpc.aio
 
 from libs.wire import codec
 from libs.wire.session import Hello, Leader, NotLeader, Welcome
-from libs.workflow.errors import AirscrewError, InvalidArgument, Unauthenticated, Unavailable
+from libs.workflow.errors import (
+    AirscrewError,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 from libs.workflow.identity import AttemptId
 from protos import propeller_pb2, propeller_pb2_grpc
 from services.propeller.leadership import Leadership
@@ -72,6 +79,16 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
             self._describe(term, reply)
             reply.waiting.extend(_waiting(term, map(codec.attempt, request.attempts)))
         return reply
+
+    async def Drain(self, request: propeller_pb2.DrainRequest, context: Any) -> propeller_pb2.DrainReply:
+        term = self._leadership.term
+        if term is None:
+            raise FailedPrecondition("this replica does not lead")
+        if request.grace_us < 0:
+            raise InvalidArgument(f"grace_us: {request.grace_us} is negative")
+        if not term.sessions.drain(request.executor, request.grace_us):
+            raise NotFound(f"executor {request.executor!r} is not connected")
+        return propeller_pb2.DrainReply()
 
     def _authenticate(self, context: Any) -> None:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")

@@ -17,7 +17,7 @@ from functools import partial
 from libs.rpc.stream import Batcher
 from libs.runtime.clock import Clock
 from libs.wire import reports
-from libs.wire.session import INTERRUPTIBLE, Ack, ExecutorSays, FromLeader, Hello, Report, Stop
+from libs.wire.session import INTERRUPTIBLE, Ack, Drain, ExecutorSays, FromLeader, Hello, Report, Stop
 from libs.workflow.errors import ResourceExhausted
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, LiveNode
@@ -226,6 +226,13 @@ class Sessions:
         session = self._sessions.get(executor)
         if session is not None:
             self._send(session, Stop(identity, reason))
+
+    def drain(self, executor: str, grace_us: int) -> bool:
+        """Asks an executor to drain; whether it is connected. It says itself that it does."""
+        session = self._sessions.get(executor)
+        if session is not None:
+            self._send(session, Drain(grace_us))
+        return session is not None
 
     def disown(self, identity: AttemptId, executor: str) -> None:
         self.stop(identity, executor, "this attempt has been superseded")

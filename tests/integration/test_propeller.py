@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from libs.clients.propeller import Propellers
+from libs.workflow.errors import NotFound
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from services.standalone.etcd import EtcdServer
 from tests.support.faulty_ledger import FaultyLedger
@@ -99,6 +101,35 @@ async def test_what_an_executor_hands_back_when_it_stops_is_begun_anew_elsewhere
         node = await fleet.executions.get_node(1, "n0")
         assert (node.phase, node.attempt) == (NodePhase.SUCCEEDED, 1)
         assert (node.system_failures, node.user_failures) == (0, 0)
+
+
+async def test_an_executor_that_is_told_to_drain_takes_nothing_new_and_hands_back_at_the_deadline(
+    tmp_path: Path, sqlite_url: str, etcd: EtcdServer
+) -> None:
+    stuck, healthy = Instant(hold=True), Instant()
+    async with Fleet(tmp_path, sqlite_url, etcd.endpoint) as fleet, Propellers() as propellers:
+        fleet.queue()
+        fleet.propeller()
+        leader = fleet.propellers[0]
+        fleet.executor(stuck, "leaving")
+        await fleet.register(CHAIN)
+        await fleet.submit(CHAIN, 1)
+        while not stuck.starts:
+            await asyncio.sleep(0.02)
+        with pytest.raises(NotFound, match="not connected"):
+            await propellers.drain(leader, "nobody", 0)
+        await propellers.drain(leader, "leaving", 500_000)
+        while not (await propellers.executors(leader))[0].draining:
+            await asyncio.sleep(0.02)
+        assert [(each.executor, each.attempts) for each in await propellers.executors(leader)] == [("leaving", 1)]
+        await fleet.submit(CHAIN, 2)
+        fleet.executor(healthy, "staying")
+        await fleet.until(ExecutionPhase.SUCCEEDED, 1, 2)
+        node = await fleet.executions.get_node(1, "n0")
+        assert (node.attempt, node.system_failures, node.user_failures) == (1, 0, 0)
+        assert len(stuck.starts) == 1
+        leaving, staying = sorted(await propellers.executors(leader), key=lambda each: each.executor)
+        assert (leaving.attempts, leaving.draining, staying.draining) == (0, True, False)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -247,6 +247,9 @@ class _Servicer(propeller_pb2_grpc.PropellerServicer):
     async def Status(self, request: Any, context: Any) -> propeller_pb2.StatusReply:
         return propeller_pb2.StatusReply(leading=self._leader.refers_to is None)
 
+    async def Drain(self, request: propeller_pb2.DrainRequest, context: Any) -> propeller_pb2.DrainReply:
+        raise NotImplementedError
+
 
 class Assignments:
     """Makes assignments of one execution whose files lie below `root`, each with a node of its own."""

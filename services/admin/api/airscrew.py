@@ -7,6 +7,7 @@ from typing import Any
 
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
+from libs.clients.propeller import Propellers
 from libs.clients.queue import Operator
 from libs.rpc import server
 from libs.store.cache import Cache
@@ -23,6 +24,7 @@ from libs.workflow.state import AttemptState, ExecutionState, NodeState
 from protos import airscrew_pb2
 from services.admin import encode, identifiers, paging, tree
 from services.admin.api import causes
+from services.admin.api.executors import ExecutorCalls
 from services.admin.api.intakes import IntakeCalls
 from services.admin.api.queue import QueueCalls
 from services.admin.explain import Explainer
@@ -41,8 +43,8 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(IntakeCalls, QueueCalls):
-    """Streams and whole trees; intakes; the queue."""
+class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls):
+    """Streams and whole trees; intakes; the queue; executors."""
 
     def __init__(
         self,
@@ -56,6 +58,8 @@ class AirscrewApi(IntakeCalls, QueueCalls):
         queue: Operator,
         explainer: Explainer,
         stories: Stories,
+        propellers: Propellers,
+        shards: int,
     ) -> None:
         self._executions = executions
         self._trees = trees
@@ -67,6 +71,8 @@ class AirscrewApi(IntakeCalls, QueueCalls):
         self._queue = queue
         self._explainer = explainer
         self._stories = stories
+        self._propellers = propellers
+        self._shards = shards
 
     async def WatchExecution(
         self, request: airscrew_pb2.WatchExecutionRequest, context: Any

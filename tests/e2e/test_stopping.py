@@ -1,0 +1,93 @@
+"""SIGTERM to one service after the other while 200 workflows run: nothing is lost, nothing runs twice, each
+is gone within its grace, and a client that repeats what could not be answered never sees an error.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from flyteidl.core import identifier_pb2 as identifier
+
+from tests.support import executions, flyte, smalltasks
+from tests.support.markers import Markers
+from tests.support.smalltasks import Registrar
+from tests.support.system import System
+
+WORKFLOWS = 200
+LENGTH = 2
+GRACE_SECONDS = 15.0
+"""What the impatient settings of a system on one machine allow in all, with the time that a loaded machine takes."""
+
+pytestmark = pytest.mark.timeout(200)
+
+
+def test_stopping_any_service_under_load_loses_nothing_and_is_no_error(tmp_path: Path) -> None:
+    markers = Markers(tmp_path / "marks")
+    environment = smalltasks.settings(tmp_path / "environment", slots=16)
+    # All that a task takes fits into the grace, so what was started ends.
+    with (
+        System.start(tmp_path / "system", executors=2, environment=environment) as system,
+        flyte.Client(system.endpoint, tmp_path / "home").stubs() as stubs,
+    ):
+        registrar = Registrar(stubs)
+        task = registrar.marking_task("short", markers.path, seconds=0.1)
+        plan = registrar.lanes("short", task, lanes=1, length=LENGTH)
+        launched = []
+        for number in range(WORKFLOWS):
+            launched.append(_launch(registrar, plan, f"under-load-{number}"))
+            if number % 40 == 30:
+                service = ("executor", "queue", "propeller", "admin", "executor-2")[number // 40]
+                began = time.monotonic()
+                system.kill(service, signal.SIGTERM)
+                assert time.monotonic() - began < GRACE_SECONDS, f"{service} did not stop within its grace"
+        ended = executions.succeed(registrar, *launched, timeout_seconds=90)
+        assert len(ended) == WORKFLOWS
+        assert markers.started_twice() == []
+        assert len(markers.starts()) == len(markers.ends()) == WORKFLOWS * LENGTH
+
+
+def test_an_executor_is_emptied_by_command_and_the_other_one_goes_on(tmp_path: Path) -> None:
+    markers = Markers(tmp_path / "marks")
+    environment = smalltasks.settings(tmp_path / "environment", slots=1)
+    with (
+        System.start(tmp_path / "system", executors=2, environment=environment) as system,
+        flyte.Client(system.endpoint, tmp_path / "home").stubs() as stubs,
+    ):
+        registrar = Registrar(stubs)
+        long = registrar.launch(registrar.marking_task("long", markers.path, seconds=4), "long")
+        markers.wait(lambda: len(markers.starts()) == 1)
+        [busy] = [each["executor"] for each in _airscrew(system, "list") if each["attempts"]]
+        _airscrew(system, "drain", busy, "--deadline", "1s")
+        executions.succeed(registrar, long)
+        assert [start.attempt for start in markers.starts()] == [0, 1]
+        assert [end.attempt for end in markers.ends()] == [1]
+        states = {each["executor"]: each["state"] for each in _airscrew(system, "list")}
+        assert states.pop(busy) == "drained" and list(states.values()) == ["ready"]
+
+
+def _airscrew(system: System, *arguments: str) -> Any:
+    command = [str(Path(sys.executable).with_name("airscrew")), "executors", *arguments]
+    command += ["--endpoint", system.endpoint, "-o", "json"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+
+
+def _launch(registrar: Registrar, plan: identifier.Identifier, name: str) -> identifier.WorkflowExecutionIdentifier:
+    """As a client does that repeats what was not answered: what it has sent before is there already."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return registrar.launch(plan, name)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.ALREADY_EXISTS:
+                return registrar.execution_id(name)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE, error
+            assert time.monotonic() < deadline, error
+            time.sleep(0.1)
