@@ -61,6 +61,11 @@ takeover: .venv/.synced ## how long a new leader of 10,000 live executions takes
 simulate: .venv/.synced ## all services on virtual time with faults, on all cores (SEEDS=200000; SEED=n plays that one and shows it)
 	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
+.PHONY: chaos
+chaos: .venv/.synced ## the system as real processes that are killed, stopped and cut off from one another (FAULTS=100 SEED=n)
+	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
+	PATH="$$servers:$$PATH" .venv/bin/python -m tests.chaos --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: check
 check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts, fresh protos and docs
 	.venv/bin/ruff format --check
