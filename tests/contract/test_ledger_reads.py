@@ -113,8 +113,7 @@ async def test_a_signal_is_wanted_once_it_is_given(bench: Bench) -> None:
     state, other = stored.execution(1), stored.execution(2)
     await bench.submit(state, other)
     signals = [SignalState(id, "n0", b"type", 7) for id in ("yes", "name", "never")]
-    turns = [stored.running(state), stored.running(other)]
-    turns[0].signals.extend(signals)
+    turns = [stored.waiting(stored.running(state), *signals), stored.running(other)]
     bench.ledger.commit(0, lead(bench), turns)
     assert await bench.signals(1) == sorted(signals, key=lambda each: each.id)
     assert bench.ledger.intents([1])[1].signals == ()
@@ -130,8 +129,7 @@ async def test_a_signal_is_wanted_once_it_is_given(bench: Bench) -> None:
 async def test_an_abort_leaves_the_signals_that_were_given(bench: Bench) -> None:
     state = stored.execution(1)
     await bench.submit(state)
-    turn = stored.running(state)
-    turn.signals.append(SignalState("yes", "n0", b"type", 7))
+    turn = stored.waiting(stored.running(state), SignalState("yes", "n0", b"type", 7))
     bench.ledger.commit(0, lead(bench), [turn])
     await bench.set_signal(state, "yes", b"literal")
     await bench.request_abort(state, "enough")
@@ -142,9 +140,9 @@ async def test_a_signal_that_is_waited_for_again_keeps_its_value(bench: Bench) -
     state = stored.execution(1)
     await bench.submit(state)
     epoch = lead(bench)
-    bench.ledger.commit(0, epoch, [Changes(state, signals=[SignalState("yes", "n0", b"type", 7)])])
+    bench.ledger.commit(0, epoch, [stored.waiting(Changes(state), SignalState("yes", "n0", b"type", 7))])
     await bench.set_signal(state, "yes", b"literal")
-    bench.ledger.commit(0, epoch, [Changes(state, signals=[SignalState("yes", "n9", b"other", 8)])])
+    bench.ledger.commit(0, epoch, [stored.waiting(Changes(state), SignalState("yes", "n9", b"other", 8))])
     assert await bench.signals(1) == [SignalState("yes", "n0", b"type", 7)]
     assert bench.ledger.intents([1])[1].signals == (("yes", b"literal"),)
 

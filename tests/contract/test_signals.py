@@ -38,10 +38,8 @@ def ledger(database_url: str) -> Any:
 async def gates(url: str, ledger: Ledger, *ids: str, key: int = 1) -> None:
     """An execution with an active gate for each of these signals."""
     await stored.submit(url, stored.record(key))
-    turn = stored.running(stored.execution(key))
-    turn.nodes.update({f"n-{id}": stored.node(f"n-{id}", kind=NodeKind.GATE) for id in ids})
-    turn.signals.extend(SignalState(id, f"n-{id}", b"type", 7 + n) for n, id in enumerate(ids))
-    ledger.commit(0, 1, [turn])
+    signals = [SignalState(id, f"n-{id}", b"type", 7 + n) for n, id in enumerate(ids)]
+    ledger.commit(0, 1, [stored.waiting(stored.running(stored.execution(key)), *signals)])
 
 
 async def test_a_signal_is_given_once_and_raises_the_generation(

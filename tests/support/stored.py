@@ -10,7 +10,7 @@ from libs.store.executions import Executions
 from libs.store.records import ExecutionRecord, LaunchPlanRecord, TaskRecord, WorkflowRecord
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, Desired, ExecutionPhase, NodeKind, NodePhase
-from libs.workflow.state import AttemptState, CacheEntry, Changes, Data, ExecutionState, Intent, NodeState
+from libs.workflow.state import AttemptState, CacheEntry, Changes, Data, ExecutionState, Intent, NodeState, SignalState
 
 WORKFLOW = EntityId("flytesnacks", "development", "shop.sell", "v1")
 TASK = EntityId("flytesnacks", "development", "shop.pack", "v1")
@@ -84,6 +84,14 @@ def node(id: str = "n0", phase: NodePhase = NodePhase.RUNNING, **changed: Any) -
 def attempt(node_id: str = "n0", number: int = 0, phase: AttemptPhase = AttemptPhase.RUNNING) -> AttemptState:
     """An attempt that an executor runs."""
     return AttemptState(node_id, number, phase, created_at_us=1_000 + number, executor="here", incarnation="first")
+
+
+def waiting(changes: Changes, *signals: SignalState) -> Changes:
+    """The same turn, with a gate open for each of these signals."""
+    for signal in signals:
+        changes.nodes[signal.node_id] = node(signal.node_id, kind=NodeKind.GATE)
+        changes.signals.append(signal)
+    return changes
 
 
 def with_nodes(state: ExecutionState, *nodes: NodeState) -> Changes:
