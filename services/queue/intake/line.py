@@ -9,11 +9,12 @@ back: it asks what is claimed (`recover`) and goes on from there.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import redis.asyncio as redis
@@ -68,7 +69,8 @@ class Line:
             password=passwords.get(where.address),
             ssl=where.secure,
             ssl_min_version=ssl.TLSVersion.TLSv1_2 if where.secure else None,
-            socket_timeout=_ANSWER_SECONDS,
+            # An answer has its time from `_asked`: the library's own `socket_timeout` writes under `asyncio.wait_for`,
+            # which before Python 3.12 loses a cancellation that comes as the work ends.
             socket_connect_timeout=_CONNECT_SECONDS,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
@@ -106,7 +108,7 @@ class Line:
     async def wait(self, seconds: float) -> None:
         """Returns when the source has something to claim, or after so long."""
         key = self._where.key
-        with self._asked():
+        async with self._asked():
             if self._intake.kind is Kind.LIST:
                 # From its head to its head: nothing moves, and it answers as soon as there is something.
                 await self._redis.execute_command("BLMOVE", key, key, "LEFT", "LEFT", seconds)  # type: ignore[no-untyped-call]
@@ -162,21 +164,24 @@ class Line:
         return replayed
 
     async def _documents(self, limit: int) -> list[bytes]:
-        with self._asked():
+        async with self._asked():
             found: list[bytes] = await self._redis.lrange(self._dead, 0, limit - 1)  # type: ignore[misc]
             return found
 
     async def _run(self, script: str, *arguments: str | bytes | int) -> Any:
-        with self._asked():
+        async with self._asked():
             return await self._redis.register_script(script)(keys=self._keys, args=arguments)
 
-    @contextmanager
-    def _asked(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[None]:
         try:
-            yield
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                yield
         except ResponseError as error:
             raise FailedPrecondition(f"{self._intake.source}: Redis refuses: {error}") from error
-        except (RedisError, OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise Unavailable(f"Redis at {self._where.address} does not answer within {_ANSWER_SECONDS:g} s") from error
+        except (RedisError, OSError) as error:
             raise Unavailable(f"Redis at {self._where.address} does not answer: {error}") from error
 
 
