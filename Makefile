@@ -66,12 +66,14 @@ chaos: .venv/.synced ## the system as real processes that are killed, stopped an
 	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
 	PATH="$$servers:$$PATH" .venv/bin/python -m tests.chaos --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-.PHONY: check
-check: .venv/.synced ## format, lint, strict types, fast tests; among these the import contracts, fresh protos and docs
+.PHONY: lint
+lint: .venv/.synced ## format, lint, strict types
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
-	.venv/bin/pytest tests/unit tests/property tests/architecture
+
+.PHONY: check
+check: lint fast ## what to run before a commit; among its tests the import contracts, fresh protos and docs
 
 .PHONY: format
 format: .venv/.synced ## format the tree and repair what the linter can
