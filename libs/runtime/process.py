@@ -23,12 +23,13 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 from libs import settings
 from libs.runtime.clock import Clock, SystemClock
-from libs.telemetry import logs, otel, traces
+from libs.telemetry import logs, metrics, otel, traces
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +58,22 @@ class LogSettings:
 
 
 class Life:
-    """What the process gives to its service: the wish to stop, an owner for tasks, the clock and the traces."""
+    """What the process gives to its service: the wish to stop, an owner for tasks, the clock, traces and metrics."""
 
-    def __init__(self, group: asyncio.TaskGroup, clock: Clock, tracing: traces.Tracing) -> None:
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        clock: Clock,
+        tracing: traces.Tracing,
+        metering: metrics.Metering | None = None,
+    ) -> None:
         self._group = group
         self._tasks: set[asyncio.Task[Any]] = set()
         self.stopping = asyncio.Event()
         """Set once, when the process is asked to stop."""
         self.clock = clock
         self.tracing = tracing
+        self.metering = metering or metrics.Metering()
 
     def spawn(self, name: str, work: Coroutine[Any, Any, Any], *, eternal: bool = True) -> asyncio.Task[None]:
         """Runs `work` until the service has stopped. Its failure ends the process.
@@ -99,28 +107,31 @@ class Life:
 def run(service: str, main: Callable[[Life], Awaitable[None]]) -> int:
     """Runs `main` as the process of `service` and returns the exit code, for `sys.exit`.
 
-    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`, traces from `OTEL_*`. `main` may raise
-    SettingsError.
+    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`, traces and metrics from `OTEL_*`. `main`
+    may raise SettingsError.
     """
     try:
         log_settings = settings.load(LogSettings, service)
         logs.configure(service, log_settings.log_level, log_settings.log_format)
-        tracing = otel.configure(service)
+        tracing, metering = otel.configure(service), otel.metering(service)
         try:
-            return asyncio.run(_live(service, main, tracing))
+            return asyncio.run(_live(service, main, tracing, metering))
         finally:
-            tracing.shutdown()
+            with ThreadPoolExecutor(2, thread_name_prefix="telemetry") as last:  # a collector that is away costs once
+                list(last.map(lambda each: each.shutdown(), (tracing, metering)))
     except settings.SettingsError as error:
         print(f"airscrew {service} cannot start:\n{error}", file=sys.stderr)
         return MISCONFIGURED
 
 
-async def _live(service: str, main: Callable[[Life], Awaitable[None]], tracing: traces.Tracing) -> int:
+async def _live(
+    service: str, main: Callable[[Life], Awaitable[None]], tracing: traces.Tracing, metering: metrics.Metering
+) -> int:
     code = OK
     mistakes: settings.SettingsError | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            life = Life(group, SystemClock(), tracing)
+            life = Life(group, SystemClock(), tracing, metering)
             _obey_signals(life)
             await _serve(service, main, life)
     except* settings.SettingsError as errors:

@@ -217,6 +217,11 @@ class Ledger:
         parameters = {"shard": shard, "after": after_key, "limit": limit}
         return [row[0] for row in self._read(_LIVE, parameters)]
 
+    def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]:
+        """How many executions that are not final there are, by project, domain and phase."""
+        found = self._read(_LEVELS, {"shard": shard})
+        return {(project, domain, ExecutionPhase(phase)): count for project, domain, phase, count in found}
+
     def program(self, workflow: EntityId) -> bytes:
         """The serialized `CompiledWorkflowClosure` of a registered workflow. Raises NotFound."""
         found = self._read(_PROGRAM, workflow._asdict())
@@ -371,6 +376,10 @@ _TIMED_OUT = (
 _LIVE = (
     f"SELECT key FROM executions WHERE shard = :shard AND {schema.EXECUTION_IS_LIVE} AND key > :after "
     "ORDER BY key LIMIT :limit"
+)
+_LEVELS = (
+    f"SELECT project, domain, phase, count(*) FROM executions WHERE shard = :shard AND {schema.EXECUTION_IS_LIVE} "
+    "GROUP BY project, domain, phase"
 )
 _PROGRAM = """
 SELECT closure FROM workflows

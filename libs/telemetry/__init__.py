@@ -1,1 +1,1 @@
-"""What the services tell about themselves: logs and traces. Never slows or stops what it tells about."""
+"""What the services tell about themselves: logs, traces and metrics. Never slows or stops what it tells about."""

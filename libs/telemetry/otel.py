@@ -1,4 +1,4 @@
-"""What OpenTelemetry's standard variables ask for: whether there is tracing, of which traces, and where they go."""
+"""What OpenTelemetry's standard variables ask for: whether there are traces and metrics, and where they go."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 
+from libs.telemetry.metrics import Exporter, Metering
 from libs.telemetry.traces import Tracing
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ def configure(service: str, environ: Mapping[str, str] | None = None) -> Tracing
     that start here. Endpoint, headers, certificates, batch sizes and resource attributes are read by the SDK itself.
     """
     source = os.environ if environ is None else environ
-    if not _wanted(source):
+    if not _wanted(source, "TRACES"):
         return Tracing()
     # Importing the SDK and its exporter takes longer than starting a service: only those who trace pay.
     from libs.telemetry import otlp
@@ -27,13 +28,33 @@ def configure(service: str, environ: Mapping[str, str] | None = None) -> Tracing
     return Tracing(otlp.OtlpExporter(service), _ratio(source))
 
 
-def _wanted(environ: Mapping[str, str]) -> bool:
-    endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+def metering(service: str, environ: Mapping[str, str] | None = None) -> Metering:
+    """Metrics as OpenTelemetry's standard variables ask for them.
+
+    They are on when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` is set, unless
+    `OTEL_SDK_DISABLED=true` or `OTEL_METRICS_EXPORTER=none`. How often they are sent (`OTEL_METRIC_EXPORT_INTERVAL`,
+    60,000 ms) is read by the SDK itself.
+    """
+    if not _wanted(os.environ if environ is None else environ, "METRICS"):
+        return Metering()
+
+    def connect() -> Exporter:
+        from libs.telemetry import otlp
+
+        return otlp.OtlpMetrics(service)
+
+    return Metering(connect)
+
+
+def _wanted(environ: Mapping[str, str], signal: str) -> bool:
+    endpoint = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if not endpoint or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
+    exporter = environ.get(f"OTEL_{signal}_EXPORTER", "").strip() or "otlp"
     if exporter not in ("otlp", "none"):
-        logger.warning("OTEL_TRACES_EXPORTER=%s is not supported, only otlp is: tracing is off", exporter)
+        logger.warning(
+            "OTEL_%s_EXPORTER=%s is not supported, only otlp is: %s are off", signal, exporter, signal.lower()
+        )
     return exporter == "otlp"
 
 

@@ -1,26 +1,34 @@
-"""Hands finished spans to OpenTelemetry's SDK: the only module that knows it.
+"""Hands finished spans and gauges to OpenTelemetry's SDK: the only module that knows it.
 
 The SDK's tracer cannot emit a span under a given id, so spans are built directly and given to the SDK's batch
-processor, which sends from a thread of its own and drops the oldest when the collector is away.
+processor, which sends from a thread of its own and drops the oldest when the collector is away. Gauges are read and
+sent by a thread of the SDK's too.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.status import Status, StatusCode
 
+from libs.telemetry.metrics import Read
 from libs.telemetry.traces import Span, TraceContext
 
-# How long the end of a process waits for the last spans. The SDK would wait 30 s for a collector that is away.
+# How long the end of a process waits for the last spans, and for the last gauges. The SDK would wait 30 s for a
+# collector that is away.
 CLOSE_SECONDS: Final = 3.0
 
 _SCOPE: Final = InstrumentationScope("airscrew")
@@ -31,18 +39,45 @@ class OtlpExporter:
     """Sends spans to the OTLP endpoint that the `OTEL_*` variables name."""
 
     def __init__(self, service: str) -> None:
-        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word.
-        named = {"service.name": f"airscrew-{service}", "service.namespace": "airscrew"}
-        self._resource = Resource(named).merge(Resource.create()) if _names_service() else Resource.create(named)
+        self._resource = _resource(service)
         self._processor = BatchSpanProcessor(OTLPSpanExporter())
 
     def export(self, span: Span) -> None:
         self._processor.on_end(_readable(span, self._resource))
 
     def close(self) -> None:
-        closing = threading.Thread(target=self._processor.shutdown, name="otlp-close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_SECONDS)
+        _within_bounds(self._processor.shutdown)
+
+
+class OtlpMetrics:
+    """Sends gauges to the OTLP endpoint that the `OTEL_*` variables name, or has `reader` read them."""
+
+    def __init__(self, service: str, reader: MetricReader | None = None) -> None:
+        self._provider = MeterProvider(
+            (reader or PeriodicExportingMetricReader(OTLPMetricExporter()),), _resource(service), shutdown_on_exit=False
+        )
+        self._meter = self._provider.get_meter("airscrew")
+
+    def gauge(self, name: str, unit: str, description: str, read: Read) -> None:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(value, attributes) for value, attributes in read()]
+
+        self._meter.create_observable_gauge(name, [observe], unit, description)
+
+    def close(self) -> None:
+        _within_bounds(self._provider.shutdown)
+
+
+def _within_bounds(shutdown: Callable[[], object]) -> None:
+    closing = threading.Thread(target=shutdown, name="otlp-close", daemon=True)
+    closing.start()
+    closing.join(CLOSE_SECONDS)
+
+
+def _resource(service: str) -> Resource:
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word.
+    named = {"service.name": f"airscrew-{service}", "service.namespace": "airscrew"}
+    return Resource(named).merge(Resource.create()) if _names_service() else Resource.create(named)
 
 
 def _names_service() -> bool:

@@ -17,6 +17,7 @@ from libs.store.ledger import Ledger
 from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
 from services.propeller.leadership import Leadership
+from services.propeller.levels import Levels
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
@@ -81,6 +82,7 @@ def _new_term(
     settings: PropellerSettings, life: Life, leader_store: LeaderStore, publisher: Publisher | None, holder: str
 ) -> Callable[[int, Callable[[], bool]], Term]:
     blobs = blob.open(settings.blob)
+    levels = _levels(settings, life)
 
     def feed(shard: int, epoch: int) -> WorkFeed | None:
         return WorkFeed(settings.queue, shard, epoch, holder) if settings.queue else None
@@ -96,9 +98,18 @@ def _new_term(
             clock=life.clock,
             spans=Spans(life.tracing),
             leading=leading,
+            levels=levels,
         )
 
     return new_term
+
+
+def _levels(settings: PropellerSettings, life: Life) -> Levels | None:
+    if not life.metering.enabled:
+        return None
+    levels = Levels(settings.shard)
+    levels.show(life.metering)
+    return levels
 
 
 def _path(text: str) -> Path | None:

@@ -7,7 +7,7 @@ is forgotten and read again. Finished executions leave at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from libs.workflow.errors import Unavailable
 from libs.workflow.graph import Graph
@@ -41,6 +41,10 @@ class Library:
 
     def __len__(self) -> int:
         return len(self._executions)
+
+    def all(self) -> Iterable[Execution]:
+        """Valid until something is read or forgotten."""
+        return self._executions.values()
 
     def get(self, key: int) -> Execution | None:
         return self._executions.get(key)

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord
 from libs.workflow.identity import EntityId
+from libs.workflow.phases import ExecutionPhase
 from libs.workflow.state import Changes, Intent, Snapshot
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ class Ledger(Protocol):
     def due(self, shard: int, now_us: int, limit: int) -> list[int]: ...
 
     def live(self, shard: int, after_key: int, limit: int) -> list[int]: ...
+
+    def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]: ...
 
     def program(self, workflow: EntityId) -> bytes: ...
 
@@ -96,6 +99,10 @@ class LeaderStore:
 
     async def live(self, shard: int, after_key: int, limit: int) -> list[int]:
         return await self._reader.call(self._open, lambda ledger: ledger.live(shard, after_key, limit))
+
+    async def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]:
+        """How many live executions there are, by project, domain and phase."""
+        return await self._reader.call(self._open, lambda ledger: ledger.levels(shard))
 
     async def program(self, workflow: EntityId) -> bytes:
         """The serialized CompiledWorkflowClosure of a registered workflow."""

@@ -44,6 +44,7 @@ from services.propeller.children import Children
 from services.propeller.committer import Committer
 from services.propeller.dynamics import Dynamics
 from services.propeller.graphs import Graphs
+from services.propeller.levels import Levels, Monitor
 from services.propeller.library import Library
 from services.propeller.outside import Question
 from services.propeller.placement import Placement
@@ -86,9 +87,11 @@ class Term:
         clock: Clock,
         spans: Spans,
         leading: Callable[[], bool],
+        levels: Levels | None = None,
     ) -> None:
         """`feed` opens the stream of keys of a shard in an epoch, or gives None where there is no queue service and the
         sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock.
+        `levels` are kept where somebody collects metrics.
         """
         self.epoch = epoch
         self.shard = settings.shard
@@ -135,6 +138,7 @@ class Term:
         self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn)
         self._children = Children(store, self.library, tell, self._spawn)
         self._cache = Cache(store, self.library, clock, tell, self._spawn)
+        self._monitor = Monitor(levels, store, self.library, self.shard) if levels else None
         self._below = asyncio.Event()
         """Set when something was passed on to descendants in a commit."""
         self.work_counters = Counters()
@@ -172,6 +176,8 @@ class Term:
                     ("feed", self._take_work()),
                 ):
                     group.create_task(work, name=f"{name}-{self.shard}")
+                if self._monitor is not None:
+                    group.create_task(self._monitor.watch(), name=f"levels-{self.shard}")
                 try:
                     await together.first_to_end(lost=lost.wait(), stopping=stopping.wait())
                     if not lost.is_set():

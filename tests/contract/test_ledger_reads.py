@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from libs.workflow.errors import Fenced, NotFound
+from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from libs.workflow.state import AbortBelow, Changes, Data, Intent, SignalState
 from tests.support import stored
@@ -86,6 +87,23 @@ async def test_live_pages_through_what_is_not_final(bench: Bench) -> None:
     assert bench.ledger.live(0, 0, 2) == [1, 3]
     assert bench.ledger.live(0, 3, 10) == [4, 5]
     assert bench.ledger.live(0, 5, 10) == []
+
+
+async def test_levels_count_what_is_not_final_by_project_domain_and_phase(bench: Bench) -> None:
+    states = [stored.execution(key) for key in range(1, 6)]
+    elsewhere = stored.execution(6, id=ExecutionId("other", "production", "e6"))
+    assert bench.ledger.levels(0) == {}
+    await bench.submit(*states, elsewhere, stored.execution(9, shard=1))
+    epoch = lead(bench)
+    queued = ("flytesnacks", "development", ExecutionPhase.QUEUED)
+    running = ("flytesnacks", "development", ExecutionPhase.RUNNING)
+    other = ("other", "production", ExecutionPhase.QUEUED)
+    assert bench.ledger.levels(0) == {queued: 5, other: 1}
+    bench.ledger.commit(0, epoch, [stored.running(states[0]), stored.running(states[1]), stored.ended(elsewhere)])
+    assert bench.ledger.levels(0) == {queued: 3, running: 2}
+    bench.ledger.commit(0, epoch, [stored.ended(state) for state in states])
+    assert bench.ledger.levels(0) == {}
+    assert bench.ledger.levels(1) == {queued: 1}
 
 
 async def test_an_execution_that_recovers_another_is_loaded_with_all_nodes_of_that_one(bench: Bench) -> None:

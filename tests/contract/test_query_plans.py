@@ -41,6 +41,20 @@ def test_postgres_sweeps_by_a_partial_index(postgres_url: str, index: str) -> No
     assert index in str(plan)
 
 
+def test_sqlite_counts_what_is_live_by_a_partial_index(sqlite_url: str) -> None:
+    connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {ledger._LEVELS}", {"shard": 0}).fetchall()
+    connection.close()
+    assert "INDEX executions_live " in str(plan)
+
+
+def test_postgres_counts_what_is_live_by_a_partial_index(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("SET enable_seqscan = off")
+        plan = connection.execute(f"EXPLAIN {ledger._LEVELS.replace(':shard', '0')}").fetchall()
+    assert "executions_live" in str(plan)
+
+
 def test_sqlite_finds_children_by_an_index(sqlite_url: str) -> None:
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     ((statement, parameters),) = SqliteLedger(path).aborts([ABORT], 0, 1)

@@ -1,10 +1,11 @@
-"""Spans that we emit arrive at a real OTLP receiver as they were given: ids, times, parents, failures."""
+"""What we emit arrives at a real OTLP receiver as it was given: ids, times, parents, failures, values of gauges."""
 
 from __future__ import annotations
 
 import pytest
 
 from libs.telemetry import otel, traces
+from libs.telemetry.metrics import Level
 from tests.support import otlp
 
 
@@ -37,3 +38,15 @@ def test_the_environment_may_name_the_service(monkeypatch: pytest.MonkeyPatch) -
         tracing.shutdown()
         trace = receiver.trace(f"{root.trace_id:032x}", until=lambda trace: len(trace.spans) == 1)
     assert trace.spans[0].service == "ours"
+
+
+def test_a_gauge_is_sent_at_the_latest_when_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    with otlp.Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        metering = otel.metering("propeller")
+        metering.gauge("things", "{thing}", "Things", lambda: [Level(3, {"kind": "a"}), Level(0, {"kind": "b"})])
+        metering.shutdown()
+        assert receiver.gauges == [
+            otlp.Gauge("things", "airscrew-propeller", 3, {"kind": "a"}),
+            otlp.Gauge("things", "airscrew-propeller", 0, {"kind": "b"}),
+        ]

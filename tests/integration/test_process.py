@@ -148,7 +148,9 @@ def test_a_collector_that_is_away_delays_nothing_but_the_end_and_that_little() -
     process = start(
         """
         from libs.telemetry.traces import TraceContext
-        assert life.tracing.enabled
+        from libs.telemetry.metrics import Level
+        assert life.tracing.enabled and life.metering.enabled
+        life.metering.gauge("things", "{thing}", "Things", lambda: [Level(1, {})])
         for number in range(1000):
             life.tracing.emit("execution", TraceContext(1, number + 1, True), None, 1, 2)
         """,

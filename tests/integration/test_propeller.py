@@ -8,14 +8,20 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from libs.clients.propeller import Propellers
+from libs.telemetry.metrics import Metering
+from libs.telemetry.otlp import OtlpMetrics
 from libs.workflow.errors import NotFound
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
+from services.propeller import levels
 from services.standalone.etcd import EtcdServer
 from tests.support.faulty_ledger import FaultyLedger
 from tests.support.graphs import Plan, Step, integer
+from tests.support.meters import shown
 from tests.support.propelling import Fleet, Instant
+from tests.support.waiting import until
 
 CHAIN = Plan((Step("n0"), Step("n1", ("n0",)), Step("n2", ("n1",), Plan((Step("n0"),), name="inner"))))
 WIDE = Plan(tuple(Step(f"n{number}") for number in range(20)), name="wide")
@@ -43,6 +49,21 @@ async def test_without_the_queue_service_the_sweep_finds_new_work(
         await asyncio.sleep(1.0)
         await fleet.submit(CHAIN, 1, enqueue=False)
         await fleet.until(ExecutionPhase.SUCCEEDED, 1)
+
+
+async def test_the_leader_shows_how_much_there_is_to_who_collects_metrics(
+    tmp_path: Path, sqlite_url: str, etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levels, "LOOK_SECONDS", 0.05)
+    reader = InMemoryMetricReader()
+    async with Fleet(tmp_path, sqlite_url, etcd.endpoint) as fleet:
+        fleet.propeller(queue="", sweep_seconds=0.2, metering=Metering(lambda: OtlpMetrics("propeller", reader)))
+        await fleet.register(WIDE)
+        await fleet.submit(WIDE, 1, enqueue=False)
+        await until(lambda: shown(reader).get("airscrew.tasks.active") == [({"airscrew.shard": 0}, 20)], "20 attempts")
+        await until(
+            lambda: sum(count for _, count in shown(reader).get("airscrew.executions.live", ())) == 1, "one execution"
+        )
 
 
 async def test_an_abort_stops_what_runs(tmp_path: Path, sqlite_url: str, etcd: EtcdServer) -> None:

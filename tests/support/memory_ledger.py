@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -199,6 +200,10 @@ class MemoryLedger:
     def live(self, shard: int, after_key: int, limit: int) -> list[int]:
         with self._present():
             return [each.key for each in self._live(shard) if each.key > after_key][:limit]
+
+    def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]:
+        with self._present():
+            return dict(Counter((each.id.project, each.id.domain, each.phase) for each in self._live(shard)))
 
     def program(self, workflow: EntityId) -> bytes:
         with self._present() as store:

@@ -1,4 +1,4 @@
-"""A receiver of traces: OpenTelemetry's real gRPC TraceService, keeping every span it is sent.
+"""A receiver of traces and metrics: OpenTelemetry's real gRPC services, keeping every span and gauge it is sent.
 
     with otlp.Receiver() as receiver:
         ...start something with OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint...
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 
@@ -36,6 +39,16 @@ class Span:
     start_ns: int
     end_ns: int
     failed: bool
+    attributes: dict[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One value of a gauge as it came over the wire."""
+
+    name: str
+    service: str
+    value: int
     attributes: dict[str, str] = field(hash=False)
 
 
@@ -80,8 +93,10 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self, port: int = 0) -> None:
         self._arrived = threading.Condition()
         self._spans: list[Span] = []
+        self._gauges = _Gauges()
         self._server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="otlp"), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(self._gauges, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
@@ -105,6 +120,11 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     def spans(self) -> list[Span]:
         with self._arrived:
             return list(self._spans)
+
+    @property
+    def gauges(self) -> list[Gauge]:
+        """In the order in which they arrived."""
+        return list(self._gauges.arrived)
 
     def about(self, attribute: str, value: str) -> set[str]:
         """Ids of the traces in which some span carries this attribute."""
@@ -134,8 +154,27 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         return trace
 
 
+class _Gauges(metrics_service_pb2_grpc.MetricsServiceServicer):
+    """Keeps the gauges."""
+
+    def __init__(self) -> None:
+        self.arrived: list[Gauge] = []
+
+    def Export(
+        self, request: metrics_service_pb2.ExportMetricsServiceRequest, context: grpc.ServicerContext
+    ) -> metrics_service_pb2.ExportMetricsServiceResponse:
+        self.arrived.extend(
+            Gauge(metric.name, _service(resource.resource), point.as_int, _texts(point.attributes))
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.gauge.data_points
+        )
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
 def _spans_of(resource: trace_pb2.ResourceSpans) -> list[Span]:
-    service = next((each.value.string_value for each in resource.resource.attributes if each.key == "service.name"), "")
+    service = _service(resource.resource)
     return [
         Span(
             trace_id=span.trace_id.hex(),
@@ -146,11 +185,19 @@ def _spans_of(resource: trace_pb2.ResourceSpans) -> list[Span]:
             start_ns=span.start_time_unix_nano,
             end_ns=span.end_time_unix_nano,
             failed=span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,
-            attributes={each.key: _text(each.value) for each in span.attributes},
+            attributes=_texts(span.attributes),
         )
         for scope in resource.scope_spans
         for span in scope.spans
     ]
+
+
+def _service(resource: resource_pb2.Resource) -> str:
+    return next((each.value.string_value for each in resource.attributes if each.key == "service.name"), "")
+
+
+def _texts(attributes: Iterable[common_pb2.KeyValue]) -> dict[str, str]:
+    return {each.key: _text(each.value) for each in attributes}
 
 
 def _text(value: object) -> str:

@@ -24,6 +24,7 @@ from libs.store.executions import Executions
 from libs.store.records import ExecutionRecord, LaunchPlanRecord, WorkflowRecord
 from libs.store.registry import Registry
 from libs.store.signals import Signals
+from libs.telemetry.metrics import Metering
 from libs.telemetry.traces import Tracing
 from libs.workflow.errors import NotFound
 from libs.workflow.phases import ExecutionPhase
@@ -151,9 +152,9 @@ class Fleet:
         await self._engine.dispose()
         await self._group.__aexit__(*failure)
 
-    def start(self, name: str, serve: Callable[[Life], Any]) -> Service:
+    def start(self, name: str, serve: Callable[[Life], Any], metering: Metering | None = None) -> Service:
         """Starts a service in a life of its own."""
-        life = Life(self._group, SystemClock(), Tracing())
+        life = Life(self._group, SystemClock(), Tracing(), metering)
         service = Service(life, self._group.create_task(serve(life), name=name))
         self.services.append(service)
         return service
@@ -162,7 +163,9 @@ class Fleet:
         settings = QueueSettings(listen=self.queue_address)
         return self.start("queue", lambda life: queue_app.serve(settings, life))
 
-    def propeller(self, open_ledger: Callable[[], Any] | None = None, **more: Any) -> Service:
+    def propeller(
+        self, open_ledger: Callable[[], Any] | None = None, metering: Metering | None = None, **more: Any
+    ) -> Service:
         address = free_address()
         self.propellers.append(address)
         fields: dict[str, Any] = {
@@ -178,7 +181,9 @@ class Fleet:
             "identity": f"propeller-{len(self.propellers)}",
         }
         settings = PropellerSettings(**(fields | more))
-        return self.start("propeller", lambda life: propeller_app.serve(settings, life, open_ledger=open_ledger))
+        return self.start(
+            "propeller", lambda life: propeller_app.serve(settings, life, open_ledger=open_ledger), metering
+        )
 
     def executor(self, processes: Instant, name: str = "e1", **more: Any) -> Service:
         environment = self._tmp_path / "environment"

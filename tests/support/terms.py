@@ -27,6 +27,7 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.phases import ExecutionPhase
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes, Data, Snapshot
+from services.propeller.levels import Levels
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
@@ -159,7 +160,9 @@ class Leading:
 
 
 @asynccontextmanager
-async def leading(tmp_path: Path, store: MemoryStore | None = None, **settings: Any) -> AsyncIterator[Leading]:
+async def leading(
+    tmp_path: Path, store: MemoryStore | None = None, levels: Levels | None = None, **settings: Any
+) -> AsyncIterator[Leading]:
     """A term that has begun to lead, with what a former one has left in `store`; at the end it is stopped in order."""
     store = store or MemoryStore()
     writer, reader = Interceptor(store), Interceptor(store)
@@ -178,6 +181,7 @@ async def leading(tmp_path: Path, store: MemoryStore | None = None, **settings: 
         clock=SystemClock(),
         spans=Spans(Tracing()),
         leading=lambda: True,
+        levels=levels,
     )
     lost, stopping = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:

@@ -1,0 +1,126 @@
+"""How much there is of what, as gauges: FlytePropeller's level monitor and execution-stats monitor.
+
+* `airscrew.executions.live`: what is accepted and not final, by project, domain and phase. From the store, for it also
+  knows what no turn has been given yet: what waits behind a pause, or has just been taken over.
+* `airscrew.workflows.active`, `.nodes.active`, `.tasks.active`: what the leader works at, from its memory, where nobody
+  knows better. Attempts of `@eager` tasks are not counted, as for `max_parallelism`: they only wait.
+
+Nothing is counted in a turn. Every few seconds a leader looks, and what it finds replaces what it found before, as a
+whole: the thread that sends reads it at any time. A series that was told once is told for as long as the process lives,
+with zero when there is nothing left of it, or when this replica leads no more: somebody else tells of it then. While
+the store is away nothing is told of what only the store knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from libs.telemetry.metrics import Level, Metering
+from libs.workflow.errors import AirscrewError
+from libs.workflow.phases import ExecutionPhase
+from services.propeller.library import Library
+from services.propeller.store import LeaderStore
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 10.0
+"""How old a level is at most, give or take: FlytePropeller's is 5 s for the one monitor, 10 s for the other."""
+
+Kind = tuple[str, str, ExecutionPhase]
+"""Project, domain and phase."""
+
+
+class Levels:
+    """What this replica tells of its shard, in all of its terms."""
+
+    def __init__(self, shard: int) -> None:
+        self._shard = shard
+        self._executions: Mapping[Kind, int] = {}
+        self._known: frozenset[Kind] = frozenset()
+        """Everything that was ever told."""
+        self._away = False
+        self._active: tuple[int, int, int] | None = None
+        """Executions, nodes and attempts; None before the first look."""
+
+    def show(self, metering: Metering) -> None:
+        """Has whoever collects metrics read them."""
+        gauge = metering.gauge
+        gauge("airscrew.executions.live", "{execution}", "Executions that are not final", self._read_executions)
+        for number, (name, unit, description) in enumerate(
+            (
+                ("airscrew.workflows.active", "{execution}", "Executions that the leader has in memory"),
+                ("airscrew.nodes.active", "{node}", "Nodes that have begun and not ended"),
+                ("airscrew.tasks.active", "{attempt}", "Attempts that wait for a slot or run"),
+            )
+        ):
+            gauge(name, unit, description, partial(self._read_active, number))
+
+    def tell_executions(self, found: Mapping[Kind, int] | None) -> None:
+        """What the store has; None when it is away."""
+        self._away = found is None
+        if found is not None:
+            self._known |= found.keys()
+            self._executions = {kind: found.get(kind, 0) for kind in self._known}
+
+    def tell_active(self, executions: int, nodes: int, tasks: int) -> None:
+        self._active = (executions, nodes, tasks)
+
+    def tell_nothing(self) -> None:
+        """This replica leads no more."""
+        self.tell_executions({})
+        if self._active is not None:
+            self.tell_active(0, 0, 0)
+
+    def _read_executions(self) -> Iterable[Level]:
+        return () if self._away else [self._level(*each) for each in self._executions.items()]
+
+    def _level(self, kind: Kind, count: int) -> Level:
+        project, domain, phase = kind
+        return Level(
+            count,
+            {
+                "airscrew.shard": self._shard,
+                "flyte.project": project,
+                "flyte.domain": domain,
+                "flyte.execution.phase": phase.name,
+            },
+        )
+
+    def _read_active(self, number: int) -> Iterable[Level]:
+        active = self._active
+        return () if active is None else (Level(active[number], {"airscrew.shard": self._shard}),)
+
+
+class Monitor:
+    """Looks after the levels during one term."""
+
+    def __init__(self, levels: Levels, store: LeaderStore, library: Library, shard: int) -> None:
+        self._levels = levels
+        self._store = store
+        self._library = library
+        self._shard = shard
+
+    async def watch(self) -> None:
+        """Looks every now and then. The first look is not at once: a new leader has more urgent questions."""
+        try:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                await self.look()
+        finally:
+            self._levels.tell_nothing()
+
+    async def look(self) -> None:
+        executions = self._library.all()
+        self._levels.tell_active(
+            len(self._library),
+            sum(len(execution.live) for execution in executions),
+            sum(execution.running for execution in executions),
+        )
+        try:
+            self._levels.tell_executions(await self._store.levels(self._shard))
+        except AirscrewError as error:
+            logger.warning("how many executions there are is not known: %s", error.message)
+            self._levels.tell_executions(None)
