@@ -11,7 +11,9 @@ Guaranteed
     * A job's failure goes to who waits for it, else to the pool's handler, and harms no other job and no worker.
     * A job whose future is cancelled before it starts leaves the line at once and never starts.
     * A worker exists only while it has work or has had some within the last `idle_seconds`: an idle pool retires to
-      nothing. A job costs the same however many workers sleep, because the last to fall asleep is woken first.
+      nothing. A job costs the same however many workers there are or may be: only as many are brought to work as get
+      stuck in their jobs, so that jobs which never wait are done by one, and the last to fall asleep is woken first.
+    * Jobs that never wait keep the loop from others for no more than a few dozen of them in a row.
     * `stop` drops what waits and lets what runs finish; `stop_wait` lets all of it finish; `cancel` drops and cancels.
       Each refuses new jobs from the moment it is called, may be repeated, may be cancelled (by a grace period, say)
       and followed by a harder one. Leaving the `async with` block is `stop_wait`; leaving it by an exception is

@@ -1,12 +1,16 @@
-"""The workers: persistent tasks that take what is next, sleep when there is nothing, and retire.
+"""The workers: persistent tasks that do what is next, sleep when there is nothing, and retire.
 
 Persistent, because a task for each job costs several times as much. A worker with a backlog goes from job to job
-without passing through the event loop, so it gives way after a few.
+without passing through the event loop: a stint, after which it gives way.
 
-Guarantees: there are never more workers than the size, but for those that finish a job after the size has shrunk. A
-call that comes while there is room wakes or hires a worker that is not dismissed before it has looked for work. It
-wakes the one that fell asleep last, so the cost is the same however many sleep, and the others can retire, down to
-none.
+Only as many are brought to work as get stuck in their jobs. Jobs that never wait are all done by one worker, however
+many there may be; for each worker that waits within a job another one takes over. Whether one waits is not asked job by
+job, which would cost more than the job: the look-out, a callback that comes once in each turn of the loop while there
+is a backlog, sees that nobody is left who goes through the line, and brings a few.
+
+Guarantees: there are never more workers than the size, but for those that finish a job after the size has shrunk.
+While jobs wait and there is room, somebody goes through the line, or will in the next turn of the loop. Who fell
+asleep last is woken first, so the cost is the same however many sleep, and the others can retire, down to none.
 
 A worker that has been dismissed counts no more from that moment, although its task lives for one more turn of the
 loop: otherwise work that comes in between would find the crew complete, and nobody would do it.
@@ -20,10 +24,9 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import NamedTuple
 
-from libs.workerpool.line import Work
-
-# Jobs that never really wait would keep the loop from everything else: after this many a worker lets others in.
-_JOBS_IN_A_ROW = 16
+# How many the look-out brings in one turn of the loop. More are too many when the next jobs do not wait; with fewer it
+# takes many turns until a burst of jobs that do wait has its workers.
+_AT_ONCE = 16
 
 
 class _Sleeper(NamedTuple):
@@ -41,8 +44,9 @@ class Crew:
         size: how many there may be.
         name: prefix of their tasks' names.
         idle_seconds: how long a worker sleeps before it retires; None is for ever.
-        take: gives the next job, or None. Must not wait.
-        perform: does a job. What it raises ends the worker.
+        waiting: how many jobs could be started now.
+        stint: does jobs one after the other and returns whether there may be more, so that the worker comes back after
+            giving way. What it raises ends the worker.
     """
 
     def __init__(
@@ -50,19 +54,23 @@ class Crew:
         size: int,
         name: str,
         idle_seconds: float | None,
-        take: Callable[[], Work | None],
-        perform: Callable[[Work, asyncio.Task[None]], Awaitable[None]],
+        waiting: Callable[[], int],
+        stint: Callable[[asyncio.Task[None]], Awaitable[bool]],
     ) -> None:
         self._size = size
         self._name = name
         self._idle_seconds = idle_seconds
-        self._take = take
-        self._perform = perform
+        self._waiting = waiting
+        self._stint = stint
         self._context = copy_context()
         """What workers run in: the pool's surroundings, not those of whoever submitted when a worker was needed."""
         self._workers: set[asyncio.Task[None]] = set()
         self._dismissed: set[asyncio.Task[None]] = set()
         """Workers that count no more and whose tasks have not ended yet."""
+        self._looking: set[asyncio.Task[None]] = set()
+        """Workers that will go through the line as soon as the loop comes to them: hired, woken or giving way."""
+        self.looked_out = False
+        """Whether the look-out comes in the next turn of the loop. Then a call is not needed."""
         self._sleepers: deque[_Sleeper] = deque()
         """The longest asleep first. May hold some that were cancelled in their sleep."""
         self._retirement: asyncio.TimerHandle | None = None
@@ -80,15 +88,17 @@ class Crew:
         """How many workers there may be."""
         return self._size
 
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more workers than there may be: who has ended a job leaves."""
+        return len(self._workers) > self._size
+
     def call(self) -> None:
-        """Somebody look for work: wakes who fell asleep last, or hires while there is room."""
-        while self._sleepers:
-            woken = self._sleepers.pop().woken
-            if not woken.done():
-                woken.set_result(True)
-                return
-        if len(self._workers) < self._size:
-            self._hire()
+        """Sees to it that what waits is done, while there is room: somebody goes through the line, and if that one gets
+        stuck, others."""
+        if not self.looked_out and (self._looking or self._bring()):
+            self.looked_out = True
+            asyncio.get_running_loop().call_soon(self._look_out)
 
     def resize(self, size: int) -> None:
         """Changes how many workers there may be. Sleepers too many are dismissed; others leave after their job."""
@@ -115,7 +125,32 @@ class Crew:
         while tasks := self._workers | self._dismissed:
             await asyncio.wait(tasks)
 
-    # --------------------------------------------------------------------------------------------- a worker's life
+    # -------------------------------------------------------------------------------------------------- the look-out
+
+    def _look_out(self) -> None:
+        """Comes after the workers of this turn. When none of them looks any more, they are all stuck in their jobs."""
+        self.looked_out = False
+        waiting = self._waiting()
+        if waiting and not self._looking:
+            for _ in range(min(waiting, _AT_ONCE)):
+                if not self._bring():
+                    break
+        if waiting and self._looking:
+            self.looked_out = True
+            asyncio.get_running_loop().call_soon(self._look_out)
+
+    def _bring(self) -> bool:
+        """Wakes who fell asleep last, or hires while there is room. Returns whether there is one more."""
+        while self._sleepers:
+            sleeper = self._sleepers.pop()
+            if not sleeper.woken.done():
+                sleeper.woken.set_result(True)
+                self._looking.add(sleeper.worker)
+                return True
+        if len(self._workers) < self._size:
+            self._hire()
+            return True
+        return False
 
     def _hire(self) -> None:
         self._hired += 1
@@ -123,13 +158,19 @@ class Crew:
             self._work(), name=f"{self._name}-{self._hired}", context=self._context.copy()
         )
         self._workers.add(worker)
+        self._looking.add(worker)
         worker.add_done_callback(self._left)
+
+    # --------------------------------------------------------------------------------------------- a worker's life
 
     def _left(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
         self._dismissed.discard(worker)
+        self._looking.discard(worker)
         if not worker.cancelled():
             worker.exception()  # only SystemExit and its like, which the loop has raised already
+        if not self._closed and self._waiting():
+            self.call()  # somebody has cancelled this worker, and others may be stuck
 
     async def _work(self) -> None:
         me = asyncio.current_task()
@@ -141,21 +182,16 @@ class Crew:
             self._dismissed.add(me)
 
     async def _work_until_dismissed(self, me: asyncio.Task[None]) -> None:
-        in_a_row = 0
-        while len(self._workers) <= self._size:
-            work = self._take()
-            if work is None:
-                in_a_row = 0
-                if self._closed or not await self._sleep(me):
-                    return
-                continue
-            await self._perform(work, me)
-            if me.cancelling():
-                return  # the job ended well in spite of it, but the worker is meant too
-            in_a_row += 1
-            if in_a_row == _JOBS_IN_A_ROW:
-                in_a_row = 0
+        while True:
+            self._looking.discard(me)
+            is_at_work = await self._stint(me)
+            if me.cancelling() or len(self._workers) > self._size:
+                return  # its last job ended well in spite of a cancellation, but the worker is meant too
+            if is_at_work:
+                self._looking.add(me)
                 await asyncio.sleep(0)
+            elif self._closed or not await self._sleep(me):
+                return
 
     async def _sleep(self, me: asyncio.Task[None]) -> bool:
         """Waits for work. Returns whether to go on."""

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from libs.workerpool.contexts import run_in_context
 from libs.workerpool.crew import Crew
 from libs.workerpool.futures import JobFuture, PoolStopped
-from libs.workerpool.line import Job, Line, Work
+from libs.workerpool.line import Entry, Job, Line, Work
 from libs.workerpool.lobby import Lobby
 from libs.workerpool.pause import Pause
 
@@ -22,6 +22,10 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+# Jobs that never wait would keep the loop from everything else: after this many a worker lets others in. A turn of the
+# loop costs as much as a dozen jobs that do nothing.
+_JOBS_IN_A_ROW = 48
 
 ErrorHandler = Callable[[BaseException], None]
 
@@ -53,7 +57,7 @@ class WorkerPool:
         self._name = name
         self._on_error = on_error
         self._line = Line()
-        self._crew = Crew(size, name, idle_seconds, self._line.take, self._perform)
+        self._crew = Crew(size, name, idle_seconds, self._line_ready, self._stint)
         self._lobby = Lobby()
         self._pauses: deque[Pause] = deque()
         """Those that are not over, in the order of their bars in the line."""
@@ -108,7 +112,7 @@ class WorkerPool:
         """
         if self._stopped:
             raise PoolStopped
-        self._put(Work(job, args, context))
+        self._put(job if not args and context is None else Work(job, args, context))
 
     def submit_future(
         self, job: Callable[[*Ts], Awaitable[T]], *args: *Ts, context: Context | None = None
@@ -259,7 +263,7 @@ class WorkerPool:
 
     def _drop_waiting(self) -> None:
         for work in self._line.clear():
-            if work.future is not None:
+            if isinstance(work, Work) and work.future is not None:
                 work.future.drop()
 
     # ------------------------------------------------------------------------------------------------------ the line
@@ -274,9 +278,9 @@ class WorkerPool:
         self._put(work)
         return work.future
 
-    def _put(self, work: Work) -> None:
+    def _put(self, work: Entry) -> None:
         self._line.put(work)
-        if not self._pauses:
+        if not self._crew.looked_out and not self._pauses:
             self._crew.call()
 
     def _withdraw(self, work: Work) -> None:
@@ -293,8 +297,11 @@ class WorkerPool:
         self._call_for_waiting()
         self._notice()
 
+    def _line_ready(self) -> int:
+        return self._line.ready
+
     def _call_for_waiting(self) -> None:
-        for _ in range(min(len(self._line), self._crew.size)):
+        if self._line.ready:
             self._crew.call()
 
     def _notice(self) -> None:
@@ -307,31 +314,51 @@ class WorkerPool:
 
     # ------------------------------------------------------------------------------------------------------ the jobs
 
+    async def _stint(self, worker: asyncio.Task[None]) -> bool:
+        """What a worker does: jobs one after the other, until it has to give way or to leave.
+
+        Returns False when there was nothing to do. Raises only what is meant for the worker or the process.
+        """
+        take, cancelling, crew, lobby = self._line.take, worker.cancelling, self._crew, self._lobby
+        for _ in range(_JOBS_IN_A_ROW):
+            work = take()
+            if work is None:
+                return False
+            self._running += 1
+            if lobby.may_be_occupied:
+                self._notice()  # before a bar, who starts makes room in line
+            try:
+                if isinstance(work, Work):
+                    await self._perform(work, worker)
+                else:
+                    await work()
+            except BaseException as error:
+                self._failed(error, worker, is_told=False)
+            finally:
+                self._running -= 1
+                if lobby.may_be_occupied or self._pauses:
+                    self._notice()
+            if cancelling() or crew.too_many:
+                break
+        return True
+
     async def _perform(self, work: Work, worker: asyncio.Task[None]) -> None:
-        """What a worker does with a job. Raises only what is meant for the worker or the process."""
+        """Does a job that somebody may wait for."""
         if work.future is not None:
             work.future.start(worker)
-        self._running += 1
-        if self._lobby.may_be_occupied:
-            self._notice()  # before a bar, who starts makes room in line
         try:
             if work.context is None:
                 value = await work.job(*work.args)
             else:
                 value = await run_in_context(work.context, work.job, work.args)
         except BaseException as error:
-            self._failed(work, error, worker)
+            self._failed(error, worker, is_told=work.future is not None and work.future.fail(error))
         else:
             if work.future is not None:
                 work.future.succeed(value)
-        finally:
-            self._running -= 1
-            if self._pauses or self._lobby.may_be_occupied:
-                self._notice()
 
-    def _failed(self, work: Work, error: BaseException, worker: asyncio.Task[None]) -> None:
+    def _failed(self, error: BaseException, worker: asyncio.Task[None], *, is_told: bool) -> None:
         """Tells whoever is concerned."""
-        is_told = work.future is not None and work.future.fail(error)
         if isinstance(error, asyncio.CancelledError):
             if worker.cancelling():
                 raise error  # it is meant for the worker; the job only happened to be there

@@ -172,10 +172,11 @@ async def test_a_caller_that_is_cancelled_takes_its_job_out_of_the_line() -> Non
 
 async def test_idle_workers_retire_until_none_is_left_and_come_back_for_work() -> None:
     job = Gauge()
-    job.gate.set()
     async with WorkerPool(3, idle_seconds=0.03) as pool:
         for number in range(3):
             pool.submit(job, number)
+        await until(lambda: job.now == 3)
+        job.gate.set()
         await until(lambda: len(job.ended) == 3)
         assert pool.workers == 3
         await until(lambda: pool.workers == 0)
@@ -184,10 +185,11 @@ async def test_idle_workers_retire_until_none_is_left_and_come_back_for_work() -
 
 async def test_a_trickle_of_work_keeps_one_worker_and_retires_the_others() -> None:
     job = Gauge()
-    job.gate.set()
     async with WorkerPool(5, idle_seconds=0.05) as pool:
         for number in range(5):
             pool.submit(job, number)
+        await until(lambda: job.now == 5)
+        job.gate.set()
         for _ in range(12):
             await asyncio.sleep(0.01)
             await pool.submit_wait(job)
@@ -207,6 +209,66 @@ async def test_jobs_that_never_wait_do_not_keep_the_loop_from_others() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert 0 < ran < 100
+
+
+async def test_jobs_that_never_wait_are_all_done_by_one_worker() -> None:
+    ran = 0
+
+    async def compute() -> None:
+        nonlocal ran
+        ran += 1
+
+    async with WorkerPool(100) as pool:
+        for _ in range(1000):
+            pool.submit(compute)
+        while ran < 1000:
+            assert pool.workers == 1
+            await asyncio.sleep(0)
+
+
+async def test_who_gets_stuck_in_a_job_is_replaced_before_the_loop_rests() -> None:
+    job = Gauge()
+    ran: list[int] = []
+
+    async def compute(number: int) -> None:
+        ran.append(number)
+
+    async with WorkerPool(3) as pool:
+        for number in range(100):
+            pool.submit(job if number % 40 == 0 else compute, number)
+        await turns(3)
+        assert job.started == [0, 40, 80] and pool.running == 3
+        assert ran == [number for number in range(1, 80) if number != 40], (
+            "all three are stuck, nobody is left for the rest"
+        )
+        job.gate.set()
+
+
+async def test_a_burst_of_jobs_that_wait_has_its_workers_within_a_few_turns() -> None:
+    job = Gauge()
+    async with WorkerPool(1000) as pool:
+        for number in range(1000):
+            pool.submit(job, number)
+        await turns(80)
+        assert job.now == 1000
+        job.gate.set()
+
+
+async def test_when_the_only_worker_is_cancelled_what_waits_goes_on() -> None:
+    done: list[int] = []
+
+    async def leave() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def work() -> None:
+        done.append(1)
+
+    async with WorkerPool(1) as pool:
+        pool.submit(leave)
+        pool.submit(work)
+        await until(lambda: done == [1])
 
 
 async def test_workers_are_named_after_their_pool() -> None:

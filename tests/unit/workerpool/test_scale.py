@@ -46,16 +46,11 @@ async def test_a_job_wakes_one_worker_however_many_sleep_and_always_the_same() -
 
 
 async def test_ten_thousand_sleepers_retire_to_none_and_can_be_torn_down_in_their_sleep() -> None:
-    job = Gauge()
-    job.gate.set()
     pool = WorkerPool(MANY, idle_seconds=0.05)
     for _ in range(2):
-        for number in range(MANY):
-            pool.submit(job, number)
+        await _employ(pool)
         await until(lambda: pool.workers == 0)
-    for number in range(MANY):
-        pool.submit(job, number)
-    await until(lambda: pool.running == 0)
+    await _employ(pool)
     async with asyncio.timeout(5):
         await pool.cancel()
     assert pool.workers == 0
@@ -82,6 +77,44 @@ async def test_ten_thousand_workers_that_sleep_take_a_few_kilobytes_each() -> No
 @pytest.mark.parametrize("jobs", [1, 100])
 async def test_what_a_job_costs_does_not_depend_on_how_many_workers_sleep(jobs: int) -> None:
     assert await _calls(10, jobs) == await _calls(MANY, jobs)
+
+
+@pytest.mark.parametrize("size", [100, MANY])
+async def test_what_a_burst_costs_does_not_depend_on_how_many_workers_there_may_be(size: int) -> None:
+    few, many = await _calls_of_a_burst(10), await _calls_of_a_burst(size)
+    assert few == many < 15 * 1000
+
+
+async def _employ(pool: WorkerPool) -> None:
+    """Has all workers at work at once."""
+    job = Gauge()
+    for number in range(pool.size):
+        pool.submit(job, number)
+    await until(lambda: job.now == pool.size)
+    job.gate.set()
+    await until(lambda: pool.running == 0)
+
+
+async def _calls_of_a_burst(size: int) -> int:
+    """How many functions it takes, Python's and C's, to do a thousand jobs that are submitted at once."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    async def nothing() -> None:
+        pass
+
+    pool = WorkerPool(size)
+    sys.setprofile(count)
+    try:
+        for _ in range(1000):
+            pool.submit(nothing)
+        await pool.stop_wait()
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 async def _calls(sleepers: int, jobs: int) -> int:
