@@ -49,6 +49,11 @@ test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL
 fast: .venv/.synced ## the tests that need no other process
 	.venv/bin/pytest tests/unit tests/property tests/architecture $(ARGS)
 
+.PHONY: bench
+bench: .venv/.synced .venv-tasks/.synced ## how fast the whole system is, minutes of it (ONLY=w1,w3 ARGS="--modes engine,reuse,fork --database postgres")
+	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
+	PATH="$$servers:$$PATH" .venv/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
 .PHONY: scale
 scale: .venv/.synced ## executions larger than most, minutes of them: how long, how much memory (ARGS="mapped --share 0.1")
 	.venv/bin/python -m tests.bench.scale $(ARGS)

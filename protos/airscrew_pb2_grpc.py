@@ -144,14 +144,16 @@ class AirscrewServicer:
 
     def WatchExecution(self, request, context):
         """The execution as it is, then every change, until it is final; with `nodes` its node executions too. A client that
-        comes back gets the present state first, so nothing is missed.
+        comes back gets the present state first, so nothing is missed. An end is told at once, with the outputs if they are
+        small; of what goes on the latest state, some times a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchExecutions(self, request, context):
-        """Executions of a project and domain as they change: each reply has those that changed since the last.
+        """Executions of a project and domain as they change: each reply has those that changed since the last. From the
+        initial metadata on nothing is missed. Ends and outputs as in WatchExecution.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,10 +36,13 @@ class AirscrewStub:
     def __new__(cls, channel: _aio.Channel) -> AirscrewAsyncStub: ...
     WatchExecution: _grpc.UnaryStreamMultiCallable[_airscrew_pb2.WatchExecutionRequest, _airscrew_pb2.WatchExecutionReply]
     """The execution as it is, then every change, until it is final; with `nodes` its node executions too. A client that
-    comes back gets the present state first, so nothing is missed.
+    comes back gets the present state first, so nothing is missed. An end is told at once, with the outputs if they are
+    small; of what goes on the latest state, some times a second.
     """
     WatchExecutions: _grpc.UnaryStreamMultiCallable[_airscrew_pb2.WatchExecutionsRequest, _airscrew_pb2.WatchExecutionsReply]
-    """Executions of a project and domain as they change: each reply has those that changed since the last."""
+    """Executions of a project and domain as they change: each reply has those that changed since the last. From the
+    initial metadata on nothing is missed. Ends and outputs as in WatchExecution.
+    """
     StreamLogs: _grpc.UnaryStreamMultiCallable[_airscrew_pb2.StreamLogsRequest, _airscrew_pb2.StreamLogsReply]
     """What a task wrote to its standard output and error, by attempt. With `follow`, until the attempt is final."""
     GetTree: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.GetTreeRequest, _airscrew_pb2.GetTreeReply]
@@ -90,10 +93,13 @@ class AirscrewAsyncStub(AirscrewStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchExecution: _aio.UnaryStreamMultiCallable[_airscrew_pb2.WatchExecutionRequest, _airscrew_pb2.WatchExecutionReply]  # type: ignore[assignment]
     """The execution as it is, then every change, until it is final; with `nodes` its node executions too. A client that
-    comes back gets the present state first, so nothing is missed.
+    comes back gets the present state first, so nothing is missed. An end is told at once, with the outputs if they are
+    small; of what goes on the latest state, some times a second.
     """
     WatchExecutions: _aio.UnaryStreamMultiCallable[_airscrew_pb2.WatchExecutionsRequest, _airscrew_pb2.WatchExecutionsReply]  # type: ignore[assignment]
-    """Executions of a project and domain as they change: each reply has those that changed since the last."""
+    """Executions of a project and domain as they change: each reply has those that changed since the last. From the
+    initial metadata on nothing is missed. Ends and outputs as in WatchExecution.
+    """
     StreamLogs: _aio.UnaryStreamMultiCallable[_airscrew_pb2.StreamLogsRequest, _airscrew_pb2.StreamLogsReply]  # type: ignore[assignment]
     """What a task wrote to its standard output and error, by attempt. With `follow`, until the attempt is final."""
     GetTree: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.GetTreeRequest, _airscrew_pb2.GetTreeReply]  # type: ignore[assignment]
@@ -147,7 +153,8 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_airscrew_pb2.WatchExecutionReply], _abc.AsyncIterator[_airscrew_pb2.WatchExecutionReply]]:
         """The execution as it is, then every change, until it is final; with `nodes` its node executions too. A client that
-        comes back gets the present state first, so nothing is missed.
+        comes back gets the present state first, so nothing is missed. An end is told at once, with the outputs if they are
+        small; of what goes on the latest state, some times a second.
         """
 
     @_abc_1.abstractmethod
@@ -156,7 +163,9 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         request: _airscrew_pb2.WatchExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_airscrew_pb2.WatchExecutionsReply], _abc.AsyncIterator[_airscrew_pb2.WatchExecutionsReply]]:
-        """Executions of a project and domain as they change: each reply has those that changed since the last."""
+        """Executions of a project and domain as they change: each reply has those that changed since the last. From the
+        initial metadata on nothing is missed. Ends and outputs as in WatchExecution.
+        """
 
     @_abc_1.abstractmethod
     def StreamLogs(

@@ -7,6 +7,7 @@ last one left.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, func, select, update
@@ -113,6 +114,15 @@ class Executions:
         statement = select_page(_EXECUTION, fields.EXECUTIONS, query)
         async with reading(self._engine) as connection:
             return page_of((await connection.execute(statement)).all(), query, _execution)
+
+    async def list_of(self, query: Query, keys: Sequence[int]) -> Sequence[ExecutionRecord]:
+        """Those of these executions that `query` asks for; its order, limit and token do not matter."""
+        table = schema.executions
+        statement = select_page(
+            _EXECUTION.where(table.c.key.in_(keys)), fields.EXECUTIONS, replace(query, limit=len(keys))
+        )
+        async with reading(self._engine) as connection:
+            return [_execution(row) for row in await connection.execute(statement)]
 
     # ------------------------------------------------------------------------------------------ nodes and attempts
 

@@ -93,7 +93,7 @@ async def _hear(subscriber: Subscriber, hints: Hints) -> None:
         if news.lagged:
             hints.tell_all()
         else:
-            hints.tell(hint.id for hint in news.hints)
+            hints.tell(news.hints)
 
 
 class _Door:

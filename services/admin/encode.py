@@ -176,6 +176,16 @@ def execution(record: ExecutionRecord) -> execution_pb2.Execution:
     return shown
 
 
+def execution_with_outputs(record: ExecutionRecord) -> execution_pb2.Execution:
+    """An execution for those who are told of its end: its outputs are there too, if they are in its row."""
+    shown = execution(record)
+    outputs = record.execution.outputs
+    if record.shown_phase is ExecutionPhase.SUCCEEDED and outputs is not None and outputs.inline is not None:
+        shown.closure.outputs.values.ParseFromString(outputs.inline)
+        shown.closure.outputs.values.SetInParent()
+    return shown
+
+
 def _execution_result(
     closure: execution_pb2.ExecutionClosure,
     record: ExecutionRecord,

@@ -8,14 +8,22 @@ anybody: a bell that rings while its owner is reading rings once more when it co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from libs.wire.hints import Hint
 from libs.workflow.errors import Unavailable
+from libs.workflow.phases import ExecutionPhase
 
 SAFETY_SECONDS = 2.0
 """How often a watcher looks although nobody told it to: for hints that got lost, and while the queue is away."""
+
+MANY = 10_000
+"""Of more executions than this nobody remembers which have changed."""
+
+_FINAL = frozenset(int(phase) for phase in ExecutionPhase if phase.terminal)
 
 
 class Bell:
@@ -23,27 +31,52 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._keys: set[int] = set()
+        self._any = False
         self._closed = False
 
-    async def wait(self, seconds: float = SAFETY_SECONDS) -> None:
-        """Returns when it rings, or after `seconds`. Raises `Unavailable` when this replica stops."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
-        except TimeoutError:
-            return
+    async def wait(self, seconds: float = SAFETY_SECONDS, pace_seconds: float = 0.0) -> None:
+        """Returns when it rings, or after `seconds`. Raises `Unavailable` when this replica stops.
+
+        An end is told at once; of what goes on, nothing is told before `pace_seconds` have passed.
+        """
+        if pace_seconds:
+            await _within(pace_seconds, self._urgent)
+        await _within(seconds, self._rung)
         if self._closed:
             raise Unavailable("this replica is stopping: ask again, another one will answer")
         self._rung.clear()
+        self._urgent.clear()
 
-    def ring(self) -> None:
-        """Wakes the owner, now or when it waits next."""
+    def taken(self) -> set[int] | None:
+        """What it has rung for since it was last asked; None when that may be anything."""
+        keys, self._keys = self._keys, set()
+        anything, self._any = self._any, False
+        return None if anything else keys
+
+    def ring(self, hint: Hint | None = None) -> None:
+        """Wakes the owner, now or when it waits next: for this execution, or for whatever may have changed."""
+        if hint is None or len(self._keys) >= MANY:
+            self._any = True
+        else:
+            self._keys.add(hint.id)
+        if hint is None or hint.phase in _FINAL:
+            self._urgent.set()
         self._rung.set()
 
     def close(self) -> None:
         """Wakes the owner for good."""
         self._closed = True
         self._rung.set()
+        self._urgent.set()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    if not event.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
 
 class Hints:
@@ -69,13 +102,13 @@ class Hints:
             if key is not None and not bells:
                 self._of.pop(key, None)
 
-    def tell(self, keys: Iterable[int]) -> None:
+    def tell(self, hints: Iterable[Hint]) -> None:
         """These executions have changed."""
-        for key in keys:
-            for bell in self._of.get(key, ()):
-                bell.ring()
-        for bell in self._of_any:
-            bell.ring()
+        for hint in hints:
+            for bell in self._of.get(hint.id, ()):
+                bell.ring(hint)
+            for bell in self._of_any:
+                bell.ring(hint)
 
     def tell_all(self) -> None:
         """Hints were lost: anything may have changed."""

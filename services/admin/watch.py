@@ -8,7 +8,6 @@ because the leader commits both at once.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +23,15 @@ from services.admin import paging
 from services.admin.hints import Hints
 
 PACE_SECONDS = 0.1
-"""Least time between two looks of one watcher. A busy execution commits hundreds of times a second; nobody reads so."""
+"""Least time between two looks of one watcher, unless something has ended. A busy execution commits hundreds of times a
+second; nobody reads so."""
+
+WHOLE_SECONDS = 10.0
+"""How often one who watches many executions looks for all that has changed, besides what it was told of: for hints that
+got lost while others came."""
+
+_KEYS = 500
+"""Executions that are read in one query."""
 
 OVERLAP_US = 10_000_000
 """How far back "changed since" reaches: times come from several clocks, and a commit is seen later than its time."""
@@ -68,30 +75,50 @@ class Watch:
                     sent = record
                 if record.execution.phase.terminal:
                     return
-                await asyncio.sleep(PACE_SECONDS)
-                await bell.wait()
+                await bell.wait(pace_seconds=PACE_SECONDS)
 
     async def executions(self, query: Query) -> AsyncIterator[Sequence[ExecutionRecord]]:
-        """The executions that `query` asks for, as they change from now on. Does not end by itself."""
+        """The executions that `query` asks for, as they change from now on. Does not end by itself.
+
+        The first answer is empty: it tells that from now on nothing is missed.
+        """
         seen: _Seen[int, ExecutionRecord] = _Seen(self._clock.now_us())
         with self._hints.bell() as bell:
             await self._changed_executions(query, seen)  # what is there already is no news
+            looked = self._clock.monotonic()
+            yield ()
             while True:
-                await bell.wait()
-                changed = await self._changed_executions(query, seen)
+                await bell.wait(pace_seconds=PACE_SECONDS)
+                keys = bell.taken()
+                if not keys or self._clock.monotonic() - looked >= WHOLE_SECONDS:
+                    changed = await self._changed_executions(query, seen)
+                    looked = self._clock.monotonic()
+                else:
+                    changed = await self._told_of(query, sorted(keys), seen)
                 if changed:
                     yield changed
-                await asyncio.sleep(PACE_SECONDS)
+
+    async def _told_of(
+        self, query: Query, keys: Sequence[int], seen: _Seen[int, ExecutionRecord]
+    ) -> list[ExecutionRecord]:
+        found: list[ExecutionRecord] = []
+        for first in range(0, len(keys), _KEYS):
+            found += await self._executions.list_of(query, keys[first : first + _KEYS])
+        return seen.news((record.execution.key, record.execution.updated_at_us, record) for record in found)
 
     async def _changed_nodes(self, key: int, seen: _Seen[str, NodeState]) -> list[NodeState]:
         asked = _changed_since(Query(), seen.since_us)
         found = [node async for node in paging.every(lambda query: self._executions.list_nodes(query, key), asked)]
-        return seen.news((node.id, node.updated_at_us or 0, node) for node in found)
+        changed = seen.news((node.id, node.updated_at_us or 0, node) for node in found)
+        seen.forget()
+        return changed
 
     async def _changed_executions(self, query: Query, seen: _Seen[int, ExecutionRecord]) -> list[ExecutionRecord]:
         asked = _changed_since(query, seen.since_us)
         found = [record async for record in paging.every(self._executions.list, asked)]
-        return seen.news((record.execution.key, record.execution.updated_at_us, record) for record in found)
+        changed = seen.news((record.execution.key, record.execution.updated_at_us, record) for record in found)
+        seen.forget()
+        return changed
 
 
 class _Seen(Generic[Key, Item]):
@@ -111,9 +138,11 @@ class _Seen(Generic[Key, Item]):
         changed = [(key, at_us, item) for key, at_us, item in found if self._sent.get(key, (0, None))[1] != item]
         self._newest_us = max([self._newest_us, *(at_us for _, at_us, _ in changed)])
         self._sent.update((key, (at_us, item)) for key, at_us, item in changed)
-        # What is older than the next look reaches will not be found again.
-        self._sent = {key: sent for key, sent in self._sent.items() if sent[0] >= self.since_us}
         return [item for _, _, item in changed]
+
+    def forget(self) -> None:
+        """What is older than the next look reaches will not be found again."""
+        self._sent = {key: sent for key, sent in self._sent.items() if sent[0] >= self.since_us}
 
 
 def _changed_since(query: Query, since_us: int) -> Query:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,8 @@ _SETTINGS = {
 class PostgresServer:
     """A server that a test may stop and start again, on the same port and data."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` replace ours."""
         self._binaries = _find_binaries()
         self._user = _unprivileged_user()
         self._data = directory / "data"
@@ -55,6 +56,7 @@ class PostgresServer:
         self.port = ports.free(set())
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
+        self._settings = {**_SETTINGS, **(settings or {}), "port": str(self.port)}
         self._free: list[str] = []
         if self._user is not None:
             directory.chmod(0o755)
@@ -67,7 +69,7 @@ class PostgresServer:
         return f"postgresql://airscrew@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": str(self.port)}.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binaries / "postgres", "-D", self._data, *settings],

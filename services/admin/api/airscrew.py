@@ -80,7 +80,7 @@ class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls):
         async for change in self._watch.execution(identifiers.execution(request.id), nodes=request.nodes):
             about = await related(self._trees, change.nodes)
             yield airscrew_pb2.WatchExecutionReply(
-                execution=encode.execution(change.execution) if change.execution else None,
+                execution=encode.execution_with_outputs(change.execution) if change.execution else None,
                 nodes=[encode.node(change.id, node, about) for node in change.nodes],
             )
 
@@ -93,7 +93,10 @@ class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls):
             filters=request.filters,
         )
         async for changed in self._watch.executions(query):
-            yield airscrew_pb2.WatchExecutionsReply(executions=map(encode.execution, changed))
+            if changed:
+                yield airscrew_pb2.WatchExecutionsReply(executions=map(encode.execution_with_outputs, changed))
+            else:
+                await context.send_initial_metadata(())  # whoever waits for them knows that it is listened
 
     async def StreamLogs(
         self, request: airscrew_pb2.StreamLogsRequest, context: Any

@@ -7,16 +7,19 @@ import time
 
 import pytest
 
+from libs.wire.hints import Hint
 from libs.workflow.errors import Unavailable
-from services.admin.hints import Hints
+from libs.workflow.phases import ExecutionPhase
+from services.admin.hints import MANY, Hints
 
 LONG = 30.0
+RUNS = Hint(1, ExecutionPhase.RUNNING)
 
 
 async def test_a_hint_wakes_who_watches_that_execution_and_nobody_else() -> None:
     hints = Hints()
     with hints.bell(1) as one, hints.bell(2) as two, hints.bell() as anyone:
-        hints.tell([1])
+        hints.tell([RUNS])
         await one.wait(LONG)
         await anyone.wait(LONG)
         started = time.monotonic()
@@ -27,9 +30,9 @@ async def test_a_hint_wakes_who_watches_that_execution_and_nobody_else() -> None
 async def test_a_hint_that_comes_while_its_watcher_reads_is_not_lost() -> None:
     hints = Hints()
     with hints.bell(1) as bell:
-        hints.tell([1])
+        hints.tell([RUNS])
         await bell.wait(LONG)
-        hints.tell([1, 1, 1])
+        hints.tell([RUNS, RUNS, RUNS])
         await bell.wait(LONG)
         started = time.monotonic()
         await bell.wait(0.05)
@@ -63,5 +66,30 @@ async def test_two_watchers_of_one_execution_leave_independently() -> None:
     with hints.bell(1) as first:
         with hints.bell(1):
             pass
-        hints.tell([1])
+        hints.tell([RUNS])
         await first.wait(LONG)
+
+
+async def test_an_end_is_told_at_once_and_what_goes_on_at_a_pace() -> None:
+    hints = Hints()
+    with hints.bell(1) as bell:
+        hints.tell([RUNS])
+        looking = asyncio.create_task(bell.wait(LONG, pace_seconds=LONG))
+        await asyncio.sleep(0.05)
+        assert not looking.done()
+        hints.tell([Hint(1, ExecutionPhase.SUCCEEDED)])
+        await asyncio.wait_for(looking, 10)
+        hints.tell([RUNS])
+        await asyncio.wait_for(bell.wait(LONG, pace_seconds=0.01), 10)
+
+
+async def test_a_bell_tells_what_it_has_rung_for() -> None:
+    hints = Hints()
+    with hints.bell() as bell:
+        hints.tell([RUNS, Hint(2, ExecutionPhase.FAILED), RUNS])
+        assert bell.taken() == {1, 2}
+        assert bell.taken() == set()
+        hints.tell_all()
+        assert bell.taken() is None
+        hints.tell(Hint(key, ExecutionPhase.RUNNING) for key in range(MANY + 1))
+        assert bell.taken() is None

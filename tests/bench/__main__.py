@@ -1,0 +1,92 @@
+"""`make bench`: how fast the whole system is, as its users feel it.
+
+Everything runs on this machine: the client, the four services as `airscrew start` runs them, etcd and the database,
+which syncs to the disk. One line of JSON for each result, on stdout and in `build/bench.jsonl`: medians of several
+runs, `n` tasks a run, `p50_ms` and `seconds` for a whole run from the first byte of the request until the client has
+the outputs, processor time by process.
+
+    python -m tests.bench [--only w1,w3] [--modes engine,reuse,fork] [--database postgres] [--short]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import measured, suite
+from tests.bench.measured import Result
+from tests.bench.workloads import Mode
+from tests.support import flyte
+from tests.support.postgres import PostgresServer
+from tests.support.system import System
+
+RESULTS = Path("build/bench.jsonl")
+ROOT = Path(__file__).resolve().parents[2]
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "autovacuum": "on"}
+
+
+@contextmanager
+def _database(kind: str, folder: Path) -> Iterator[str | None]:
+    if kind == "sqlite":
+        yield None
+        return
+    folder.chmod(0o755)  # the server may have to run as somebody else
+    (folder / "postgres").mkdir()
+    server = PostgresServer(folder / "postgres", DURABLE)
+    server.start()
+    try:
+        yield server.create_database()
+    finally:
+        server.stop()
+
+
+def measure(database: str, workloads: list[str], modes: list[Mode], sizes: suite.Sizes) -> Iterator[Result]:
+    """A fresh system, and what is measured on it."""
+    with tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder, _database(database, Path(folder)) as url:
+        settings = {
+            "AIRSCREW_EXECUTOR_TASK_ENVS": f"PYTHONPATH={ROOT / 'tests' / 'bench' / 'code'}",
+        }
+        options = () if (python := _task_python()) is None else ("--task-python", str(python))
+        with (
+            System.start(Path(folder) / "system", database=url, environment=settings, options=options) as system,
+            flyte.Client(system.endpoint, Path(folder) / "home").stubs() as stubs,
+        ):
+            yield from suite.run(system, stubs, database, workloads, modes, sizes)
+
+
+def _task_python() -> Path | None:
+    """That of the tasks' own environment, where there is one."""
+    python = ROOT / ".venv-tasks" / "bin" / "python"
+    return python if python.exists() else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(suite.WORKLOADS), help="of %(default)s")
+    parser.add_argument("--modes", default=Mode.ENGINE, help="of engine,reuse,fork; default: %(default)s")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--short", action="store_true", help="small and few, to see that it works")
+    given = parser.parse_args()
+    workloads = given.only.lower().split(",")
+    if unknown := set(workloads) - set(suite.WORKLOADS):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(suite.WORKLOADS)}")
+    if unknown := set(given.modes.split(",")) - set(Mode):
+        parser.error(f"--modes: {', '.join(sorted(unknown))} is none of {', '.join(Mode)}")
+    results = []
+    began = time.monotonic()
+    modes = [Mode(name) for name in given.modes.split(",")]
+    for result in measure(given.database, workloads, modes, suite.SHORT if given.short else suite.FULL):
+        print(result.line(), flush=True)
+        results.append(result)
+    measured.write(RESULTS, results)
+    print(f"{len(results)} results in {time.monotonic() - began:.0f} s: {RESULTS}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The client that is timed: it submits, and learns from the watch stream what has become of it.
+
+Its stream of all executions of the project is open before the clock starts, as that of any program which submits more
+than once. Everything happens in one thread: gRPC's blocking calls cost less than its asynchronous ones when nothing
+else is to be done meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
+from flyteidl.core import execution_pb2 as core_execution_pb2
+from flyteidl.core import identifier_pb2, literals_pb2
+
+from protos import airscrew_pb2
+from tests.support.flyte import DOMAIN, PROJECT, Stubs
+from tests.support.flytetypes import value
+
+PATIENCE_SECONDS = 300.0
+PAGE = 1_000
+_FINAL = frozenset(
+    core_execution_pb2.WorkflowExecution.Phase.Value(name) for name in ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
+)
+INPUT = 7
+
+
+class Client:
+    """One project's executions, as they begin and end."""
+
+    def __init__(self, stubs: Stubs, prefix: str) -> None:
+        """Names of executions begin with `prefix`, so that a system may be measured more than once."""
+        self._stubs = stubs
+        self._prefix = prefix
+        self._numbers = itertools.count()
+        self._watch: Iterator[airscrew_pb2.WatchExecutionsReply] | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """The stream is open, and has told what there was before."""
+        asked = airscrew_pb2.WatchExecutionsRequest(project=PROJECT, domain=DOMAIN)
+        call = self._stubs.airscrew.WatchExecutions(asked, timeout=PATIENCE_SECONDS)
+        call.initial_metadata()  # it is being served
+        self._watch = iter(call)
+        try:
+            yield
+        finally:
+            call.cancel()
+            self._watch = None
+
+    def run(self, plan: identifier_pb2.Identifier, count: int = 1) -> tuple[float, list[str]]:
+        """Submits so many executions at once and waits for the outputs of all: seconds, and their names."""
+        requests = [self._request(plan) for _ in range(count)]
+        began = time.perf_counter()
+        if count == 1:
+            self._stubs.admin.CreateExecution(requests[0], timeout=60)
+        else:
+            calls = [self._stubs.admin.CreateExecution.future(request, timeout=60) for request in requests]
+            for call in calls:
+                call.result()
+        self._outputs(request.name for request in requests)
+        return time.perf_counter() - began, [request.name for request in requests]
+
+    def check(self, name: str, tasks: int) -> None:
+        """Every task is a node with one attempt, as Flyte's own lists tell."""
+        id = self._id(name)
+        nodes = list(self._nodes(id))
+        ran = [node for node in nodes if node.metadata.spec_node_id not in ("start-node", "end-node")]
+        assert len(ran) == tasks, f"{name}: {len(ran)} nodes of {tasks} are listed"
+        for node in ran:
+            request = task_execution_pb2.TaskExecutionListRequest(node_execution_id=node.id, limit=10)
+            attempts = self._stubs.admin.ListTaskExecutions(request, timeout=60).task_executions
+            phases = [attempt.closure.phase for attempt in attempts]
+            assert phases == [core_execution_pb2.TaskExecution.SUCCEEDED], f"{name}/{node.id.node_id}: {phases}"
+
+    def _outputs(self, names: Sequence[str] | Iterator[str]) -> dict[str, literals_pb2.LiteralMap]:
+        """What these executions returned, as soon as the last of them has."""
+        waiting = set(names)
+        outputs: dict[str, literals_pb2.LiteralMap] = {}
+        assert self._watch is not None
+        while waiting:
+            for execution in next(self._watch).executions:
+                name, closure = execution.id.name, execution.closure
+                if name not in waiting or closure.phase not in _FINAL:
+                    continue
+                assert closure.phase == core_execution_pb2.WorkflowExecution.SUCCEEDED, f"{name}: {closure.error}"
+                waiting.discard(name)
+                outputs[name] = self._given(execution)
+        assert all("o0" in each.literals for each in outputs.values())
+        return outputs
+
+    def _given(self, execution: execution_pb2.Execution) -> literals_pb2.LiteralMap:
+        """The outputs, from the stream if they are small enough for it."""
+        given = execution.closure.outputs.values
+        if given.literals:
+            return given
+        request = execution_pb2.WorkflowExecutionGetDataRequest(id=execution.id)
+        return self._stubs.admin.GetExecutionData(request, timeout=60).full_outputs
+
+    def _nodes(self, id: identifier_pb2.WorkflowExecutionIdentifier) -> Iterator[node_execution_pb2.NodeExecution]:
+        token = ""
+        while True:
+            request = node_execution_pb2.NodeExecutionListRequest(workflow_execution_id=id, limit=PAGE, token=token)
+            reply = self._stubs.admin.ListNodeExecutions(request, timeout=60)
+            yield from reply.node_executions
+            token = reply.token
+            if not token:
+                return
+
+    def _request(self, plan: identifier_pb2.Identifier) -> execution_pb2.ExecutionCreateRequest:
+        return execution_pb2.ExecutionCreateRequest(
+            project=PROJECT,
+            domain=DOMAIN,
+            name=f"{self._prefix}{next(self._numbers)}",
+            spec=execution_pb2.ExecutionSpec(
+                launch_plan=plan, metadata=execution_pb2.ExecutionMetadata(mode=execution_pb2.ExecutionMetadata.MANUAL)
+            ),
+            inputs=literals_pb2.LiteralMap(literals={"x": value(INPUT)}),
+        )
+
+    def _id(self, name: str) -> identifier_pb2.WorkflowExecutionIdentifier:
+        return identifier_pb2.WorkflowExecutionIdentifier(project=PROJECT, domain=DOMAIN, name=name)

@@ -1,0 +1,68 @@
+"""Measurements: what is kept of several runs, and how it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The medians of several runs of one workload."""
+
+    workload: str
+    mode: str
+    n: int
+    """Tasks of one run."""
+    tries: tuple[float, ...]
+    """Seconds of each run."""
+    database: str
+    cpu_ms: Mapping[str, float]
+    """Processor time by process, milliseconds per run."""
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.tries)
+
+    def line(self) -> str:
+        """As JSON."""
+        return json.dumps(
+            {
+                "workload": self.workload,
+                "mode": self.mode,
+                "n": self.n,
+                "seconds": round(self.seconds, 5),
+                "tasks_per_s": round(self.n / self.seconds, 1),
+                "p50_ms": round(self.seconds * 1000, 2),
+                "ms_per_task": round(self.seconds * 1000 / self.n, 4),
+                "runs": len(self.tries),
+                "database": self.database,
+                "cpu_ms_per_task": {name: round(ms / self.n, 3) for name, ms in self.cpu_ms.items()},
+            }
+        )
+
+
+def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
+    """Processor time that each of these processes has had so far."""
+    used = {}
+    for name, pid in pids.items():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        used[name] = (int(fields[11]) + int(fields[12])) * _TICK
+    return used
+
+
+def per_run(before: Mapping[str, float], after: Mapping[str, float], runs: int) -> dict[str, float]:
+    """Milliseconds of processor time between two looks, for one run."""
+    return {name: (after[name] - before[name]) * 1000 / runs for name in before}
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """One line each; replaces what an earlier run has left."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{result.line()}\n" for result in results))
