@@ -70,7 +70,8 @@ TASKS: Final[Table] = {
         "config": enforced("`airscrew/retry.backoff`; all others are for plugins, of which there are none"),
     },
     tasks_pb2.TaskMetadata.DESCRIPTOR.full_name: {
-        **all_enforced("timeout", "retries", "interruptible", "is_eager"),
+        "timeout": enforced("where the task runs by itself; in a workflow its node's counts, to which SDKs copy it"),
+        **all_enforced("retries", "interruptible", "is_eager"),
         **all_enforced("discoverable", "discovery_version", "cache_serializable", "cache_ignore_input_vars"),
         "runtime": recorded("which SDK registered the task"),
         "deprecated_error_message": FOR_PEOPLE,

@@ -24,6 +24,7 @@ from typing import TypeAlias
 from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
 from libs.workflow import options
+from libs.workflow.compiler.prepare import promises_in
 from libs.workflow.compiler.requirements import cases_of, with_inner
 from libs.workflow.errors import Internal
 from libs.workflow.graph.model import (
@@ -216,7 +217,9 @@ class _Builder:
         return replace(plain, kind=NodeKind.ARRAY, array=target, time_allowed_us=0)
 
     def _inputs_of(self, node: workflow_pb2.Node) -> _Declared | None:
-        """What is declared of the inputs of a node that runs something registered."""
+        """What is declared of the inputs of a node that runs something registered; of an array, of its items."""
+        if node.WhichOneof("target") == "array_node":
+            return self._inputs_of(node.array_node.node)
         if node.WhichOneof("target") == "task_node":
             task = self._tasks.get(entity_id(node.task_node.reference_id))
             return task.interface.inputs if task is not None else None
@@ -326,8 +329,8 @@ def _inverted(upstream: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def _integers(bindings: Iterable[literals_pb2.Binding], declared: _Declared | None) -> frozenset[str]:
-    """Of the variables that are read by an attribute path, those in which all numbers are integers."""
-    names = [binding.var for binding in bindings if binding.binding.promise.attr_path]
+    """Of the variables that are read by attribute paths, those in which all numbers are integers."""
+    names = [binding.var for binding in bindings if any(promise.attr_path for promise in promises_in(binding.binding))]
     return frozenset(name for name in names if _is_of_integers(_type_of(name, declared)))
 
 
@@ -354,15 +357,7 @@ def _is_of_integers(declared: types_pb2.LiteralType) -> bool:
 
 
 def _sources(bindings: Iterable[literals_pb2.Binding], index: _Index) -> tuple[int, ...]:
-    found: set[int] = set()
-    pending = [binding.binding for binding in bindings]
-    while pending:
-        binding = pending.pop()
-        kind = binding.WhichOneof("value")
-        if kind == "promise":
-            found.add(index[binding.promise.node_id or START_NODE_ID])
-        elif kind == "collection":
-            pending.extend(binding.collection.bindings)
-        elif kind == "map":
-            pending.extend(binding.map.bindings.values())
+    found = {
+        index[promise.node_id or START_NODE_ID] for binding in bindings for promise in promises_in(binding.binding)
+    }
     return tuple(sorted(found))

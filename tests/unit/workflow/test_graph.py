@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flyteidl.core import compiler_pb2, tasks_pb2, types_pb2, workflow_pb2
+from flyteidl.core import compiler_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
 from libs.workflow.errors import Internal, InvalidArgument
 from libs.workflow.graph import DEFAULT_SLOTS, Graph, GraphNode, build
 from libs.workflow.identity import END_NODE_ID, START_NODE_ID
 from libs.workflow.phases import NodeKind
 from libs.workflow.quantities import Slots
-from tests.support.graphs import Plan, Step, closure_of
+from tests.support.graphs import Array, Plan, Step, closure_of
 from tests.support.templates import bindings, identifier, list_of, map_of, promise
 
 POLICY = workflow_pb2.WorkflowMetadata
@@ -204,6 +204,27 @@ def test_inputs_that_are_integers_out_of_structures_are_known(
         _node(closure, "n0").inputs.extend(bindings({"a": promise(path)}))
 
     assert at(built(Plan((Step("n1"), Step("n0", ("n1",)))), typed), "n0").integers == found
+
+
+@pytest.mark.parametrize("bound", [list_of(promise("n1.o"), promise("n1.o.a")), list_of(list_of(promise("n1.o[0]")))])
+def test_an_element_of_a_list_may_be_what_comes_out_of_a_structure(bound: literals_pb2.BindingData) -> None:
+    def typed(closure: Closure) -> None:
+        declared = closure.tasks[0].template.interface.inputs.variables["a"].type
+        declared.collection_type.simple = types_pb2.INTEGER
+        _node(closure, "n0").inputs.extend(bindings({"a": bound}))
+
+    assert at(built(Plan((Step("n1"), Step("n0", ("n1",)))), typed), "n0").integers == {"a"}
+
+
+def test_so_may_a_list_that_is_mapped_over() -> None:
+    def typed(closure: Closure) -> None:
+        closure.tasks[0].template.interface.inputs.variables["x"].type.collection_type.simple = types_pb2.INTEGER
+        node = _node(closure, "n0")
+        del node.inputs[:]
+        node.inputs.extend(bindings({"x": promise("n1.o.a")}))
+
+    plan = Plan((Step("n1"), Step("n0", ("n1",), array=Array(Step("item"), {"x": [1]}))))
+    assert at(built(plan, typed), "n0").integers == {"x"}
 
 
 def test_outputs_of_a_workflow_that_are_integers_out_of_structures_are_known() -> None:
