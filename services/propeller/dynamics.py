@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 
 from libs.blob import BlobStore
 from libs.store.records import LaunchPlanRecord
-from libs.workflow import compiler
+from libs.workflow import compiler, fields, supported
 from libs.workflow.errors import AirscrewError, InvalidArgument, NotFound, ResourceExhausted
 from libs.workflow.graph import Graph
 from libs.workflow.identity import END_NODE_ID, START_NODE_ID, EntityId, ExecutionId
@@ -151,8 +151,11 @@ def _parsed(content: bytes, order: _Order) -> dynamic_job_pb2.DynamicJobSpec:
         spec = dynamic_job_pb2.DynamicJobSpec.FromString(content)
     except DecodeError as error:
         raise InvalidArgument(f"what the task has left is no specification of nodes: {error}") from None
+    # Nobody has registered this: what would be refused there is refused here.
+    fields.refuse(spec)
     for task in spec.tasks:
         _inherit(task, order)
+        supported.refuse_unbuilt_task(task)
     return spec
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flyteidl.core import condition_pb2, identifier_pb2, literals_pb2, types_pb2, workflow_pb2
+from flyteidl.core import condition_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -102,5 +102,7 @@ def _name(item: Message) -> str:
         case workflow_pb2.Node(id=id):
             return str(id)
         case workflow_pb2.WorkflowTemplate(id=identifier_pb2.Identifier(name=name)):
+            return str(name)
+        case tasks_pb2.TaskTemplate(id=identifier_pb2.Identifier(name=name)):
             return str(name)
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flyteidl.core import interface_pb2, literals_pb2, security_pb2, tasks_pb2, workflow_pb2
+from flyteidl.core import dynamic_job_pb2, interface_pb2, literals_pb2, security_pb2, tasks_pb2, workflow_pb2
 
 from libs.workflow.fields.rules import (
     ENFORCED,
@@ -57,6 +57,11 @@ WORKFLOWS: Final[Table] = {
     workflow_pb2.TaskNodeOverrides.DESCRIPTOR.full_name: {
         **all_enforced("resources", "extended_resources", "container_image"),
         "pod_template": NO_POD,
+    },
+    # What a dynamic task asks for when it runs.
+    dynamic_job_pb2.DynamicJobSpec.DESCRIPTOR.full_name: {
+        **all_enforced("nodes", "tasks", "subworkflows", "outputs"),
+        "min_successes": recorded("all of its nodes have to succeed, which is what SDKs ask for"),
     },
 }
 

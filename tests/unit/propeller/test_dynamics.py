@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flyteidl.admin import task_pb2
-from flyteidl.core import compiler_pb2, dynamic_job_pb2
+from flyteidl.core import compiler_pb2, dynamic_job_pb2, tasks_pb2
 
 from libs import blob
 from libs.workflow import compiler
@@ -135,6 +136,49 @@ async def test_everything_that_is_wrong_is_told_together(tmp_path: Path) -> None
     assert told.graph is None
     for number in range(3):
         assert f"node dn{number}" in told.error
+
+
+def of_gpus(task: tasks_pb2.TaskTemplate) -> None:
+    task.extended_resources.gpu_accelerator.device = "nvidia-tesla-a100"
+
+
+def of_another_kind(task: tasks_pb2.TaskTemplate) -> None:
+    task.type = "spark"
+
+
+def of_a_command(task: tasks_pb2.TaskTemplate) -> None:
+    task.container.args[:] = ["cat"]
+
+
+def misspelt(task: tasks_pb2.TaskTemplate) -> None:
+    task.config["airscrew/retries"] = "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (of_gpus, "tasks.add.extended_resources.gpu_accelerator: choosing a kind of accelerator is not built yet"),
+        (of_another_kind, "task.type: tasks of type 'spark' are not built yet"),
+        (of_a_command, "task.container.args: the command 'cat' is none of the SDK's"),
+        (misspelt, "tasks.add.config[airscrew/retries]: there is no such option"),
+    ],
+)
+async def test_what_would_be_refused_at_registration_is_refused_when_a_task_asks_for_it(
+    tmp_path: Path, change: Callable[[tasks_pb2.TaskTemplate], None], said: str
+) -> None:
+    spec = kinds.many(2)
+    change(spec.tasks[0])
+    told = await Workshop(tmp_path).built(spec.SerializeToString())
+    assert told.graph is None
+    assert said in told.error
+
+
+async def test_overrides_that_would_be_refused_are_refused_in_nodes_that_a_task_asks_for(tmp_path: Path) -> None:
+    spec = kinds.many(2)
+    spec.nodes[1].task_node.overrides.extended_resources.shared_memory.size_limit = "1Gi"
+    told = await Workshop(tmp_path).built(spec.SerializeToString())
+    assert told.graph is None
+    assert "nodes.dn1.task_node.overrides.extended_resources.shared_memory: " in told.error
 
 
 async def test_what_is_no_specification_or_is_not_there_is_an_error_of_the_node(tmp_path: Path) -> None:
