@@ -11,6 +11,7 @@ from flyteidl.core import identifier_pb2 as _identifier_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from protos import intake_pb2 as _intake_pb2
 from protos import propeller_pb2 as _propeller_pb2
 from protos import queue_pb2 as _queue_pb2
@@ -1061,3 +1062,91 @@ class InspectQueueReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InspectQueueReply: _TypeAlias = InspectQueueReply  # noqa: Y015
+
+@_typing.final
+class KillLeaderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    PATIENCE_US_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    patience_us: _builtins.int
+    """how long the take-over may last; a minute when 0"""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        patience_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["patience_us", b"patience_us", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KillLeaderRequest: _TypeAlias = KillLeaderRequest  # noqa: Y015
+
+@_typing.final
+class KillLeaderReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _What:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _WhatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[KillLeaderReply._What.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        WHAT_UNSPECIFIED: KillLeaderReply._What.ValueType  # 0
+        WHAT_KILLED: KillLeaderReply._What.ValueType  # 1
+        WHAT_CLAIMED: KillLeaderReply._What.ValueType  # 2
+        """there is a new leader"""
+        WHAT_COMMITTED: KillLeaderReply._What.ValueType  # 3
+        """it has committed something; left out when nothing had to be"""
+        WHAT_WARM: KillLeaderReply._What.ValueType  # 4
+        """all executions that were live have had a turn"""
+
+    class What(_What, metaclass=_WhatEnumTypeWrapper): ...
+    WHAT_UNSPECIFIED: KillLeaderReply.What.ValueType  # 0
+    WHAT_KILLED: KillLeaderReply.What.ValueType  # 1
+    WHAT_CLAIMED: KillLeaderReply.What.ValueType  # 2
+    """there is a new leader"""
+    WHAT_COMMITTED: KillLeaderReply.What.ValueType  # 3
+    """it has committed something; left out when nothing had to be"""
+    WHAT_WARM: KillLeaderReply.What.ValueType  # 4
+    """all executions that were live have had a turn"""
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    AFTER_US_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    EXECUTIONS_FIELD_NUMBER: _builtins.int
+    what: Global___KillLeaderReply.What.ValueType
+    shard: _builtins.int
+    after_us: _builtins.int
+    """since the kill"""
+    holder: _builtins.str
+    """who was killed, or leads now"""
+    address: _builtins.str
+    epoch: _builtins.int
+    executions: _builtins.int
+    """in memory when all were warm"""
+    def __init__(
+        self,
+        *,
+        what: Global___KillLeaderReply.What.ValueType = ...,
+        shard: _builtins.int = ...,
+        after_us: _builtins.int = ...,
+        holder: _builtins.str = ...,
+        address: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        executions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "after_us", b"after_us", "epoch", b"epoch", "executions", b"executions", "holder", b"holder", "shard", b"shard", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KillLeaderReply: _TypeAlias = KillLeaderReply  # noqa: Y015

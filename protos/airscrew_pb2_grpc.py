@@ -137,6 +137,11 @@ class AirscrewStub:
                 request_serializer=protos_dot_queue__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=protos_dot_queue__pb2.ResumeReply.FromString,
                 _registered_method=True)
+        self.KillLeader = channel.unary_stream(
+                '/airscrew.v1.Airscrew/KillLeader',
+                request_serializer=protos_dot_airscrew__pb2.KillLeaderRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.KillLeaderReply.FromString,
+                _registered_method=True)
 
 
 class AirscrewServicer:
@@ -289,6 +294,15 @@ class AirscrewServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def KillLeader(self, request, context):
+        """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
+        executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
+        DEADLINE_EXCEEDED when nobody has taken over in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AirscrewServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -391,6 +405,11 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.ResumeQueue,
                     request_deserializer=protos_dot_queue__pb2.ResumeRequest.FromString,
                     response_serializer=protos_dot_queue__pb2.ResumeReply.SerializeToString,
+            ),
+            'KillLeader': grpc.unary_stream_rpc_method_handler(
+                    servicer.KillLeader,
+                    request_deserializer=protos_dot_airscrew__pb2.KillLeaderRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.KillLeaderReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -933,6 +952,33 @@ class Airscrew:
             '/airscrew.v1.Airscrew/ResumeQueue',
             protos_dot_queue__pb2.ResumeRequest.SerializeToString,
             protos_dot_queue__pb2.ResumeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KillLeader(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/KillLeader',
+            protos_dot_airscrew__pb2.KillLeaderRequest.SerializeToString,
+            protos_dot_airscrew__pb2.KillLeaderReply.FromString,
             options,
             channel_credentials,
             insecure,

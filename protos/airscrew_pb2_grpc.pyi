@@ -87,6 +87,11 @@ class AirscrewStub:
     """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]
     """Ends a pause, if there is one."""
+    KillLeader: _grpc.UnaryStreamMultiCallable[_airscrew_pb2.KillLeaderRequest, _airscrew_pb2.KillLeaderReply]
+    """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
+    executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
+    DEADLINE_EXCEEDED when nobody has taken over in time.
+    """
 
 @_typing.type_check_only
 class AirscrewAsyncStub(AirscrewStub):
@@ -144,6 +149,11 @@ class AirscrewAsyncStub(AirscrewStub):
     """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]  # type: ignore[assignment]
     """Ends a pause, if there is one."""
+    KillLeader: _aio.UnaryStreamMultiCallable[_airscrew_pb2.KillLeaderRequest, _airscrew_pb2.KillLeaderReply]  # type: ignore[assignment]
+    """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
+    executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
+    DEADLINE_EXCEEDED when nobody has taken over in time.
+    """
 
 class AirscrewServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -318,5 +328,16 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.ResumeReply, _abc.Awaitable[_queue_pb2.ResumeReply]]:
         """Ends a pause, if there is one."""
+
+    @_abc_1.abstractmethod
+    def KillLeader(
+        self,
+        request: _airscrew_pb2.KillLeaderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_airscrew_pb2.KillLeaderReply], _abc.AsyncIterator[_airscrew_pb2.KillLeaderReply]]:
+        """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
+        executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
+        DEADLINE_EXCEEDED when nobody has taken over in time.
+        """
 
 def add_AirscrewServicer_to_server(servicer: AirscrewServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -322,6 +322,44 @@ class DrainReply(_message.Message):
 Global___DrainReply: _TypeAlias = DrainReply  # noqa: Y015
 
 @_typing.final
+class DieRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    epoch: _builtins.int
+    """that of the leader who is meant: a request that comes late must not hit another one"""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DieRequest: _TypeAlias = DieRequest  # noqa: Y015
+
+@_typing.final
+class DieReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DieReply: _TypeAlias = DieReply  # noqa: Y015
+
+@_typing.final
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -463,6 +501,8 @@ class StatusReply(_message.Message):
     GRACE_US_FIELD_NUMBER: _builtins.int
     COLD_FIELD_NUMBER: _builtins.int
     SYNCED_US_FIELD_NUMBER: _builtins.int
+    BEGAN_US_FIELD_NUMBER: _builtins.int
+    FIRST_COMMIT_US_FIELD_NUMBER: _builtins.int
     leading: _builtins.bool
     """this replica"""
     pending_attempts: _builtins.int
@@ -486,6 +526,10 @@ class StatusReply(_message.Message):
     """executions that were live when it began to lead and have had no turn yet"""
     synced_us: _builtins.int
     """when all of them had had one (microseconds since the epoch); 0 before"""
+    began_us: _builtins.int
+    """when its claim was through"""
+    first_commit_us: _builtins.int
+    """when it had first committed something; 0 before"""
     @_builtins.property
     def leaders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotLeader.Leader]: ...
     @_builtins.property
@@ -513,10 +557,12 @@ class StatusReply(_message.Message):
         grace_us: _builtins.int = ...,
         cold: _builtins.int = ...,
         synced_us: _builtins.int = ...,
+        began_us: _builtins.int = ...,
+        first_commit_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cold", b"cold", "commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "grace_us", b"grace_us", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "synced_us", b"synced_us", "turns", b"turns", "waiting", b"waiting", "work_messages", b"work_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_us", b"began_us", "cold", b"cold", "commits", b"commits", "committed_rows", b"committed_rows", "executions", b"executions", "executors", b"executors", "fenced", b"fenced", "first_commit_us", b"first_commit_us", "grace_us", b"grace_us", "leaders", b"leaders", "leading", b"leading", "messages_received", b"messages_received", "messages_sent", b"messages_sent", "pending_attempts", b"pending_attempts", "synced_us", b"synced_us", "turns", b"turns", "waiting", b"waiting", "work_messages", b"work_messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,6 +49,11 @@ class PropellerStub:
                 request_serializer=protos_dot_propeller__pb2.DrainRequest.SerializeToString,
                 response_deserializer=protos_dot_propeller__pb2.DrainReply.FromString,
                 _registered_method=True)
+        self.Die = channel.stream_stream(
+                '/airscrew.propeller.v1.Propeller/Die',
+                request_serializer=protos_dot_propeller__pb2.DieRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.DieReply.FromString,
+                _registered_method=True)
 
 
 class PropellerServicer:
@@ -77,6 +82,16 @@ class PropellerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Die(self, request_iterator, context):
+        """Ends the process of this replica, as SIGKILL does: nothing is finished, resigned or flushed. It answers that it will,
+        and does when the caller, who has heard it, ends its side of the stream; then the stream breaks off.
+        PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
+        lead the shard, or began to lead it in a later epoch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PropellerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +109,11 @@ def add_PropellerServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=protos_dot_propeller__pb2.DrainRequest.FromString,
                     response_serializer=protos_dot_propeller__pb2.DrainReply.SerializeToString,
+            ),
+            'Die': grpc.stream_stream_rpc_method_handler(
+                    servicer.Die,
+                    request_deserializer=protos_dot_propeller__pb2.DieRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.DieReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -177,6 +197,33 @@ class Propeller:
             '/airscrew.propeller.v1.Propeller/Drain',
             protos_dot_propeller__pb2.DrainRequest.SerializeToString,
             protos_dot_propeller__pb2.DrainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Die(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/airscrew.propeller.v1.Propeller/Die',
+            protos_dot_propeller__pb2.DieRequest.SerializeToString,
+            protos_dot_propeller__pb2.DieReply.FromString,
             options,
             channel_credentials,
             insecure,

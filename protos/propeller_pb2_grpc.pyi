@@ -41,6 +41,12 @@ class PropellerStub:
     """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
     when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
     """
+    Die: _grpc.StreamStreamMultiCallable[_propeller_pb2.DieRequest, _propeller_pb2.DieReply]
+    """Ends the process of this replica, as SIGKILL does: nothing is finished, resigned or flushed. It answers that it will,
+    and does when the caller, who has heard it, ends its side of the stream; then the stream breaks off.
+    PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
+    lead the shard, or began to lead it in a later epoch.
+    """
 
 @_typing.type_check_only
 class PropellerAsyncStub(PropellerStub):
@@ -54,6 +60,12 @@ class PropellerAsyncStub(PropellerStub):
     Drain: _aio.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]  # type: ignore[assignment]
     """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
     when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
+    """
+    Die: _aio.StreamStreamMultiCallable[_propeller_pb2.DieRequest, _propeller_pb2.DieReply]  # type: ignore[assignment]
+    """Ends the process of this replica, as SIGKILL does: nothing is finished, resigned or flushed. It answers that it will,
+    and does when the caller, who has heard it, ends its side of the stream; then the stream breaks off.
+    PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
+    lead the shard, or began to lead it in a later epoch.
     """
 
 class PropellerServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +95,18 @@ class PropellerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_propeller_pb2.DrainReply, _abc.Awaitable[_propeller_pb2.DrainReply]]:
         """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
         when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
+        """
+
+    @_abc_1.abstractmethod
+    def Die(
+        self,
+        request_iterator: _MaybeAsyncIterator[_propeller_pb2.DieRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_propeller_pb2.DieReply], _abc.AsyncIterator[_propeller_pb2.DieReply]]:
+        """Ends the process of this replica, as SIGKILL does: nothing is finished, resigned or flushed. It answers that it will,
+        and does when the caller, who has heard it, ends its side of the stream; then the stream breaks off.
+        PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
+        lead the shard, or began to lead it in a later epoch.
         """
 
 def add_PropellerServicer_to_server(servicer: PropellerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import grpc.aio
 
 from libs.rpc import channel, errors
 from libs.wire import codec
+from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from protos import propeller_pb2, propeller_pb2_grpc
@@ -58,6 +59,14 @@ class Status:
     waiting: Mapping[AttemptId, Waiting] = field(default_factory=dict)
     executors: Mapping[str, ExecutorStatus] = field(default_factory=dict)
     grace_us: int = 0
+    began_us: int = 0
+    """When it began to lead, by its own clock; so are the others."""
+    first_commit_us: int = 0
+    """0 while nothing was committed."""
+    synced_us: int = 0
+    """When all executions that were live when it began were warm; 0 before."""
+    executions: int = 0
+    """In its memory."""
 
 
 class Propellers:
@@ -96,6 +105,21 @@ class Propellers:
         with _errors():
             await self._stub(address).Drain(request, timeout=DEADLINE_SECONDS)
 
+    async def die(self, address: str, shard: int, epoch: int) -> None:
+        """Ends the process of the leader at `address` as SIGKILL does; returns when it is gone.
+
+        Raises PermissionDenied when it does not allow that, FailedPrecondition when it does not lead the shard in that
+        epoch, and Unavailable when it does not answer, in which case it may be gone.
+        """
+        with _errors():
+            call = self._stub(address).Die(timeout=DEADLINE_SECONDS)
+            await call.write(propeller_pb2.DieRequest(shard=shard, epoch=epoch))
+            if await call.read() is grpc.aio.EOF:
+                raise Unavailable(f"{address} did not answer")
+            with suppress(grpc.aio.AioRpcError):
+                await call.done_writing()
+                await call.read()
+
     def _stub(self, address: str) -> propeller_pb2_grpc.PropellerAsyncStub:
         if address not in self._channels:
             self._channels[address] = channel.connect(address)
@@ -118,6 +142,10 @@ def _status(reply: propeller_pb2.StatusReply) -> Status:
         waiting={codec.attempt(each.attempt): _waiting(each) for each in reply.waiting},
         executors={each.executor: _executor(each) for each in reply.executors},
         grace_us=reply.grace_us,
+        began_us=reply.began_us,
+        first_commit_us=reply.first_commit_us,
+        synced_us=reply.synced_us,
+        executions=reply.executions,
     )
 
 

@@ -45,6 +45,7 @@ from services.admin.registry import Registration
 from services.admin.settings import AdminSettings
 from services.admin.signing import Signer
 from services.admin.spans import Spans
+from services.admin.takeover import TakeOvers
 from services.admin.targets import Targets
 from services.admin.uploads import Uploads
 from services.admin.watch import Watch
@@ -191,6 +192,7 @@ class _Door:
                     stories,
                     propellers,
                     settings.shards,
+                    TakeOvers(stories, propellers, settings.shards, clock),
                 ),
             ),
             max_message_bytes=settings.message_bytes,

@@ -7,6 +7,7 @@ import click
 from services.cli.abort import abort
 from services.cli.again import recover, relaunch
 from services.cli.cache import cache
+from services.cli.chaos import chaos
 from services.cli.compile import compile_files
 from services.cli.demo import demo
 from services.cli.executors import executors
@@ -32,7 +33,7 @@ def airscrew() -> None:
 for command in (
     *(start, demo, get, watch, explain, events, logs),
     *(abort, approve, signal, relaunch, recover, cache, compile_files),
-    *(intake, queue, executors),
+    *(intake, queue, executors, chaos),
     *(migrate, etcd, version),
 ):
     airscrew.add_command(command)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import grpc.aio
@@ -21,6 +21,7 @@ from libs.workflow.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     Unauthenticated,
     Unavailable,
 )
@@ -43,9 +44,11 @@ HELLO_SECONDS = 10.0
 class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     """Sessions of executors, and who leads."""
 
-    def __init__(self, settings: PropellerSettings, leadership: Leadership) -> None:
+    def __init__(self, settings: PropellerSettings, leadership: Leadership, die: Callable[[], None]) -> None:
+        """`die` ends this process at once, without a word to anybody."""
         self._settings = settings
         self._leadership = leadership
+        self._die = die
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds this service to a server."""
@@ -90,6 +93,24 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
             raise NotFound(f"executor {request.executor!r} is not connected")
         return propeller_pb2.DrainReply()
 
+    async def Die(  # type: ignore[override]  # the form of handler that writes when it wants to
+        self, request_iterator: AsyncIterator[propeller_pb2.DieRequest], context: Any
+    ) -> None:
+        if not self._settings.chaos_allowed:
+            raise PermissionDenied(
+                "this propeller may not be killed: AIRSCREW_PROPELLER_CHAOS_ALLOWED is not set for it"
+            )
+        request = await anext(request_iterator, propeller_pb2.DieRequest())
+        term = self._leadership.term
+        # The epoch of a leader rises when the store was away; the one that it began with does not.
+        if term is None or request.shard != term.shard or request.epoch < term.epoch:
+            raise FailedPrecondition(f"this replica does not lead shard {request.shard} in epoch {request.epoch}")
+        await context.write(propeller_pb2.DieReply())
+        async for _ in request_iterator:
+            pass  # what a dying process has written last may not arrive: it goes on until the caller has heard
+        logger.warning("killed by request while leading shard %d in epoch %d", term.shard, term.epoch)
+        self._die()
+
     def _authenticate(self, context: Any) -> None:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         expected = f"Bearer {self._settings.session_token}"
@@ -127,6 +148,8 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         )
         reply.cold = term.cold
         reply.synced_us = term.synced_us
+        reply.began_us = term.began_us
+        reply.first_commit_us = term.committer.first_commit_us
         reply.pending_attempts = term.placement.pending
         reply.executions = len(term.library)
         reply.commits = term.committer.commits

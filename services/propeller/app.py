@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -48,7 +49,7 @@ async def serve(
             life.clock,
             _new_term(settings, life, leader_store, publisher, election.holder),
         )
-        api = PropellerApi(settings, leadership)
+        api = PropellerApi(settings, leadership, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
         rpc = server.build(settings.listen, services={SERVICE: api.register})
         await rpc.start()
         rpc.ready()

@@ -86,6 +86,8 @@ class Committer:
         self._idle = asyncio.Event()
         self._idle.set()
         self.commits = 0
+        self.first_commit_us = 0
+        """When the first of them was durable; 0 before."""
         self.rows = 0
         self.fenced = 0
 
@@ -212,6 +214,7 @@ class Committer:
         if not self._leading():
             raise Fenced("the lease may have expired during a commit: nothing follows from it")
         self.commits += 1
+        self.first_commit_us = self.first_commit_us or self._clock.now_us()
         self.rows += sum(changes.rows for changes in batch)
 
     def _fail(self, batch: list[Pending], error: AirscrewError) -> None:

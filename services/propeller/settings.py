@@ -64,6 +64,10 @@ class PropellerSettings:
     stop_grace_seconds: float = 10.0
     """How long turns under way may take to end when the process is told to stop."""
 
+    chaos_allowed: bool = False
+    """Whether `airscrew chaos kill-leader` may end this process as SIGKILL does. For systems on which somebody wants to
+    see what that costs."""
+
     default_cpu_millis: int = DEFAULT_SLOTS.cpu_millis
     """What a task takes that does not ask for cpu, in thousandths of a core."""
 

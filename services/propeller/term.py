@@ -147,6 +147,7 @@ class Term:
         """Executions that were live when the term began and have not had their first turn."""
         self._all_asked = False
         self._began = clock.monotonic()
+        self.began_us = clock.now_us()
         self.synced_us = 0
         """When every execution that was live when the term began had had its first turn; 0 before."""
 

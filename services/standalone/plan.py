@@ -33,6 +33,9 @@ IMPATIENT = {
 }
 """Somebody waits at the terminal: tasks that run on for longer after Ctrl-C are started again at the next start."""
 
+FRAGILE = {"AIRSCREW_PROPELLER_CHAOS_ALLOWED": "true"}
+"""Whoever can reach a system on their own machine may see what it costs to kill its leader."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -105,6 +108,7 @@ class _Draft:
     def propeller(self, name: str) -> Program:
         return self.program(
             name,
+            FRAGILE | {"AIRSCREW_PROPELLER_IDENTITY": name},
             AIRSCREW_PROPELLER_ADDRESS=self.address[name],
             AIRSCREW_DATABASE=self.stores.database,
             AIRSCREW_BLOB=self.stores.blob,

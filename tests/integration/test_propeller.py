@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from libs.clients.propeller import Propellers
 from libs.telemetry.metrics import Metering
 from libs.telemetry.otlp import OtlpMetrics
-from libs.workflow.errors import NotFound
+from libs.workflow.errors import FailedPrecondition, NotFound, PermissionDenied
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from services.propeller import levels
 from services.standalone.etcd import EtcdServer
@@ -25,6 +25,11 @@ from tests.support.waiting import until
 
 CHAIN = Plan((Step("n0"), Step("n1", ("n0",)), Step("n2", ("n1",), Plan((Step("n0"),), name="inner"))))
 WIDE = Plan(tuple(Step(f"n{number}") for number in range(20)), name="wide")
+
+
+async def leads(propellers: Propellers, address: str) -> bool:
+    status = await propellers.status(address, [])
+    return status is not None and status.leading
 
 
 async def test_a_submission_becomes_outputs(tmp_path: Path, database_url: str, etcd: EtcdServer) -> None:
@@ -151,6 +156,27 @@ async def test_an_executor_that_is_told_to_drain_takes_nothing_new_and_hands_bac
         assert len(stuck.starts) == 1
         leaving, staying = sorted(await propellers.executors(leader), key=lambda each: each.executor)
         assert (leaving.attempts, leaving.draining, staying.draining) == (0, True, False)
+
+
+async def test_a_leader_is_killed_only_where_that_is_allowed_and_only_the_one_that_is_meant(
+    tmp_path: Path, postgres_url: str, etcd: EtcdServer
+) -> None:
+    """That it really dies is for `tests/e2e/test_chaos.py`: here all of them live in this process."""
+    async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet, Propellers() as propellers:
+        fleet.propeller()
+        guarded = fleet.propellers[0]
+        while not await leads(propellers, guarded):
+            await asyncio.sleep(0.02)
+        with pytest.raises(PermissionDenied, match="AIRSCREW_PROPELLER_CHAOS_ALLOWED"):
+            await propellers.die(guarded, 0, 1)
+        await fleet.services[0].stop()
+        fleet.propeller(chaos_allowed=True)
+        fragile = fleet.propellers[1]
+        while not await leads(propellers, fragile):
+            await asyncio.sleep(0.02)
+        for shard, epoch in ((0, 1), (1, 2)):
+            with pytest.raises(FailedPrecondition, match=f"does not lead shard {shard} in epoch {epoch}"):
+                await propellers.die(fragile, shard, epoch)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -17,6 +17,7 @@ from flyteidl.service import admin_pb2_grpc, signal_pb2_grpc
 
 from libs.workflow.phases import ExecutionPhase, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
+from tests.support.fake_chaos import Chaos, ChaosCalls
 from tests.support.fake_executors import ExecutorCalls, Executors
 from tests.support.fake_intakes import IntakeCalls, Intakes
 from tests.support.fake_queue import Queue, QueueCalls
@@ -86,6 +87,7 @@ class FakeAdmin:
         self.intakes = Intakes()
         self.queue = Queue()
         self.executors = Executors()
+        self.chaos = Chaos()
         self.endpoint = ""
 
     def __enter__(self) -> FakeAdmin:
@@ -159,12 +161,13 @@ class _Signals(signal_pb2_grpc.SignalServiceServicer):
         return signal_pb2.SignalSetResponse()
 
 
-class _Airscrew(IntakeCalls, QueueCalls, ExecutorCalls):
+class _Airscrew(IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
         self.intakes = fake.intakes
         self.queue = fake.queue
         self.executors = fake.executors
+        self.chaos = fake.chaos
 
     def GetTree(self, request: airscrew_pb2.GetTreeRequest, context: grpc.ServicerContext) -> airscrew_pb2.GetTreeReply:
         self._fake.known(request.id.name, context)

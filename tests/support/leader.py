@@ -250,6 +250,9 @@ class _Servicer(propeller_pb2_grpc.PropellerServicer):
     async def Drain(self, request: propeller_pb2.DrainRequest, context: Any) -> propeller_pb2.DrainReply:
         raise NotImplementedError
 
+    async def Die(self, requests: Any, context: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
 
 class Assignments:
     """Makes assignments of one execution whose files lie below `root`, each with a node of its own."""

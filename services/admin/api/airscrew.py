@@ -24,6 +24,7 @@ from libs.workflow.state import AttemptState, ExecutionState, NodeState
 from protos import airscrew_pb2
 from services.admin import encode, identifiers, paging, tree
 from services.admin.api import causes
+from services.admin.api.chaos import ChaosCalls
 from services.admin.api.executors import ExecutorCalls
 from services.admin.api.intakes import IntakeCalls
 from services.admin.api.queue import QueueCalls
@@ -33,6 +34,7 @@ from services.admin.intakes import Intakes
 from services.admin.launch import PARENT_LABEL
 from services.admin.logtail import LogTail
 from services.admin.related import Related, related
+from services.admin.takeover import TakeOvers
 from services.admin.watch import Watch
 
 _WHOLE = Query(limit=1_000, sort_key="created_at", descending=False)
@@ -43,8 +45,8 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls):
-    """Streams and whole trees; intakes; the queue; executors."""
+class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
+    """Streams and whole trees; intakes; the queue; executors; breaking things on purpose."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls):
         stories: Stories,
         propellers: Propellers,
         shards: int,
+        take_overs: TakeOvers,
     ) -> None:
         self._executions = executions
         self._trees = trees
@@ -73,6 +76,7 @@ class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls):
         self._stories = stories
         self._propellers = propellers
         self._shards = shards
+        self._take_overs = take_overs
 
     async def WatchExecution(
         self, request: airscrew_pb2.WatchExecutionRequest, context: Any

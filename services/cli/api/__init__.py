@@ -22,6 +22,7 @@ from libs.workflow.phases import ExecutionPhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
 from services.cli import views
 from services.cli.api import decode
+from services.cli.api.chaos import Chaos
 from services.cli.api.executors import Executors
 from services.cli.api.intakes import Intakes
 from services.cli.api.queue import Queue
@@ -58,6 +59,7 @@ class Admin:
         self.intakes = Intakes(connection)
         self.queue = Queue(connection)
         self.executors = Executors(connection)
+        self.chaos = Chaos(connection)
 
     async def version(self) -> str:
         """The server's own."""

@@ -84,10 +84,14 @@ async def propeller(world: World, process: Process, machine: Machine) -> None:
 
     leadership = Leadership(settings, election, store, machine.clock, new_term)
     world.leaderships[process.name] = leadership
-    world.network.listen(process.name, process, PropellerApi(settings, leadership))
+    world.network.listen(process.name, process, PropellerApi(settings, leadership, die=_nobody_asks_for_that))
     async with publisher:
         await leadership.run(world.stopping_of(process))
     await store.close()
+
+
+def _nobody_asks_for_that() -> None:
+    raise AssertionError("the world kills processes itself")
 
 
 async def queue(world: World, process: Process, machine: Machine) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.propeller.settings import PropellerSettings
 from services.standalone import announce, datadir, plan, ports
 from services.standalone.datadir import DataDir
 from services.standalone.plan import Plan
@@ -46,6 +47,13 @@ def test_no_two_processes_get_one_port(data: DataDir) -> None:
 
     assert len({program.address for program in programs}) == len(programs) == 8
     assert made.http_url.rpartition(":")[2] not in {program.address.rpartition(":")[2] for program in programs}
+
+
+def test_its_leader_may_be_killed_for_show_unless_the_user_says_otherwise(data: DataDir) -> None:
+    name = "AIRSCREW_PROPELLER_CHAOS_ALLOWED"
+    assert make(data).propellers[0].environ[name] == "true"
+    assert make(data, {name: "false"}).propellers[0].environ[name] == "false"
+    assert not PropellerSettings("", "", "", (), "").chaos_allowed
 
 
 def test_the_executor_is_told_neither_database_nor_etcd_even_if_the_environment_names_them(data: DataDir) -> None:
