@@ -19,7 +19,7 @@ from libs.store.listing import page_of, select_page
 from libs.store.lookup import is_below, is_named, is_of, unknown
 from libs.store.query import Query
 from libs.store.records import AbortAnswer, ExecutionRecord, Page
-from libs.store.submissions import Submissions
+from libs.store.submissions import Submissions, Tags, Verdict
 from libs.workflow.errors import NotFound
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired
@@ -48,22 +48,36 @@ class Executions:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._submissions = Submissions(engine)
+        self._submissions = Submissions(engine.url)
 
     async def close(self) -> None:
         """Waits until every submission has been answered. The engine stays open."""
         await self._submissions.close()
 
+    @property
+    def transactions(self) -> int:
+        """How many have stored new executions."""
+        return self._submissions.transactions
+
     # ----------------------------------------------------------------------------------------------------- wishes
 
-    async def create(self, record: ExecutionRecord, tags: Sequence[tuple[str, str]] = ()) -> None:
+    async def create(self, record: ExecutionRecord, tags: Tags = ()) -> None:
         """Stores a new execution; returns when it is durable. Concurrent calls share commits.
 
         Raises AlreadyExists when the name is taken, Refused when its key is, or when the database cannot store a value,
         and FailedPrecondition when its parent has ended or is about to: whatever the parent's end is, it has seen all
         that it has launched.
         """
-        await self._submissions.submit(record, tags)
+        (verdict,) = await self._submissions.submit([(record, tags)])
+        if verdict is not None:
+            raise verdict
+
+    async def create_many(self, records: Sequence[tuple[ExecutionRecord, Tags]]) -> Sequence[Verdict]:
+        """Stores new executions with their tags as `create` does; returns what it would have raised for each, or None.
+
+        Whatever keeps the database from answering at all is raised; then some may be stored and others not.
+        """
+        return await self._submissions.submit(records)
 
     async def request_abort(self, id: ExecutionId, cause: str, principal: str) -> AbortAnswer:
         """Records that the execution is to be aborted and raises its generation, unless it is final or that is wanted

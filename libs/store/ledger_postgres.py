@@ -16,25 +16,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
-from psycopg.abc import PQGen
 from psycopg.types.numeric import Int8
 
-from libs.store import cache_rows, launches, postgres_arrays, rows, schema
+from libs.store import cache_rows, launches, rows, schema
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
-
-ANSWER_SECONDS = 2.0
-"""The longest wait for the server's answer. Its own timeouts are shorter; this one is for a server that is stopped, or
-a network that lost it."""
+from libs.store.postgres import ANSWER_SECONDS, Connection, arrays, types_of, unnest
 
 ABORT_SECONDS = 20.0
 """The longest that a server may work on aborts. It changes tens of thousands of executions in a second."""
 
-T = TypeVar("T")
-
-_CONNECT_SECONDS = 2
 _OPTIONS = " ".join(
     f"-c {option}"
     for option in (
@@ -52,15 +45,6 @@ _OPTIONS = " ".join(
 )
 
 
-class _Connection(psycopg.Connection[rows.Row]):
-    """A connection on which no wait is endless."""
-
-    patience_seconds = ANSWER_SECONDS
-
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        return super().wait(gen, interval, self.patience_seconds if timeout is None else timeout)
-
-
 class PostgresLedger:
     """One connection, opened when it is needed and dropped after a failure."""
 
@@ -71,7 +55,7 @@ class PostgresLedger:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
 
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
@@ -136,12 +120,9 @@ class PostgresLedger:
     def close(self) -> None:
         self.drop()
 
-    def _connected(self) -> _Connection:
+    def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = _Connection.connect(
-                self._url, autocommit=True, connect_timeout=_CONNECT_SECONDS, options=_OPTIONS
-            )
-            postgres_arrays.register(self._connection)
+            self._connection = Connection.open(self._url, _OPTIONS)
         return self._connection
 
 
@@ -169,31 +150,12 @@ def _values(shard: int, epoch: int, batch: Batch) -> list[Any]:
             (batch.released, _RESERVATION_TYPES),
         ]
     for found, types in parts:
-        values += _arrays(found, types)
+        values += arrays(found, types)
     return values
 
 
-def _types(table: str, columns: Sequence[str]) -> list[type[postgres_arrays._Array]]:
-    by_python_type: dict[type, type[postgres_arrays._Array]] = {
-        int: postgres_arrays.Int8Array,
-        str: postgres_arrays.TextArray,
-        bytes: postgres_arrays.ByteaArray,
-    }
-    return [by_python_type[schema.metadata.tables[table].c[name].type.python_type] for name in columns]
-
-
-def _arrays(values: Sequence[rows.Row], types: Sequence[type[postgres_arrays._Array]]) -> Iterator[Any]:
-    """The rows turned into one array per column."""
-    columns = zip(*values, strict=True) if values else [()] * len(types)
-    return (kind(column) for kind, column in zip(types, columns, strict=True))
-
-
-def _unnest(types: Sequence[type[postgres_arrays._Array]], columns: Sequence[str]) -> str:
-    return f"unnest({', '.join(['%b'] * len(types))}) AS new ({', '.join(columns)})"
-
-
 def _insert(table: str, columns: Sequence[str], types: Any) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leader, {_unnest(types, columns)}"
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leader, {unnest(types, columns)}"
 
 
 def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], unless_final: str = "") -> str:
@@ -204,23 +166,23 @@ def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], 
 
 
 _OBSERVED = ("key", *rows.EXECUTION_OBSERVED)
-_EXECUTION_TYPES = _types("executions", _OBSERVED)
-_NODE_TYPES = _types("nodes", rows.NODE_COLUMNS)
-_ATTEMPT_TYPES = _types("attempts", rows.ATTEMPT_COLUMNS)
-_EVENT_TYPES = _types("events", rows.EVENT_COLUMNS)
+_EXECUTION_TYPES = types_of("executions", _OBSERVED)
+_NODE_TYPES = types_of("nodes", rows.NODE_COLUMNS)
+_ATTEMPT_TYPES = types_of("attempts", rows.ATTEMPT_COLUMNS)
+_EVENT_TYPES = types_of("events", rows.EVENT_COLUMNS)
 
-_CHILD_TYPES = _types("executions", launches.COLUMNS)
-_TAG_TYPES = _types("execution_tags", launches.TAG_COLUMNS)
-_SIGNAL_TYPES = _types("signals", rows.SIGNAL_COLUMNS)
-_CACHE_TYPES = _types("cache_entries", cache_rows.CACHE_COLUMNS)
-_RESERVATION_TYPES = _types("cache_reservations", cache_rows.RESERVATION_COLUMNS)
+_CHILD_TYPES = types_of("executions", launches.COLUMNS)
+_TAG_TYPES = types_of("execution_tags", launches.TAG_COLUMNS)
+_SIGNAL_TYPES = types_of("signals", rows.SIGNAL_COLUMNS)
+_CACHE_TYPES = types_of("cache_entries", cache_rows.CACHE_COLUMNS)
+_RESERVATION_TYPES = types_of("cache_reservations", cache_rows.RESERVATION_COLUMNS)
 
 _STATE_AND_STORY = f"""
 WITH fence AS MATERIALIZED (SELECT shard, epoch FROM leadership WHERE shard = %b FOR SHARE),
 leader AS MATERIALIZED (SELECT shard FROM fence WHERE epoch = %b),
 new_executions AS (
     UPDATE executions SET {", ".join(f"{name} = new.{name}" for name in rows.EXECUTION_OBSERVED)}
-    FROM leader, {_unnest(_EXECUTION_TYPES, _OBSERVED)}
+    FROM leader, {unnest(_EXECUTION_TYPES, _OBSERVED)}
     WHERE executions.key = new.key AND executions.shard = leader.shard AND executions.{schema.EXECUTION_IS_LIVE}
     RETURNING 1
 ),
@@ -251,7 +213,7 @@ new_tags AS ({_insert("execution_tags", launches.TAG_COLUMNS, _TAG_TYPES)} ON CO
 new_signals AS ({_insert("signals", rows.SIGNAL_COLUMNS, _SIGNAL_TYPES)} ON CONFLICT DO NOTHING),
 new_cached AS ({_upsert("cache_entries", cache_rows.CACHE_COLUMNS, _CACHE_TYPES, ("key",))}),
 released AS (
-    DELETE FROM cache_reservations AS old USING leader, {_unnest(_RESERVATION_TYPES, cache_rows.RESERVATION_COLUMNS)}
+    DELETE FROM cache_reservations AS old USING leader, {unnest(_RESERVATION_TYPES, cache_rows.RESERVATION_COLUMNS)}
     WHERE {" AND ".join(f"old.{name} = new.{name}" for name in cache_rows.RESERVATION_COLUMNS)}
 )
 """

@@ -12,12 +12,11 @@ import pytest_asyncio
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from libs.store import submissions
-from libs.store.engine import open_async, writing
+from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.ledger import Ledger
 from libs.store.query import Query
-from libs.store.records import AbortAnswer, ExecutionRecord
+from libs.store.records import AbortAnswer
 from libs.workflow.errors import AlreadyExists, FailedPrecondition, NotFound, Refused
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
@@ -49,12 +48,6 @@ def statements_of(engine: AsyncEngine) -> list[str]:
         statements.append(statement)
 
     return statements
-
-
-def commits_of(engine: AsyncEngine) -> list[object]:
-    commits: list[object] = []
-    event.listen(engine.sync_engine, "commit", commits.append)
-    return commits
 
 
 async def test_what_was_submitted_is_found_whole(executions: Executions) -> None:
@@ -106,11 +99,42 @@ async def test_of_two_processes_that_submit_the_same_names_each_name_has_one_win
     assert len((await first.list(Query())).items) == 50
 
 
-async def test_concurrent_submissions_share_commits(engine: AsyncEngine, executions: Executions) -> None:
-    commits = commits_of(engine)
+async def test_concurrent_submissions_share_commits(executions: Executions) -> None:
     await asyncio.gather(*(executions.create(stored.record(key)) for key in range(300)))
-    assert len(commits) <= 3
+    assert executions.transactions <= 3
     assert len(await executions.get_by_key(range(300))) == 300
+
+
+async def test_many_at_once_each_have_an_answer_of_their_own(executions: Executions) -> None:
+    await executions.create(stored.record(1, "mine"), [("colour", "red")])
+    many = [
+        (stored.record(2, "mine"), [("colour", "blue")]),
+        (stored.record(3, "new"), [("colour", "blue"), ("", "size"), ("colour", "blue")]),
+        (stored.record(1, "key-is-taken"), [("colour", "blue")]),
+        (stored.record(4, "bad", traceparent="a lone surrogate: \udcff"), []),
+        (stored.record(5, "twice"), []),
+        (stored.record(6, "twice"), []),
+        (stored.record(7, "orphan", parent_key=404), []),
+    ]
+    assert [type(verdict) for verdict in await executions.create_many(many)] == [
+        AlreadyExists,
+        type(None),
+        Refused,
+        Refused,
+        type(None),
+        AlreadyExists,
+        type(None),
+    ]
+    assert [each.execution.key for each in await executions.get_by_key(range(1, 8))] == [1, 3, 5, 7]
+    blue = await executions.list(Query(filters="eq(execution_tag.key,colour)+eq(execution_tag.value,blue)"))
+    assert [each.execution.key for each in blue.items] == [3]
+
+
+async def test_more_than_fit_into_one_transaction_are_stored_in_several(executions: Executions) -> None:
+    many = [(stored.record(key), [("colour", "red")]) for key in range(1, 1202)]
+    assert set(await executions.create_many(many)) == {None}
+    assert executions.transactions == 3
+    assert len(await executions.get_by_key(range(1, 1202))) == 1201
 
 
 async def test_a_submission_that_cannot_be_stored_is_refused_alone(executions: Executions) -> None:
@@ -289,33 +313,33 @@ async def test_what_a_running_execution_launches_has_it_as_its_parent(executions
 async def test_an_abort_that_is_decided_while_a_child_is_submitted_reaches_the_child_or_the_child_is_refused(
     postgres_url: str,
 ) -> None:
-    engine = open_async(postgres_url)
     await stored.submit(postgres_url, stored.record(1))
     ledger = Ledger(postgres_url)
     ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
-    async with writing(engine) as connection:
-        # A submission that has looked at its parent and has not committed yet.
-        assert await submissions._orphans(connection, [stored.execution(2, parent_key=1)]) == set()
-        await submissions._insert_new(connection, [submission(stored.record(2, parent_key=1))])
-        turn = stored.running(stored.execution(1), phase=ExecutionPhase.FAILING)
-        turn.aborts.append(AbortBelow("the parent failed", ""))
-        deciding = asyncio.create_task(asyncio.to_thread(ledger.commit, 0, 1, [turn]))
-        await until_somebody_waits(postgres_url)
-    await deciding
+    turn = stored.running(stored.execution(1), phase=ExecutionPhase.FAILING)
+    turn.aborts.append(AbortBelow("the parent failed", ""))
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as blocker:
+        executions = Executions(open_async(postgres_url))
+        async with blocker.transaction():
+            # Holds the submission up where it has looked at its parent and has not committed yet.
+            await blocker.execute("LOCK TABLE execution_tags IN EXCLUSIVE MODE")
+            submitting = asyncio.create_task(
+                executions.create(stored.record(2, parent_key=1), [("colour", "red")]), name="submitting"
+            )
+            await until_somebody_waits(postgres_url)
+            deciding = asyncio.create_task(asyncio.to_thread(ledger.commit, 0, 1, [turn]), name="deciding")
+            await until_somebody_waits(postgres_url, how_many=2)
+        await asyncio.gather(submitting, deciding)
     assert ledger.intents([2])[2].desired is Desired.ABORT
     ledger.close()
-    await engine.dispose()
+    await executions.close()
 
 
-def submission(record: ExecutionRecord) -> submissions._Submission:
-    return submissions._Submission(record, (), asyncio.get_running_loop().create_future())
-
-
-async def until_somebody_waits(url: str) -> None:
-    """Returns when a connection waits for another one's lock."""
+async def until_somebody_waits(url: str, how_many: int = 1) -> None:
+    """Returns when so many connections wait for another one's lock."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         while True:
             found = await (await connection.execute(waiting)).fetchone()
-            if found is not None and found[0]:
+            if found is not None and found[0] >= how_many:
                 return

@@ -1,0 +1,58 @@
+"""What every synchronous connection to PostgreSQL has: an end to each wait, and rows as one array per column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from libs.store import postgres_arrays, rows, schema
+
+ANSWER_SECONDS = 2.0
+"""The longest wait for the server's answer. Its own timeouts are shorter; this one is for a server that is stopped, or
+a network that lost it."""
+
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 2
+
+Types = Sequence[type[postgres_arrays._Array]]
+
+
+class Connection(psycopg.Connection[rows.Row]):
+    """A connection on which no wait is endless, and which sends `postgres_arrays`."""
+
+    patience_seconds = ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        return super().wait(gen, interval, self.patience_seconds if timeout is None else timeout)
+
+    @classmethod
+    def open(cls, url: str, options: str) -> Self:
+        """Connects. `options` are those of the server's session, as libpq has them."""
+        connection = cls.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS, options=options)
+        postgres_arrays.register(connection)
+        return connection
+
+
+def types_of(table: str, columns: Sequence[str]) -> Types:
+    """What carries each of these columns."""
+    by_python_type: dict[type, type[postgres_arrays._Array]] = {
+        int: postgres_arrays.Int8Array,
+        str: postgres_arrays.TextArray,
+        bytes: postgres_arrays.ByteaArray,
+    }
+    return [by_python_type[schema.metadata.tables[table].c[name].type.python_type] for name in columns]
+
+
+def arrays(values: Sequence[rows.Row], types: Types) -> Iterator[Any]:
+    """The rows turned into one array per column."""
+    columns = zip(*values, strict=True) if values else [()] * len(types)
+    return (kind(column) for kind, column in zip(types, columns, strict=True))
+
+
+def unnest(types: Types, columns: Sequence[str], name: str = "new") -> str:
+    """The arrays turned into rows again, as a table of this name."""
+    return f"unnest({', '.join(['%b'] * len(types))}) AS {name} ({', '.join(columns)})"

@@ -1,0 +1,94 @@
+"""New executions into PostgreSQL: one statement, thus one round trip, unless some of them have parents."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from libs.store import launches
+from libs.store.postgres import Connection, arrays, types_of, unnest
+from libs.store.rows import Row
+from libs.store.submission_rows import KEY, PARENT, Batch, Stored, id_of, is_ending
+from libs.workflow.identity import ExecutionId
+
+_OPTIONS = " ".join(
+    f"-c {option}"
+    for option in (
+        "lock_timeout=1000",
+        "statement_timeout=1500",
+        "idle_in_transaction_session_timeout=1500",
+        "jit=off",
+        "application_name=airscrew-submissions",
+    )
+)
+
+
+class PostgresDoor:
+    """One connection, opened when it is needed and dropped after a failure."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: Connection | None = None
+
+    def store(self, batch: Batch) -> Stored:
+        if self._connection is None or self._connection.closed:
+            self._connection = Connection.open(self._url, _OPTIONS)
+        connection = self._connection
+        executions, orphans = batch.executions, set[int]()
+        if batch.parents:
+            with connection.transaction():
+                if ending := _ending(connection, batch.parents):
+                    orphans = {row[KEY] for row in executions if row[PARENT] in ending}
+                    executions = [row for row in executions if row[KEY] not in orphans]
+                created = _insert(connection, executions, batch.tags)
+        else:
+            created = _insert(connection, executions, batch.tags)
+        left = [id_of(row) for row in executions if row[KEY] not in created]
+        return Stored(created, _taken(connection, left) if left else set(), orphans)
+
+    def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _ending(connection: Connection, parents: Collection[int]) -> set[int]:
+    """Those that have ended or are about to. The others stay as they are until the commit."""
+    # In the order in which a leader's commit takes them, so that neither waits for the other.
+    asked = "SELECT key, desired, phase FROM executions WHERE key = ANY(%s) ORDER BY key FOR SHARE"
+    found = connection.execute(asked, [list(parents)])
+    return {key for key, desired, phase in found if is_ending(desired, phase)}
+
+
+def _insert(connection: Connection, executions: Sequence[Row], tags: Sequence[Row]) -> set[int]:
+    """Keys of the rows that were inserted: names and keys that exist are passed over."""
+    if not executions:
+        return set()
+    # By name: two processes that insert the same names in different orders would wait for each other.
+    values = [*arrays(sorted(executions, key=id_of), _EXECUTION_TYPES), *arrays(tags, _TAG_TYPES)]
+    return {key for (key,) in connection.execute(_INSERT, values, prepare=True)}
+
+
+def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> set[ExecutionId]:
+    asked = (
+        "SELECT project, domain, name FROM executions "
+        "JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (project, domain, name) USING (project, domain, name)"
+    )
+    return {ExecutionId(*row) for row in connection.execute(asked, list(map(list, zip(*ids, strict=True))))}
+
+
+_EXECUTION_TYPES = types_of("executions", launches.COLUMNS)
+_TAG_TYPES = types_of("execution_tags", launches.TAG_COLUMNS)
+_INSERT = f"""
+WITH created AS (
+    INSERT INTO executions ({", ".join(launches.COLUMNS)})
+    SELECT new.* FROM {unnest(_EXECUTION_TYPES, launches.COLUMNS)}
+    ON CONFLICT DO NOTHING RETURNING key
+),
+tagged AS (
+    INSERT INTO execution_tags ({", ".join(launches.TAG_COLUMNS)})
+    SELECT tag.* FROM {unnest(_TAG_TYPES, launches.TAG_COLUMNS, "tag")}
+    WHERE tag.execution_key IN (SELECT created.key FROM created)
+    ON CONFLICT DO NOTHING
+)
+SELECT key FROM created
+"""

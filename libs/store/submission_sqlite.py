@@ -1,0 +1,107 @@
+"""New executions into a SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+from libs.store import launches, sqlite
+from libs.store.rows import Row
+from libs.store.submission_rows import KEY, PARENT, Batch, Stored, id_of, is_ending
+from libs.workflow.identity import ExecutionId
+
+_AT_ONCE = (256, 32, 4, 1)
+"""Rows that one statement inserts. The driver lets other threads run once for each statement, and comes back only when
+a busy one lets go: with a statement for each row, a batch would take as many times 5 ms as it has rows. A few sizes,
+so that statements stay prepared."""
+
+
+class SqliteDoor:
+    """One connection, opened when it is needed and dropped after a failure."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def store(self, batch: Batch) -> Stored:
+        if self._connection is None:
+            self._connection = sqlite.connect(self._path)
+        connection = self._connection
+        sqlite.begin_immediate(connection)
+        try:
+            stored = _store(connection, batch)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return stored
+
+    def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _store(connection: sqlite3.Connection, batch: Batch) -> Stored:
+    executions, tags = batch.executions, batch.tags
+    orphans: set[int] = set()
+    if batch.parents and (ending := _ending(connection, batch.parents)):
+        orphans = {row[KEY] for row in executions if row[PARENT] in ending}
+        executions = [row for row in executions if row[KEY] not in orphans]
+    inserted = _insert(connection, "executions", launches.COLUMNS, executions)
+    created = {row[KEY] for row in executions}
+    taken: set[ExecutionId] = set()
+    if inserted < len(executions):
+        created, taken = _sort_out(connection, executions)
+    if tags:
+        if len(created) < len(batch.executions):
+            tags = [row for row in tags if row[0] in created]
+        _insert(connection, "execution_tags", launches.TAG_COLUMNS, tags)
+    return Stored(created, taken, orphans)
+
+
+def _ending(connection: sqlite3.Connection, parents: Collection[int]) -> set[int]:
+    """Those that have ended or are about to. They stay as they are until the commit, for nobody else writes."""
+    asked = "SELECT key, desired, phase FROM executions WHERE key IN (SELECT value FROM json_each(?))"
+    found = connection.execute(asked, (json.dumps(list(parents)),))
+    return {key for key, desired, phase in found if is_ending(desired, phase)}
+
+
+def _sort_out(connection: sqlite3.Connection, executions: Sequence[Row]) -> tuple[set[int], set[ExecutionId]]:
+    """The keys of those that were inserted, and the names of those that were not because others have them."""
+    asked = "SELECT key, project, domain, name FROM executions WHERE key IN (SELECT value FROM json_each(?))"
+    found = connection.execute(asked, (json.dumps([row[KEY] for row in executions]),))
+    names = {key: ExecutionId(*name) for key, *name in found}
+    created: set[int] = set()
+    taken: set[ExecutionId] = set()
+    for row in executions:
+        id = id_of(row)
+        if names.get(row[KEY]) == id and row[KEY] not in created:
+            created.add(row[KEY])
+        elif connection.execute(_NAMED, id).fetchone() is not None:
+            taken.add(id)
+    return created, taken
+
+
+def _insert(connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Row]) -> int:
+    """Inserts what does not clash with what is there; returns how many."""
+    inserted = start = 0
+    for size in _AT_ONCE:
+        while len(values) - start >= size:
+            row = chain.from_iterable(values[start : start + size])
+            inserted += connection.execute(_insert_many(table, tuple(columns), size), tuple(row)).rowcount
+            start += size
+    return inserted
+
+
+@cache
+def _insert_many(table: str, columns: tuple[str, ...], rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"
+
+
+_NAMED = "SELECT 1 FROM executions WHERE project = ? AND domain = ? AND name = ?"
