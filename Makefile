@@ -90,7 +90,7 @@ protos: .venv/.synced ## generate protos/*_pb2*.py anew
 	.venv/bin/python deploy/dev/generate_protos.py
 
 .PHONY: docs
-docs: .venv/.synced ## write docs/requests.md anew, from the tables in libs/workflow/fields
+docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, and the tables of docs/metrics.md
 	.venv/bin/python deploy/dev/generate_docs.py
 
 .PHONY: clean

@@ -25,6 +25,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from libs.rpc import handlers
+from libs.rpc.metered import MeteringInterceptor
+from libs.telemetry.metrics import Metering
 from libs.workflow import errors
 
 logger = logging.getLogger(__name__)
@@ -95,15 +97,18 @@ def build(
     services: Mapping[str, Registrar],
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    metering: Metering | None = None,
 ) -> Server:
     """A server on `listen` (`host:port` or `unix:path`) with the `services`.
 
     `services` maps full service names (`airscrew.queue.v1.Queue`) to what adds the service's handlers:
     `{name: lambda server: queue_pb2_grpc.add_QueueServicer_to_server(api, server)}`. `interceptors` run inside the
-    error handling, so they may raise errors of ours too. Messages may have at most `max_message_bytes`, either way.
+    error handling, so they may raise errors of ours too. Calls are counted
+    where `metering` is on. Messages may have at most `max_message_bytes`, either way.
     """
+    counting = [MeteringInterceptor(metering)] if metering is not None and metering.enabled else []
     server = grpc.aio.server(
-        interceptors=[handlers.ErrorInterceptor(), *interceptors],
+        interceptors=[*counting, handlers.ErrorInterceptor(), *interceptors],
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),

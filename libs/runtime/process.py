@@ -57,6 +57,14 @@ class LogSettings:
             raise ValueError(f"LOG_FORMAT: {self.log_format!r} is none of {', '.join(logs.FORMATS)}")
 
 
+@dataclass(frozen=True)
+class MetricsSettings:
+    """What every process reads about its own metrics."""
+
+    metrics_listen: str = ""
+    """`host:port` where Prometheus may scrape this process; empty: nowhere. One for each process of a machine."""
+
+
 class Life:
     """What the process gives to its service: the wish to stop, an owner for tasks, the clock, traces and metrics."""
 
@@ -107,13 +115,13 @@ class Life:
 def run(service: str, main: Callable[[Life], Awaitable[None]]) -> int:
     """Runs `main` as the process of `service` and returns the exit code, for `sys.exit`.
 
-    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`, traces and metrics from `OTEL_*`. `main`
-    may raise SettingsError.
+    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`, traces and metrics from `OTEL_*`;
+    `AIRSCREW_METRICS_LISTEN` is where Prometheus finds the metrics. `main` may raise SettingsError.
     """
     try:
         log_settings = settings.load(LogSettings, service)
         logs.configure(service, log_settings.log_level, log_settings.log_format)
-        tracing, metering = otel.configure(service), otel.metering(service)
+        tracing, metering = otel.configure(service), _metering(service)
         try:
             return asyncio.run(_live(service, main, tracing, metering))
         finally:
@@ -122,6 +130,14 @@ def run(service: str, main: Callable[[Life], Awaitable[None]]) -> int:
     except settings.SettingsError as error:
         print(f"airscrew {service} cannot start:\n{error}", file=sys.stderr)
         return MISCONFIGURED
+
+
+def _metering(service: str) -> metrics.Metering:
+    listen = settings.load(MetricsSettings, service).metrics_listen
+    try:
+        return otel.metering(service, scraped_at=listen)
+    except OSError as error:
+        raise settings.SettingsError([f"METRICS_LISTEN: cannot listen on {listen!r}: {error}"]) from error
 
 
 async def _live(

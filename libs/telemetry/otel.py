@@ -28,27 +28,37 @@ def configure(service: str, environ: Mapping[str, str] | None = None) -> Tracing
     return Tracing(otlp.OtlpExporter(service), _ratio(source))
 
 
-def metering(service: str, environ: Mapping[str, str] | None = None) -> Metering:
-    """Metrics as OpenTelemetry's standard variables ask for them.
+def metering(service: str, environ: Mapping[str, str] | None = None, scraped_at: str = "") -> Metering:
+    """Metrics as OpenTelemetry's standard variables ask for them, and for Prometheus at `scraped_at` (`host:port`).
 
-    They are on when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` is set, unless
-    `OTEL_SDK_DISABLED=true` or `OTEL_METRICS_EXPORTER=none`. How often they are sent (`OTEL_METRIC_EXPORT_INTERVAL`,
-    60,000 ms) is read by the SDK itself.
+    They are sent when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` is set, unless
+    `OTEL_METRICS_EXPORTER=none`. How often they are sent (`OTEL_METRIC_EXPORT_INTERVAL`, 60,000 ms) is read by the SDK
+    itself. `OTEL_SDK_DISABLED=true` turns off both. Raises OSError when `scraped_at` cannot be listened on.
     """
-    if not _wanted(os.environ if environ is None else environ, "METRICS"):
+    source = os.environ if environ is None else environ
+    sends = _wanted(source, "METRICS")
+    if _disabled(source) or not (sends or scraped_at):
         return Metering()
+    page = None
+    if scraped_at:
+        from libs.telemetry import prometheus
+
+        page = prometheus.Page(scraped_at)
 
     def connect() -> Exporter:
         from libs.telemetry import otlp
 
-        return otlp.OtlpMetrics(service)
+        readers = [otlp.sender()] if sends else []
+        if page is not None:
+            readers.append(page.reader)
+        return otlp.SdkMetrics(service, *readers)
 
-    return Metering(connect)
+    return Metering(connect) if page is None else Metering(connect, page.close, page.port)
 
 
 def _wanted(environ: Mapping[str, str], signal: str) -> bool:
     endpoint = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    if not endpoint or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if not endpoint or _disabled(environ):
         return False
     exporter = environ.get(f"OTEL_{signal}_EXPORTER", "").strip() or "otlp"
     if exporter not in ("otlp", "none"):
@@ -56,6 +66,10 @@ def _wanted(environ: Mapping[str, str], signal: str) -> bool:
             "OTEL_%s_EXPORTER=%s is not supported, only otlp is: %s are off", signal, exporter, signal.lower()
         )
     return exporter == "otlp"
+
+
+def _disabled(environ: Mapping[str, str]) -> bool:
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 def _ratio(environ: Mapping[str, str]) -> float:

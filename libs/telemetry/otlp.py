@@ -1,15 +1,15 @@
-"""Hands finished spans and gauges to OpenTelemetry's SDK: the only module that knows it.
+"""Hands finished spans, metrics and log records to OpenTelemetry's SDK: the only module that knows it.
 
 The SDK's tracer cannot emit a span under a given id, so spans are built directly and given to the SDK's batch
-processor, which sends from a thread of its own and drops the oldest when the collector is away. Gauges are read and
-sent by a thread of the SDK's too.
+processor, which sends from a thread of its own and drops the oldest when the collector is away. Metrics are read and
+sent by a thread of the SDK's too, or when Prometheus scrapes them, by the thread that answers.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from opentelemetry import trace
@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.status import Status, StatusCode
 
-from libs.telemetry.metrics import Read
-from libs.telemetry.traces import Span, TraceContext
+from libs.telemetry.metrics import Kind, Metric, Read, Record
+from libs.telemetry.traces import Attribute, Span, TraceContext
 
 # How long the end of a process waits for the last spans, and for the last gauges. The SDK would wait 30 s for a
 # collector that is away.
@@ -49,23 +49,44 @@ class OtlpExporter:
         _within_bounds(self._processor.shutdown)
 
 
-class OtlpMetrics:
-    """Sends gauges to the OTLP endpoint that the `OTEL_*` variables name, or has `reader` read them."""
+class SdkMetrics:
+    """Metrics in the SDK, read by `readers`: to be sent, to be scraped, or by a test."""
 
-    def __init__(self, service: str, reader: MetricReader | None = None) -> None:
-        self._provider = MeterProvider(
-            (reader or PeriodicExportingMetricReader(OTLPMetricExporter()),), _resource(service), shutdown_on_exit=False
-        )
+    def __init__(self, service: str, *readers: MetricReader) -> None:
+        self._provider = MeterProvider(readers, _resource(service), shutdown_on_exit=False)
         self._meter = self._provider.get_meter("airscrew")
 
-    def gauge(self, name: str, unit: str, description: str, read: Read) -> None:
+    def observe(self, metric: Metric, read: Read) -> None:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(value, attributes) for value, attributes in read()]
 
-        self._meter.create_observable_gauge(name, [observe], unit, description)
+        create = (
+            self._meter.create_observable_counter
+            if metric.kind is Kind.COUNTER
+            else self._meter.create_observable_gauge
+        )
+        create(metric.name, [observe], metric.unit, metric.description)
+
+    def record(self, metric: Metric, bounds: Sequence[float]) -> Record:
+        histogram = self._meter.create_histogram(
+            metric.name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=bounds
+        )
+
+        def record(value: float, attributes: Mapping[str, Attribute], of: TraceContext | None = None, /) -> None:
+            context = None
+            if of is not None and of.sampled:
+                context = trace.set_span_in_context(trace.NonRecordingSpan(_context(of)))
+            histogram.record(value, attributes, context)
+
+        return record
 
     def close(self) -> None:
         _within_bounds(self._provider.shutdown)
+
+
+def sender() -> MetricReader:
+    """Sends to the OTLP endpoint that the `OTEL_*` variables name, as often as they say."""
+    return PeriodicExportingMetricReader(OTLPMetricExporter())
 
 
 def _within_bounds(shutdown: Callable[[], object]) -> None:

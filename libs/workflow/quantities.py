@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import reduce
 from typing import NamedTuple
 
 from flyteidl.core import tasks_pb2
@@ -47,6 +49,11 @@ class Slots(NamedTuple):
 
     def minus(self, other: Slots) -> Slots:
         return Slots(self.cpu_millis - other.cpu_millis, self.memory_bytes - other.memory_bytes, self.gpus - other.gpus)
+
+
+def sum_of(many: Iterable[Slots]) -> Slots:
+    """All of them together."""
+    return reduce(Slots.plus, many, Slots())
 
 
 def parse_quantity(text: str, field: str) -> Decimal:

@@ -30,8 +30,9 @@ from libs.store.registry import Registry
 from libs.store.signals import Signals
 from libs.store.stories import Stories
 from libs.store.trees import Trees
+from libs.telemetry.metrics import Metering
 from libs.telemetry.traces import Tracing
-from services.admin import api, web
+from services.admin import api, meters, web
 from services.admin.artifacts import Artifacts
 from services.admin.data import Literals
 from services.admin.explain import Explainer
@@ -61,12 +62,14 @@ class Addresses:
 
 async def serve(settings: AdminSettings, life: Life) -> None:
     """Serves until `life.stopping`."""
-    async with running(settings, life.clock, life.tracing):
+    async with running(settings, life.clock, life.tracing, life.metering):
         await life.stopping.wait()
 
 
 @asynccontextmanager
-async def running(settings: AdminSettings, clock: Clock, tracing: Tracing) -> AsyncIterator[Addresses]:
+async def running(
+    settings: AdminSettings, clock: Clock, tracing: Tracing, metering: Metering | None = None
+) -> AsyncIterator[Addresses]:
     """A front door that serves for the length of the block. Raises when the database is not as it must be."""
     engine = open_async(settings.database)
     try:
@@ -76,9 +79,14 @@ async def running(settings: AdminSettings, clock: Clock, tracing: Tracing) -> As
             Subscriber(settings.queue) as subscriber,
             Propellers() as propellers,
         ):
-            door = _Door(settings, clock, tracing, engine, enqueuer, propellers)
+            metering = metering or Metering()
+            door = _Door(settings, clock, tracing, metering, engine, enqueuer, propellers)
             async with asyncio.TaskGroup() as group:
                 hearing = group.create_task(_hear(subscriber, door.hints), name="hear hints")
+                if metering.enabled:
+                    board = meters.board(metering, door.hints, enqueuer)
+                    showing = group.create_task(board.watch(), name="meters")
+                    hearing.add_done_callback(lambda _: showing.cancel())
                 addresses = await door.open()
                 try:
                     yield addresses
@@ -105,6 +113,7 @@ class _Door:
         settings: AdminSettings,
         clock: Clock,
         tracing: Tracing,
+        metering: Metering,
         engine: AsyncEngine,
         enqueuer: Enqueuer,
         propellers: Propellers,
@@ -122,7 +131,7 @@ class _Door:
         self._files = web.Files(
             self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
         )
-        self._server = self._grpc(clock, tracing, engine, enqueuer, propellers)
+        self._server = self._grpc(clock, tracing, metering, engine, enqueuer, propellers)
 
     async def open(self) -> Addresses:
         """Listens, and says that it serves."""
@@ -142,7 +151,13 @@ class _Door:
         await self._queue.close()
 
     def _grpc(
-        self, clock: Clock, tracing: Tracing, engine: AsyncEngine, enqueuer: Enqueuer, propellers: Propellers
+        self,
+        clock: Clock,
+        tracing: Tracing,
+        metering: Metering,
+        engine: AsyncEngine,
+        enqueuer: Enqueuer,
+        propellers: Propellers,
     ) -> rpc.Server:
         settings, executions, trees = self._settings, self._executions, self._trees
         registry = Registry(engine)
@@ -196,4 +211,5 @@ class _Door:
                 ),
             ),
             max_message_bytes=settings.message_bytes,
+            metering=metering,
         )

@@ -121,5 +121,10 @@ class Hints:
         for bell in self._bells():
             bell.close()
 
+    @property
+    def watchers(self) -> int:
+        """How many wait for something now."""
+        return len(self._bells())
+
     def _bells(self) -> list[Bell]:
         return [*self._of_any, *(bell for bells in self._of.values() for bell in bells)]

@@ -25,7 +25,7 @@ from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
 from libs.wire.session import INTERRUPTIBLE, Hello, Report
-from services.executor import api, environments, hardware, results, runner, tasksecrets, variables
+from services.executor import api, environments, hardware, meters, results, runner, tasksecrets, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
 from services.executor.datadir import DataDir
@@ -84,12 +84,14 @@ async def serve(
                 _introduction(settings, directory, slots),
                 settings.dial_seconds,
             )
+            if life.metering.enabled:
+                _ = life.spawn("meters", meters.board(life.metering, slots, attempts, spool, disk, session).watch())
             await _live(settings, life, attempts, session)
         await spool.close()
 
 
 async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, session: Session) -> None:
-    server = servers.build(settings.listen, services={})
+    server = servers.build(settings.listen, services={}, metering=life.metering)
     await server.start()
     dialling = life.spawn("session", session.run())
     server.ready()

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -77,6 +77,8 @@ class Attempts:
         self._outbox: Batcher[FromExecutor] | None = None
         self._sent_at: dict[AttemptId, float] = {}
         self._draining = False
+        self.ended: Counter[ReportPhase] = Counter()
+        """How many attempts have ended here, or were not taken on, by how."""
         self._changed = asyncio.Event()
         self._used: OrderedDict[AttemptId, None] = OrderedDict()
         for lost in bench.journal.lost:
@@ -96,6 +98,11 @@ class Attempts:
     def detach(self) -> None:
         """The session is over."""
         self._outbox = None
+
+    @property
+    def running(self) -> int:
+        """How many attempts have not ended."""
+        return len(self._running)
 
     @property
     def draining(self) -> bool:
@@ -230,6 +237,7 @@ class Attempts:
             end = await self._run(attempt)
             self._slots.give_back(attempt.grant)
             report = attempt.final(end)
+            self.ended[report.phase] += 1
             logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
             self._spool.add(report)
             del self._running[attempt.id]
@@ -256,6 +264,7 @@ class Attempts:
 
     def _answer(self, id: AttemptId, end: Outcome) -> None:
         """The end of an attempt that was not started by this assignment, kept like any other end."""
+        self.ended[end.phase] += 1
         report = Report(id, _LAST_SEQ, end.phase, self._bench.clock.now_us())
         report = replace(report, error=end.error, recoverable=end.recoverable, reason=end.reason)
         self._spool.add(report)

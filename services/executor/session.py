@@ -65,6 +65,8 @@ class Session:
         self._hello = hello
         self._dial_seconds = dial_seconds
         self._backoff = Backoff(*_DIAL_AGAIN_SECONDS)
+        self.leaders = 0
+        """How many leaders have welcomed us and are still there."""
 
     async def run(self) -> None:
         """Never returns; ended by cancellation, which closes the session."""
@@ -97,11 +99,13 @@ class Session:
                 welcome = await self._welcomed(address, incoming)
                 logger.info("session with %s: shard %d, epoch %d", address, welcome.shard, welcome.epoch)
                 self._backoff.reset()
+                self.leaders += 1
                 beating = asyncio.create_task(self._beat(welcome), name="heart-beat")
                 try:
                     async for message in incoming:
                         self._obey(message)
                 finally:
+                    self.leaders -= 1
                     beating.cancel()
                     await asyncio.gather(beating, return_exceptions=True)
             logger.info("session with %s: ended by the propeller", address)

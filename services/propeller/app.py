@@ -19,6 +19,7 @@ from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
 from services.propeller.leadership import Leadership
 from services.propeller.levels import Levels
+from services.propeller.meters import Meters
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
@@ -50,7 +51,7 @@ async def serve(
             _new_term(settings, life, leader_store, publisher, election.holder),
         )
         api = PropellerApi(settings, leadership, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
-        rpc = server.build(settings.listen, services={SERVICE: api.register})
+        rpc = server.build(settings.listen, services={SERVICE: api.register}, metering=life.metering)
         await rpc.start()
         rpc.ready()
         leading = life.spawn("leadership", leadership.run(life.stopping), eternal=False)
@@ -83,7 +84,7 @@ def _new_term(
     settings: PropellerSettings, life: Life, leader_store: LeaderStore, publisher: Publisher | None, holder: str
 ) -> Callable[[int, Callable[[], bool]], Term]:
     blobs = blob.open(settings.blob)
-    levels = _levels(settings, life)
+    levels, meters = _levels(settings, life), _meters(settings, life)
 
     def feed(shard: int, epoch: int) -> WorkFeed | None:
         return WorkFeed(settings.queue, shard, epoch, holder) if settings.queue else None
@@ -100,6 +101,7 @@ def _new_term(
             spans=Spans(life.tracing),
             leading=leading,
             levels=levels,
+            meters=meters,
         )
 
     return new_term
@@ -111,6 +113,14 @@ def _levels(settings: PropellerSettings, life: Life) -> Levels | None:
     levels = Levels(settings.shard)
     levels.show(life.metering)
     return levels
+
+
+def _meters(settings: PropellerSettings, life: Life) -> Meters | None:
+    if not life.metering.enabled:
+        return None
+    meters = Meters(life.metering, life.clock, (settings.shard,))
+    _ = life.spawn("meters", meters.board.watch())
+    return meters
 
 
 def _path(text: str) -> Path | None:

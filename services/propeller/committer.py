@@ -90,6 +90,9 @@ class Committer:
         """When the first of them was durable; 0 before."""
         self.rows = 0
         self.fenced = 0
+        self.unknown = 0
+        """Commits of which nobody knows whether they happened."""
+        self.refused = 0
 
     def submit(self, pending: Pending) -> None:
         """Takes a turn. Bounded by the executions in memory, for each has at most one open turn."""
@@ -143,11 +146,13 @@ class Committer:
         try:
             await self._write([pending.changes for pending in batch])
         except Refused as refused:
+            self.refused += 1
             await self._commit_alone(batch, refused)
         except Fenced as fenced:
             self._fail(batch, fenced)
             raise
         except Unavailable as unavailable:
+            self.unknown += 1
             logger.warning("commit of %d executions failed, outcome unknown: %s", len(batch), unavailable.message)
             await self._renew(batch)
             self._fail(batch, unavailable)

@@ -17,8 +17,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Final
 
-from libs.telemetry.metrics import Level, Metering
+from libs.telemetry.metrics import Kind, Level, Metering, Metric, Names
 from libs.workflow.errors import AirscrewError
 from libs.workflow.phases import ExecutionPhase
 from services.propeller.library import Library
@@ -29,7 +30,29 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 10.0
 """How old a level is at most, give or take: FlytePropeller's is 5 s for the one monitor, 10 s for the other."""
 
-Kind = tuple[str, str, ExecutionPhase]
+EXECUTIONS: Final = Metric(
+    "airscrew.executions.live",
+    Kind.GAUGE,
+    "{execution}",
+    "Executions that are not final",
+    ("flyte.project", "flyte.domain", "flyte.execution.phase", "airscrew.shard"),
+)
+ACTIVE: Final = (
+    Metric(
+        "airscrew.workflows.active",
+        Kind.GAUGE,
+        "{execution}",
+        "Executions that the leader has in memory",
+        ("airscrew.shard",),
+    ),
+    Metric("airscrew.nodes.active", Kind.GAUGE, "{node}", "Nodes that have begun and not ended", ("airscrew.shard",)),
+    Metric(
+        "airscrew.tasks.active", Kind.GAUGE, "{attempt}", "Attempts that wait for a slot or run", ("airscrew.shard",)
+    ),
+)
+METRICS: Final = (EXECUTIONS, *ACTIVE)
+
+Series = tuple[str, str, ExecutionPhase]
 """Project, domain and phase."""
 
 
@@ -38,32 +61,30 @@ class Levels:
 
     def __init__(self, shard: int) -> None:
         self._shard = shard
-        self._executions: Mapping[Kind, int] = {}
-        self._known: frozenset[Kind] = frozenset()
+        self._executions: Mapping[Series, int] = {}
+        self._known: frozenset[Series] = frozenset()
         """Everything that was ever told."""
+        self._projects = Names()
         self._away = False
         self._active: tuple[int, int, int] | None = None
         """Executions, nodes and attempts; None before the first look."""
 
     def show(self, metering: Metering) -> None:
         """Has whoever collects metrics read them."""
-        gauge = metering.gauge
-        gauge("airscrew.executions.live", "{execution}", "Executions that are not final", self._read_executions)
-        for number, (name, unit, description) in enumerate(
-            (
-                ("airscrew.workflows.active", "{execution}", "Executions that the leader has in memory"),
-                ("airscrew.nodes.active", "{node}", "Nodes that have begun and not ended"),
-                ("airscrew.tasks.active", "{attempt}", "Attempts that wait for a slot or run"),
-            )
-        ):
-            gauge(name, unit, description, partial(self._read_active, number))
+        metering.observe(EXECUTIONS, self._read_executions)
+        for number, metric in enumerate(ACTIVE):
+            metering.observe(metric, partial(self._read_active, number))
 
-    def tell_executions(self, found: Mapping[Kind, int] | None) -> None:
+    def tell_executions(self, found: Mapping[Series, int] | None) -> None:
         """What the store has; None when it is away."""
         self._away = found is None
         if found is not None:
-            self._known |= found.keys()
-            self._executions = {kind: found.get(kind, 0) for kind in self._known}
+            told: dict[Series, int] = dict.fromkeys(self._known, 0)
+            for (project, domain, phase), count in found.items():
+                series = (self._projects.of(project), domain, phase)
+                told[series] = told.get(series, 0) + count
+            self._known |= told.keys()
+            self._executions = told
 
     def tell_active(self, executions: int, nodes: int, tasks: int) -> None:
         self._active = (executions, nodes, tasks)
@@ -77,7 +98,7 @@ class Levels:
     def _read_executions(self) -> Iterable[Level]:
         return () if self._away else [self._level(*each) for each in self._executions.items()]
 
-    def _level(self, kind: Kind, count: int) -> Level:
+    def _level(self, kind: Series, count: int) -> Level:
         project, domain, phase = kind
         return Level(
             count,

@@ -30,8 +30,8 @@ class Outside(Protocol):
     def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
         """Tells an executor that its final report is committed, or will never matter."""
 
-    def changed(self, changes: Changes) -> None:
-        """Tells watchers."""
+    def changed(self, changes: Changes, started_us: int) -> None:
+        """Tells watchers of a turn that began then."""
 
     def ask(self, execution: Execution, command: Question) -> None:
         """Finds out what the machine asks, and puts the answer into the inbox. Needs no commit before."""

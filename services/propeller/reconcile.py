@@ -23,7 +23,8 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.launch import priority
 from libs.workflow.machine import Execution, LiveNode, Turn, interruptible, step
 from libs.workflow.machine import messages as m
-from libs.workqueue import DelayingQueue, Item, ItemExponential
+from libs.workqueue import DelayingQueue, Item, ItemExponential, WorkQueue
+from libs.workqueue.observer import Observer
 from services.propeller.assignments import Assignments
 from services.propeller.committer import Committer, Pending
 from services.propeller.library import Library
@@ -63,7 +64,9 @@ class Reconciler:
         pool: WorkerPool,
         clock: Clock,
         spans: Spans,
+        observer: Observer[int] | None = None,
     ) -> None:
+        """`observer` is told what the work queue does."""
         self._library = library
         self._placement = placement
         self._committer = committer
@@ -72,7 +75,8 @@ class Reconciler:
         self._pool = pool
         self._clock = clock
         self._spans = spans
-        self._queue: DelayingQueue[int] = DelayingQueue()
+        self._queue: DelayingQueue[int] = DelayingQueue(WorkQueue(observer))
+        self._observed = observer is not None
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
         self._inbox: defaultdict[int, dict[m.Event, None]] = defaultdict(dict)
         """Facts that no turn has folded in, in order. Each is kept once, for executors repeat themselves as long as
@@ -268,7 +272,7 @@ class Reconciler:
         execution, turn = opened.execution, opened.turn
         key = execution.state.key
         if turn.changes:
-            self._outside.changed(turn.changes)
+            self._outside.changed(turn.changes, opened.started_us)
             if self._spans.enabled:
                 self._spans.turn(turn.changes, opened.started_us, self._clock.now_us(), self._last_commit)
         for command in turn.commands:
@@ -375,6 +379,6 @@ class Reconciler:
 
     def _close(self, key: int) -> None:
         """The turn has an outcome: another one may begin."""
-        self._queue.done(key)
+        self._queue.done(key, self._clock.now_us() if self._observed else None)
         for callback in self._open.pop(key, ()):
             callback()

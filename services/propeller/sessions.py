@@ -88,6 +88,8 @@ class Sessions:
         self._messages_ended = (0, 0)
         """Messages sent to and received from sessions that are over."""
         self._over = False
+        self.lost = 0
+        """How many executors were given up with attempts that they had."""
 
     def connected(self) -> list[Session]:
         return list(self._sessions.values())
@@ -289,6 +291,7 @@ class Sessions:
     def _lose_all(self, executor: str) -> None:
         attempts = self._placement.attempts_on(executor)
         logger.warning("executor %s is lost with %d attempts", executor, len(attempts))
+        self.lost += bool(attempts)
         self._placement.forget(executor)
         for identity in attempts:
             execution = self._library.get(identity.execution)

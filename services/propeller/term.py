@@ -34,7 +34,7 @@ from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
-from libs.workflow.quantities import Slots
+from libs.workflow.quantities import Slots, sum_of
 from libs.workflow.state import Changes
 from services.propeller import story
 from services.propeller.assignments import Assignments
@@ -46,6 +46,7 @@ from services.propeller.dynamics import Dynamics
 from services.propeller.graphs import Graphs
 from services.propeller.levels import Levels, Monitor
 from services.propeller.library import Library
+from services.propeller.meters import Look, Meters
 from services.propeller.outside import Question
 from services.propeller.placement import Placement
 from services.propeller.reconcile import Reconciler
@@ -88,10 +89,11 @@ class Term:
         spans: Spans,
         leading: Callable[[], bool],
         levels: Levels | None = None,
+        meters: Meters | None = None,
     ) -> None:
         """`feed` opens the stream of keys of a shard in an epoch, or gives None where there is no queue service and the
         sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock.
-        `levels` are kept where somebody collects metrics.
+        `levels` and `meters` are kept where somebody collects metrics.
         """
         self.epoch = epoch
         self.shard = settings.shard
@@ -109,8 +111,18 @@ class Term:
         graphs = Graphs(store, blob, default_slots)
         self.library = Library(store, self.shard, graphs, lambda state: self._children.ended(state))
         assignments = Assignments(blob.root)
+        self._meters = meters
+        self._queue_metrics = meters.observer(self.shard) if meters else None
         self.reconciler = Reconciler(
-            self.library, self.placement, lambda: self.committer, assignments, self, self._pool, clock, spans
+            self.library,
+            self.placement,
+            lambda: self.committer,
+            assignments,
+            self,
+            self._pool,
+            clock,
+            spans,
+            self._queue_metrics,
         )
         self.committer = Committer(
             store,
@@ -120,7 +132,7 @@ class Term:
             max_rows=settings.commit_rows,
             busy=lambda: self.reconciler.busy,
             leading=leading,
-            on_batch=self.reconciler.note_batch,
+            on_batch=self._note_batch,
         )
         self.sessions = Sessions(
             self.library,
@@ -165,6 +177,8 @@ class Term:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                if self._meters is not None:
+                    self._meters.begin(self.shard, self._look)
                 for name, work in (
                     ("commit", self.committer.run()),
                     ("timers", self._keep_time()),
@@ -191,6 +205,8 @@ class Term:
         except* Fenced as fenced:
             logger.warning("epoch %d of shard %d is over: %s", self.epoch, self.shard, fenced.exceptions[0])
         finally:
+            if self._meters is not None:
+                self._meters.end(self.shard)
             await self._pool.cancel()
             self.sessions.end()
 
@@ -341,8 +357,10 @@ class Term:
     def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
         self.sessions.acknowledge(identity, executor, seq)
 
-    def changed(self, changes: Changes) -> None:
+    def changed(self, changes: Changes, started_us: int) -> None:
         story.tell(changes)
+        if self._meters is not None:
+            self._meters.turn(changes, started_us)
         if self._publisher is not None:
             self._publisher.publish(changes.execution.key, changes.execution.phase)
         self._cache.released(changes.released)
@@ -364,6 +382,35 @@ class Term:
 
     def ended(self, execution: Execution) -> None:
         self._children.ended(execution.state)
+
+    def _note_batch(self, start_us: int, end_us: int, executions: int) -> None:
+        self.reconciler.note_batch(start_us, end_us, executions)
+        if self._meters is not None:
+            self._meters.commit(start_us, end_us)
+
+    def _look(self) -> Look:
+        committer, rooms = self.committer, self.placement.rooms.all()
+        return Look(
+            epoch=self.epoch,
+            cold=self.cold,
+            turns=self.reconciler.turns,
+            commits={
+                "committed": committer.commits,
+                "fenced": committer.fenced,
+                "refused": committer.refused,
+                "unknown": committer.unknown,
+            },
+            rows=committer.rows,
+            pending=self.placement.pending,
+            connected=len(self.sessions.connected()),
+            closed=sum(not room.open for room in rooms),
+            lost=self.sessions.lost,
+            capacity=sum_of(room.capacity for room in rooms),
+            used=sum_of(room.used for room in rooms),
+            workers=self._pool.size,
+            free_workers=self._pool.size - self._pool.running,
+            queue=self._queue_metrics.at(self._clock.now_us()) if self._queue_metrics else None,
+        )
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Starts what ends with the term; does nothing when it is ending."""

@@ -10,6 +10,7 @@ from libs.clients.admin import Admin
 from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
 from libs.runtime.process import Life
+from services.queue import meters
 from services.queue.api import SERVICE, Queue
 from services.queue.hints import Relay
 from services.queue.intake import api as intake_api
@@ -30,12 +31,15 @@ async def serve(settings: QueueSettings, life: Life) -> None:
         first_lease=life.clock.now_us(),
         shape=settings.shape,
         retry_after_us=int(settings.retry_after_seconds * 1e6),
+        observe=meters.observer(life.metering),
     )
     relay = Relay(settings.watcher_buffer_hints)
     queue = Queue(shards, relay, Spans(life.tracing, life.clock), life.clock)
     intakes = intake_api.Intakes(lambda intake: Line(intake, settings.redis_passwords))
     services = {SERVICE: queue.register, intake_api.SERVICE: intakes.register}
-    server = rpc.build(settings.listen, services=services)
+    server = rpc.build(settings.listen, services=services, metering=life.metering)
+    if life.metering.enabled:
+        _ = life.spawn("meters", meters.board(life.metering, shards, relay, life.clock).watch())
     await server.start()
     server.ready()
     taking = None

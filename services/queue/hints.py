@@ -42,6 +42,11 @@ class Relay:
         self._buffer_hints = buffer_hints
         self._watchers: set[Watcher] = set()
 
+    @property
+    def watchers(self) -> int:
+        """How many watch now."""
+        return len(self._watchers)
+
     @contextmanager
     def watcher(self) -> Iterator[Watcher]:
         """Somebody who is told, as long as the context is open."""

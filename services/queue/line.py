@@ -76,8 +76,9 @@ class Place(NamedTuple):
 class Line(Layer[int]):
     """The queue of one shard."""
 
-    def __init__(self, shape: Shape) -> None:
-        self.metrics: QueueMetrics[int] = QueueMetrics()
+    def __init__(self, shape: Shape, metrics: QueueMetrics[int] | None = None) -> None:
+        """`metrics` is what counts, where it does more than that."""
+        self.metrics: QueueMetrics[int] = QueueMetrics() if metrics is None else metrics
         """Of the main queue."""
         self._waiting: WorkQueue[int] = WorkQueue(self.metrics)
         self._main: DelayingQueue[int] = DelayingQueue(self._waiting)

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from libs.workflow import errors
 from libs.workqueue.bounded import RETRY_AFTER_US
+from libs.workqueue.metrics import QueueMetrics
 from services.queue.line import Key, Line, Shape
 
 LONGEST_PAUSE_US = 7 * 24 * 3600 * 1_000_000
@@ -155,10 +156,16 @@ class WorkStream:
 class Shard:
     """The keys of one shard."""
 
-    def __init__(self, number: int, lease_numbers: Iterator[int], shape: Shape | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        lease_numbers: Iterator[int],
+        shape: Shape | None = None,
+        metrics: QueueMetrics[int] | None = None,
+    ) -> None:
         """Without a shape its queue is simple."""
         self.number = number
-        self.queue = Line(shape or Shape())
+        self.queue = Line(shape or Shape(), metrics)
         self.counts = Counts()
         self.epoch = 0
         """The highest epoch that has opened this shard; 0 when none has."""
@@ -247,14 +254,24 @@ class Shards:
         first_lease: number of the first lease; higher than any that an earlier process has given out.
         shape: of what kind their queues are; simple when None.
         retry_after_us: the hint for whoever is refused.
+        observe: makes what counts for a shard, where it does more than that.
     """
 
     def __init__(
-        self, depth: int, first_lease: int, shape: Shape | None = None, *, retry_after_us: int = RETRY_AFTER_US
+        self,
+        depth: int,
+        first_lease: int,
+        shape: Shape | None = None,
+        *,
+        retry_after_us: int = RETRY_AFTER_US,
+        observe: Callable[[int], QueueMetrics[int]] | None = None,
     ) -> None:
         self.limit = depth
         self._shape = shape or Shape()
         self._retry_after_us = retry_after_us
+        self._observe = observe
+        self.refused = 0
+        """How often there was no room."""
         self._all_paused_until_us: int | None = None
         """For shards to come."""
         self._shards: dict[int, Shard] = {}
@@ -266,7 +283,9 @@ class Shards:
     def __getitem__(self, number: int) -> Shard:
         shard = self._shards.get(number)
         if shard is None:
-            shard = self._shards[number] = Shard(number, self._lease_numbers, self._shape)
+            shard = self._shards[number] = Shard(
+                number, self._lease_numbers, self._shape, self._observe(number) if self._observe else None
+            )
             if self._all_paused_until_us is not None:
                 shard.pause(self._all_paused_until_us, 0)
         return shard
@@ -312,6 +331,7 @@ class Shards:
             shard = self[number]
             takes_place = shard.queue.takes_place(key.key, delay_us)
             if takes_place and room <= 0:
+                self.refused += 1
                 raise errors.ResourceExhausted(
                     f"{self.limit} keys wait in the queue: it takes no more; try again in "
                     f"{self._retry_after_us / 1e6:g} s",

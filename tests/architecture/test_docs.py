@@ -6,12 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_page_on_requests_is_fresh(tmp_path: Path) -> None:
-    fresh = tmp_path / "requests.md"
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs")
     generator = ROOT / "deploy/dev/generate_docs.py"
-    done = subprocess.run([sys.executable, generator, fresh], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, generator, folder], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (ROOT / "docs/requests.md").read_text() == fresh.read_text(), "run `make docs`"
+    return folder
+
+
+@pytest.mark.parametrize("page", ["requests.md", "metrics.md"])
+def test_what_is_generated_is_fresh(fresh: Path, page: str) -> None:
+    assert (ROOT / "docs" / page).read_text() == (fresh / page).read_text(), "run `make docs`"

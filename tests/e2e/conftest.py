@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from flytekit.remote import FlyteRemote, FlyteWorkflowExecution
 
-from tests.support import flyte, otlp, smalltasks
+from tests.support import flyte, otlp, scrape, smalltasks
 from tests.support.example_cases import ALL, GATED, Example, Kind
 from tests.support.markers import Markers
 from tests.support.system import System
@@ -27,11 +27,20 @@ def receiver() -> Iterator[otlp.Receiver]:
 
 
 @pytest.fixture(scope="session")
-def system(receiver: otlp.Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The shared system: SQLite, one propeller, one executor, traced."""
+def scraped() -> dict[str, int]:
+    """Where each service of the shared system shows its metrics."""
+    return scrape.ports()
+
+
+@pytest.fixture(scope="session")
+def system(
+    receiver: otlp.Receiver, scraped: dict[str, int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """The shared system: SQLite, one propeller, one executor, traced and measured."""
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "500",  # milliseconds until a span is sent, so that tests need not wait long
+        **scrape.settings(scraped),
         **smalltasks.settings(tmp_path_factory.mktemp("small"), slots=4),
     }
     with System.start(tmp_path_factory.mktemp("system"), environment=environment) as system:

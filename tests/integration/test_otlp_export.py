@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from libs.telemetry import otel, traces
-from libs.telemetry.metrics import Level
+from libs.telemetry.metrics import Kind, Level, Metric
 from tests.support import otlp
+
+THINGS = Metric("things", Kind.GAUGE, "{thing}", "Things")
 
 
 def test_spans_arrive_with_the_ids_and_times_they_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +46,7 @@ def test_a_gauge_is_sent_at_the_latest_when_the_process_ends(monkeypatch: pytest
     with otlp.Receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         metering = otel.metering("propeller")
-        metering.gauge("things", "{thing}", "Things", lambda: [Level(3, {"kind": "a"}), Level(0, {"kind": "b"})])
+        metering.observe(THINGS, lambda: [Level(3, {"kind": "a"}), Level(0, {"kind": "b"})])
         metering.shutdown()
         assert receiver.gauges == [
             otlp.Gauge("things", "airscrew-propeller", 3, {"kind": "a"}),

@@ -148,9 +148,9 @@ def test_a_collector_that_is_away_delays_nothing_but_the_end_and_that_little() -
     process = start(
         """
         from libs.telemetry.traces import TraceContext
-        from libs.telemetry.metrics import Level
+        from libs.telemetry.metrics import Kind, Level, Metric
         assert life.tracing.enabled and life.metering.enabled
-        life.metering.gauge("things", "{thing}", "Things", lambda: [Level(1, {})])
+        life.metering.observe(Metric("things", Kind.GAUGE, "{thing}", "Things"), lambda: [Level(1, {})])
         for number in range(1000):
             life.tracing.emit("execution", TraceContext(1, number + 1, True), None, 1, 2)
         """,

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from libs.clients.propeller import Propellers
 from libs.telemetry.metrics import Metering
-from libs.telemetry.otlp import OtlpMetrics
+from libs.telemetry.otlp import SdkMetrics
 from libs.workflow.errors import FailedPrecondition, NotFound, PermissionDenied
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from services.propeller import levels
@@ -62,7 +62,7 @@ async def test_the_leader_shows_how_much_there_is_to_who_collects_metrics(
     monkeypatch.setattr(levels, "LOOK_SECONDS", 0.05)
     reader = InMemoryMetricReader()
     async with Fleet(tmp_path, sqlite_url, etcd.endpoint) as fleet:
-        fleet.propeller(queue="", sweep_seconds=0.2, metering=Metering(lambda: OtlpMetrics("propeller", reader)))
+        fleet.propeller(queue="", sweep_seconds=0.2, metering=Metering(lambda: SdkMetrics("propeller", reader)))
         await fleet.register(WIDE)
         await fleet.submit(WIDE, 1, enqueue=False)
         await until(lambda: shown(reader).get("airscrew.tasks.active") == [({"airscrew.shard": 0}, 20)], "20 attempts")

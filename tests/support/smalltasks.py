@@ -51,10 +51,10 @@ class Registrar:
         return identifier.WorkflowExecutionIdentifier(project=self.project, domain=self.domain, name=name)
 
     def marking_task(
-        self, name: str, marks: Path, seconds: float, *, children: int = 0, retries: int = 0
+        self, name: str, marks: Path, seconds: float, *, children: int = 0, retries: int = 0, cached: bool = False
     ) -> identifier.Identifier:
         """A task without inputs or outputs that marks its start, sleeps, and marks its end."""
-        return self.task(name, markers.arguments(marks, seconds, children), retries=retries)
+        return self.task(name, markers.arguments(marks, seconds, children), retries=retries, cached=cached)
 
     def task(
         self,
@@ -64,6 +64,7 @@ class Registrar:
         inputs: interface.VariableMap | None = None,
         outputs: interface.VariableMap | None = None,
         retries: int = 0,
+        cached: bool = False,
         version: str = VERSION,
     ) -> identifier.Identifier:
         """Any command line as a task."""
@@ -74,6 +75,8 @@ class Registrar:
             metadata=tasks.TaskMetadata(
                 runtime=tasks.RuntimeMetadata(type=tasks.RuntimeMetadata.FLYTE_SDK, version="1", flavor="python"),
                 retries=literals.RetryStrategy(retries=retries),
+                discoverable=cached,
+                discovery_version="1" if cached else "",
             ),
             interface=interface.TypedInterface(
                 inputs=inputs or interface.VariableMap(), outputs=outputs or interface.VariableMap()

@@ -28,6 +28,7 @@ from libs.workflow.phases import ExecutionPhase
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes, Data, Snapshot
 from services.propeller.levels import Levels
+from services.propeller.meters import Meters
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
@@ -161,7 +162,11 @@ class Leading:
 
 @asynccontextmanager
 async def leading(
-    tmp_path: Path, store: MemoryStore | None = None, levels: Levels | None = None, **settings: Any
+    tmp_path: Path,
+    store: MemoryStore | None = None,
+    levels: Levels | None = None,
+    meters: Meters | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Leading]:
     """A term that has begun to lead, with what a former one has left in `store`; at the end it is stopped in order."""
     store = store or MemoryStore()
@@ -182,6 +187,7 @@ async def leading(
         spans=Spans(Tracing()),
         leading=lambda: True,
         levels=levels,
+        meters=meters,
     )
     lost, stopping = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:

@@ -47,6 +47,16 @@ class Enqueuer(Client):
         self._room = asyncio.Event()
         self._warn_at = 1
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many keys the queue service has not taken yet."""
+        return len(self._waiting) + self._unacknowledged_keys
+
+    @property
+    def dropped(self) -> int:
+        """How many keys there was no room for here."""
+        return self._waiting.dropped
+
     def enqueue(self, *wanted: Key) -> None:
         """Sends keys some time soon; returns at once. Raises ValueError for what is no key of an execution."""
         for key in wanted:

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from libs.telemetry.metrics import Metering
-from libs.telemetry.otlp import OtlpMetrics
+from libs.telemetry.otlp import SdkMetrics
 from libs.wire.session import ReportPhase
 from services.propeller import levels as monitored
 from services.propeller.levels import Levels
@@ -34,7 +34,7 @@ class Watched:
     def __init__(self) -> None:
         self.reader = InMemoryMetricReader()
         self.levels = Levels(0)
-        metering = Metering(lambda: OtlpMetrics("propeller", self.reader))
+        metering = Metering(lambda: SdkMetrics("propeller", self.reader))
         self.levels.show(metering)
 
     @property
