@@ -1,8 +1,9 @@
 """Which arm of a branch is taken.
 
 The rules are FlytePropeller's (`nodes/branch/comparator.go`), with differences in the user's favour: an operand may be
-a union (its value counts) or None, which equals nothing but None; AND and OR look at their right side only if the left
-one leaves the answer open; integers compare with floats; dates and durations compare to the nanosecond.
+a union (its value counts) or None, which equals nothing but None; whether it is None can be asked of whatever there is;
+AND and OR look at their right side only if the left one leaves the answer open; integers compare with floats; dates and
+durations compare to the nanosecond.
 """
 
 from __future__ import annotations
@@ -71,6 +72,9 @@ def _compare(comparison: condition_pb2.ComparisonExpression, inputs: _Literals) 
         if not equality:
             raise ConditionError(f"None has no order: it cannot be compared by {sign}")
         return bool((left_kind == right_kind) == (comparison.operator == _C.EQ))
+    for value in (left, right):
+        if isinstance(value, ConditionError):
+            raise value
     if left_kind != right_kind:
         raise ConditionError(f"a {left_kind} cannot be compared with a {right_kind}")
     if left_kind == "boolean" and not equality:
@@ -79,7 +83,10 @@ def _compare(comparison: condition_pb2.ComparisonExpression, inputs: _Literals) 
 
 
 def _value(operand: condition_pb2.Operand, inputs: _Literals) -> tuple[str, Any]:
-    """What an operand is and a Python value that compares like it."""
+    """What an operand is and a Python value that compares like it.
+
+    What compares with nothing but None (a list, a file) comes with the error that says so.
+    """
     match operand.WhichOneof("val"):
         case "primitive":
             return _primitive(operand.primitive)
@@ -89,8 +96,9 @@ def _value(operand: condition_pb2.Operand, inputs: _Literals) -> tuple[str, Any]
             if operand.var not in inputs:
                 raise ConditionError(f"a condition reads {operand.var!r}, which the branch does not have")
             literal = inputs[operand.var]
-            if literal.WhichOneof("value") != "scalar":
-                raise ConditionError(f"{operand.var!r} is a {literal.WhichOneof('value')}: only single values compare")
+            kind = literal.WhichOneof("value")
+            if kind != "scalar":
+                return str(kind), ConditionError(f"{operand.var!r} is a {kind}: only single values compare")
             return _scalar(literal.scalar)
         case _:
             raise ConditionError("a side of a condition is empty")
@@ -105,7 +113,7 @@ def _scalar(scalar: literals_pb2.Scalar) -> tuple[str, Any]:
         case "union" if scalar.union.value.WhichOneof("value") == "scalar":
             return _scalar(scalar.union.value.scalar)
         case kind:
-            raise ConditionError(f"a {kind} cannot be compared")
+            return str(kind), ConditionError(f"a {kind} cannot be compared")
 
 
 def _primitive(primitive: literals_pb2.Primitive) -> tuple[str, Any]:

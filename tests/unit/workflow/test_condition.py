@@ -125,6 +125,13 @@ def test_none_equals_nothing_but_none(kind: str) -> None:
         assert compared(C.NEQ, KINDS[kind], none)
 
 
+@pytest.mark.parametrize("literal", [LIST, MAP, BLOB, union(LIST), union(BLOB)])
+def test_whether_something_is_none_can_be_asked_of_what_compares_with_nothing_else(literal: Literal) -> None:
+    assert not compared(C.EQ, literal, NONE)
+    assert not compared(C.EQ, NONE, literal)
+    assert compared(C.NEQ, literal, union(NONE))
+
+
 @pytest.mark.parametrize("sign", [C.GT, C.GTE, C.LT, C.LTE])
 def test_none_has_no_order(sign: Any) -> None:
     with pytest.raises(ConditionError, match="None has no order"):
