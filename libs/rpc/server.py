@@ -5,6 +5,7 @@
   `not_serving` on; it is answered from memory, so that it never waits behind work.
 - **Deadlines**: a unary call is given up shortly before the caller's own deadline, so that the caller hears why; a
   caller without one gets `UNARY_SECONDS`. Streams live as long as both sides want.
+- **TLS** as the process is configured (`libs.rpc.security`); then health may also be asked without it, elsewhere.
 - **Keep-alive**: clients may ping idle connections as often as every 5 s; flytekit does so every 30 s and a stock
   server would hang up on it.
 - **Stopping**: `stop` says not-serving, refuses new calls, lets running ones finish within the grace, cancels the rest.
@@ -24,7 +25,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from libs.rpc import handlers
+from libs.rpc import handlers, security
 from libs.rpc.metered import MeteringInterceptor
 from libs.telemetry.metrics import Metering
 from libs.workflow import errors
@@ -44,10 +45,15 @@ _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 class Server:
     """A server under construction, then running, then stopped; made by `build`."""
 
-    def __init__(self, listen: str, server: grpc.aio.Server, services: Sequence[str]) -> None:
+    def __init__(
+        self, listen: str, server: grpc.aio.Server, services: Sequence[str], rpc: security.RpcSettings
+    ) -> None:
         self._listen = listen
         self._server = server
         self._services = ("", *services)
+        self._rpc = rpc
+        self._plain: grpc.aio.Server | None = None
+        """Where health is answered without TLS too."""
         self._health = health.aio.HealthServicer()
         self._health_changes: set[asyncio.Task[None]] = set()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -59,10 +65,13 @@ class Server:
         Raises Unavailable when the address cannot be had.
         """
         await self._set_health(_NOT_SERVING)
-        try:
-            port = self._server.add_insecure_port(self._listen)
-        except RuntimeError as error:
-            raise errors.Unavailable(f"cannot listen on {self._listen}: {error}") from error
+        credentials = security.server_credentials(self._rpc)
+        port = _bound(self._server, self._listen, credentials)
+        if self._rpc.health_listen:
+            self._plain = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._plain)
+            _bound(self._plain, self._rpc.health_listen, None)
+            await self._plain.start()
         await self._server.start()
         address = self._listen if self._listen.startswith("unix:") else f"{self._listen.rpartition(':')[0]}:{port}"
         logger.info("listening on %s", address)
@@ -80,6 +89,8 @@ class Server:
         """Stops as the module says; returns when nothing runs any more, at most shortly after `grace_seconds`."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
+        if self._plain is not None:
+            await self._plain.stop(0)
 
     def _change_health(self, status: int) -> None:
         change = asyncio.get_running_loop().create_task(self._set_health(status), name="rpc-health")
@@ -106,6 +117,8 @@ def build(
     error handling, so they may raise errors of ours too. Calls are counted
     where `metering` is on. Messages may have at most `max_message_bytes`, either way.
     """
+    rpc = security.configured()
+    age_ms = int(rpc.max_connection_age_seconds * 1000)
     counting = [MeteringInterceptor(metering)] if metering is not None and metering.enabled else []
     server = grpc.aio.server(
         interceptors=[*counting, handlers.ErrorInterceptor(), *interceptors],
@@ -125,11 +138,21 @@ def build(
             ("grpc.server.max_pending_requests_hard_limit", 2 * PENDING_CALLS),
             # Two processes on one port would each get half of the calls; the second one must fail instead.
             ("grpc.so_reuseport", 0),
+            *((("grpc.max_connection_age_ms", age_ms),) if age_ms else ()),
         ],
     )
     for register in services.values():
         register(server)
-    return Server(listen, server, tuple(services))
+    return Server(listen, server, tuple(services), rpc)
+
+
+def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise errors.Unavailable(f"cannot listen on {address}: {error}") from error
 
 
 def unimplemented(servicer: type[Servicer]) -> type[Servicer]:

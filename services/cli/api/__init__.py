@@ -39,10 +39,7 @@ _EVENTS = 1000
 @asynccontextmanager
 async def connected(endpoint: Endpoint) -> AsyncIterator[Admin]:
     """A connection to `admin` for the length of the block. Connects with the first call, not before."""
-    if endpoint.secure:
-        connection = grpc.aio.secure_channel(endpoint.address, grpc.ssl_channel_credentials())
-    else:
-        connection = channel.connect(endpoint.address)
+    connection = channel.connect(endpoint.address, secure=endpoint.secure)
     try:
         yield Admin(connection)
     finally:
