@@ -93,6 +93,10 @@ protos: .venv/.synced ## generate protos/*_pb2*.py anew
 docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, and the tables of docs/metrics.md
 	.venv/bin/python deploy/dev/generate_docs.py
 
+.PHONY: images
+images: ## build all images with buildah, without a docker engine (BASE=FOLDER: a root file system to build on)
+	deploy/docker/build.sh $(BASE)
+
 .PHONY: clean
 clean: ## remove everything that was fetched or built here (~/.cache/airscrew stays)
 	rm -rf .venv .venv-tasks .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
