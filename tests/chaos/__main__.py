@@ -32,7 +32,7 @@ def main() -> int:
         drawn = faults.schedule(given.faults, dice, known)
         verdict = play.play(stage, folder, drawn, dice, given.workflows, lambda told: print(told, flush=True))
     print(play.shown(verdict))
-    if verdict.broken:
+    if verdict.broken or verdict.slow:
         print(f"logs: {folder}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)

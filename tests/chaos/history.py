@@ -7,8 +7,7 @@ that the triggers draw are in the order in which the transactions took place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,14 +110,23 @@ class Leader:
 
 
 class History:
-    """Reads what the triggers wrote. Its connections go to the database directly, through no wire."""
+    """Reads what the triggers wrote. Its connection goes to the database directly, through no wire.
+
+    For one thread, which closes it. It is kept, for it is used many times a second; a restart of the server breaks it.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._kept: psycopg.Connection[Any] | None = None
+
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def begin(self, roles: Sequence[str]) -> None:
         """Makes the roles and the triggers, in a database that is migrated."""
-        with self._connected() as connection:
+        with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
             for role in roles:
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER").format(sql.Identifier(role)))
             # The server of the tests does not wait for its log; one that is killed would lose what it confirmed.
@@ -168,10 +176,13 @@ class History:
         return [what for (what,) in self._rows("SELECT what FROM chaos_broken ORDER BY id")]
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._connected() as connection:
-            return connection.execute(query, values).fetchall()
+        try:
+            return self._connected().execute(query, values).fetchall()
+        except psycopg.OperationalError:
+            self.close()
+            return self._connected().execute(query, values).fetchall()
 
-    @contextmanager
-    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-            yield connection
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._kept is None:
+            self._kept = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+        return self._kept

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from services.standalone import health, lifeline, ports
@@ -53,6 +53,7 @@ class Stage:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._back_at: dict[str, float] = {}
+        self._opened = ExitStack()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -103,6 +104,7 @@ class Stage:
         url = self.postgres.create_database()
         name = url.rpartition("/")[2]
         self.history = History(url)
+        self._opened.callback(self.history.close)
         self.history.begin(("admin", *PROPELLERS))
         listen = {each: ports.free(taken) for each in ("queue", "admin", "admin-http", *PROPELLERS, *EXECUTORS)}
         self.endpoint = f"{ports.LOOPBACK}:{listen['admin']}"
@@ -213,3 +215,4 @@ class Stage:
             process.kill()
         for process in self._processes.values():
             process.wait()
+        self._opened.close()

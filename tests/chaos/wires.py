@@ -1,22 +1,21 @@
 """The network between the processes: every address leads through here, so that any two can be cut off.
 
-One proxy stands before each address. Who has dialled it is found out from the kernel's tables, so that all processes
-may be told the same address, as they are in production, and still each pair has a wire of its own.
+One proxy stands before each address. Who has dialled it is asked of the kernel, so that all processes may be told the
+same address, as they are in production, and still each pair has a wire of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from services.standalone import ports
+from tests.chaos import sockets
 
 _CHUNK_BYTES = 1 << 16
 
@@ -92,7 +91,7 @@ class Wires:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _serve(self, target: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        caller = _owner(writer.get_extra_info("peername")[1], self._pids())
+        caller = sockets.owner(writer.get_extra_info("peername"), writer.get_extra_info("sockname"), self._pids())
         pair = frozenset({caller, target})
         task = asyncio.current_task()
         assert task is not None
@@ -132,29 +131,3 @@ class Wires:
             if how is Cut.RESET:
                 raise ConnectionResetError
             await self._changed.wait()
-
-
-def _owner(port: int, pids: Mapping[str, int]) -> str:
-    """Which of the processes has the socket that is bound to `port`; empty for one of nobody's."""
-    inode = _inode(port)
-    if inode is None:
-        return ""
-    wanted = f"socket:[{inode}]"
-    for name, pid in pids.items():
-        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if os.readlink(entry.path) == wanted:
-                        return name
-    return ""
-
-
-def _inode(port: int) -> str | None:
-    suffix = f":{port:04X}"
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[1].endswith(suffix) and fields[9] != "0":
-                    return fields[9]
-    return None

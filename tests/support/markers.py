@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -75,14 +76,25 @@ class Markers:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._marks: list[Mark] = []
+        """Those of the file's first `_read` bytes: a file that only grows need not be read from its beginning again."""
+        self._read = 0
+        self._reading = threading.Lock()
 
     def marks(self, event: str, execution: str = "") -> list[Mark]:
         """Marks of one kind, in the order of writing; of one execution if its name is given."""
-        if not self.path.exists():
-            return []
-        marks = [_parse(line) for line in self.path.read_text().splitlines()]
         mine = f"-{execution}" if execution else ""
-        return [mark for mark in marks if mark.event == event and mark.execution.endswith(mine)]
+        return [mark for mark in self._all() if mark.event == event and mark.execution.endswith(mine)]
+
+    def _all(self) -> list[Mark]:
+        with self._reading:
+            if self.path.exists():
+                with self.path.open("rb") as file:
+                    file.seek(self._read)
+                    whole, newline, _ = file.read().rpartition(b"\n")
+                self._marks += map(_parse, whole.decode().splitlines())
+                self._read += len(whole) + len(newline)
+            return list(self._marks)
 
     def starts(self, execution: str = "") -> list[Mark]:
         return self.marks("start", execution)
