@@ -28,3 +28,28 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+class SteadyClock:
+    """Another clock whose wall time never goes back, for who waits for points in time.
+
+    When the machine's clock is set back, this one goes on at half its speed until the other has caught up: what waits
+    for a moment then waits at most twice as long, and not for as long as the clock was set back. When it is set
+    forward, as after a machine was suspended, this one follows at once.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last_us = clock.now_us()
+        self._last_monotonic = clock.monotonic()
+
+    def now_us(self) -> int:
+        told_us, monotonic = self._clock.now_us(), self._clock.monotonic()
+        at_least_us = self._last_us + int((monotonic - self._last_monotonic) * 1e6) // 2
+        if told_us >= at_least_us:
+            self._last_us, self._last_monotonic = told_us, monotonic
+            return told_us
+        return at_least_us
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()

@@ -28,7 +28,7 @@ from libs.clients.queue import Leased, Publisher, WorkFeed
 from libs.clients.streams import Counters
 from libs.runtime import together
 from libs.runtime.backoff import Backoff
-from libs.runtime.clock import Clock
+from libs.runtime.clock import Clock, SteadyClock
 from libs.workerpool import WorkerPool
 from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
 from libs.workflow.identity import AttemptId
@@ -103,7 +103,8 @@ class Term:
         self._work: WorkFeed | None = None
         """The stream of keys that is open."""
         self._publisher = publisher
-        self._clock = clock
+        # What waits here for a moment must not wait for as long as the machine's clock is set back.
+        clock = self._clock = SteadyClock(clock)
         self._group: asyncio.TaskGroup | None = None
         self._pool = WorkerPool(settings.workers, name="turn")
         self.placement = Placement(settings.weights(), settings.limits())

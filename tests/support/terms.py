@@ -19,7 +19,7 @@ from typing import Any
 from flyteidl.core import execution_pb2, literals_pb2, workflow_pb2
 
 from libs import blob
-from libs.runtime.clock import SystemClock
+from libs.runtime.clock import Clock, SystemClock
 from libs.store.records import LaunchPlanRecord
 from libs.telemetry.traces import Tracing
 from libs.wire.session import Ack, Assignment, ExecutorSays, FromLeader, Hello, Report, ReportPhase, Stop
@@ -166,6 +166,7 @@ async def leading(
     store: MemoryStore | None = None,
     levels: Levels | None = None,
     meters: Meters | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncIterator[Leading]:
     """A term that has begun to lead, with what a former one has left in `store`; at the end it is stopped in order."""
@@ -183,7 +184,7 @@ async def leading(
         blob=blob.open(str(tmp_path)),
         feed=lambda shard, epoch: None,
         publisher=None,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         spans=Spans(Tracing()),
         leading=lambda: True,
         levels=levels,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.runtime.clock import SystemClock
 from libs.wire.session import Assignment, ExecutorSays, Heartbeat, ReportPhase
 from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
@@ -288,6 +289,31 @@ async def test_messages_of_a_session_that_is_closed_twice_are_counted_once(tmp_p
         executor.disconnect()
         executor.disconnect()
         assert it.term.sessions.messages[1] == 1
+
+
+async def test_who_waits_to_try_again_does_not_wait_for_as_long_as_the_clock_is_set_back(tmp_path: Path) -> None:
+    class Machine(SystemClock):
+        back_us = 0
+
+        def now_us(self) -> int:
+            return super().now_us() - self.back_us
+
+    machine, failed = Machine(), list[object]()
+
+    def fail(batch: object) -> None:
+        if len(failed) < 4:  # after which it waits for most of a second
+            failed.append(batch)
+            raise Unavailable("the connection broke")
+
+    async with leading(tmp_path, clock=machine) as it:
+        it.writer.before_commit = fail
+        it.submit(ONE, 1)
+        await until(lambda: len(failed) == 4 and it.term.reconciler._resting, "the last failure")
+        machine.back_us = 3_600_000_000
+        executor = it.connect("e1")
+        for node in ("n0", "sum"):
+            executor.report((await executor.assigned(node)).id, ReportPhase.SUCCEEDED)
+        await it.phase(1, ExecutionPhase.SUCCEEDED)
 
 
 def _fail_once() -> Callable[[object], None]:
