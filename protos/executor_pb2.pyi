@@ -174,6 +174,7 @@ class Assign(_message.Message):
     ARRAY_INDEX_FIELD_NUMBER: _builtins.int
     INTERRUPTIBLE_FIELD_NUMBER: _builtins.int
     SECURITY_CONTEXT_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     spec_digest: _builtins.bytes
     time_allowed_us: _builtins.int
     """from its start; 0 is unlimited"""
@@ -202,6 +203,8 @@ class Assign(_message.Message):
     """it was wanted on a preemptible machine"""
     security_context: _builtins.bytes
     """of the execution: serialized flyteidl.core.SecurityContext; adds to the task's secrets"""
+    shard: _builtins.int
+    """of the execution: its leader gets the reports"""
     @_builtins.property
     def id(self) -> Global___AttemptId: ...
     @_builtins.property
@@ -238,10 +241,11 @@ class Assign(_message.Message):
         array_index: _builtins.int | None = ...,
         interruptible: _builtins.bool = ...,
         security_context: _builtins.bytes = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "id", b"id", "inputs", b"inputs", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "shard", b"shard", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__array_index: _TypeAlias = _typing.Literal["array_index"]  # noqa: Y015
     _WhichOneofArgType__array_index: _TypeAlias = _typing.Literal["_array_index", b"_array_index"]  # noqa: Y015
@@ -328,6 +332,7 @@ class Report(_message.Message):
     DECK_URI_FIELD_NUMBER: _builtins.int
     DYNAMIC_FIELD_NUMBER: _builtins.int
     STARTED_US_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """rising in an attempt"""
     phase: Global___Report.Phase.ValueType
@@ -345,6 +350,8 @@ class Report(_message.Message):
     """with SUCCEEDED: `outputs` is a flyteidl.core.DynamicJobSpec (futures.pb)"""
     started_us: _builtins.int
     """start of the task process, when there was one"""
+    shard: _builtins.int
+    """of the session that assigned it: whose leader is to be told"""
     @_builtins.property
     def id(self) -> Global___AttemptId: ...
     @_builtins.property
@@ -365,10 +372,11 @@ class Report(_message.Message):
         deck_uri: _builtins.str = ...,
         dynamic: _builtins.bool = ...,
         started_us: _builtins.int = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "outputs", b"outputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "deck_uri", b"deck_uri", "dynamic", b"dynamic", "error", b"error", "id", b"id", "outputs", b"outputs", "phase", b"phase", "reason", b"reason", "recoverable", b"recoverable", "seq", b"seq", "started_us", b"started_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "deck_uri", b"deck_uri", "dynamic", b"dynamic", "error", b"error", "id", b"id", "outputs", b"outputs", "phase", b"phase", "reason", b"reason", "recoverable", b"recoverable", "seq", b"seq", "shard", b"shard", "started_us", b"started_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

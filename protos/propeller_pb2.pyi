@@ -29,6 +29,7 @@ class ExecutorMessage(_message.Message):
     REPORTS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """take no new attempts from now on"""
     @_builtins.property
@@ -37,6 +38,10 @@ class ExecutorMessage(_message.Message):
     def reports(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.Report]: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def offer(self) -> _executor_pb2.Resources:
+        """where several shards share this executor: what this one may hold in all"""
+
     def __init__(
         self,
         *,
@@ -44,10 +49,11 @@ class ExecutorMessage(_message.Message):
         reports: _abc.Iterable[_executor_pb2.Report] | None = ...,
         draining: _builtins.bool = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        offer: _executor_pb2.Resources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "heartbeat", b"heartbeat", "hello", b"hello", "offer", b"offer", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -107,6 +113,8 @@ class Hello(_message.Message):
     HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    OFFER_FIELD_NUMBER: _builtins.int
     executor: _builtins.str
     """stable id: the same after a restart"""
     incarnation: _builtins.str
@@ -114,6 +122,8 @@ class Hello(_message.Message):
     highest_epoch: _builtins.int
     """of this shard, so that an older leader steps back"""
     version: _builtins.str
+    shard: _builtins.int
+    """the one whose leader is meant"""
     @_builtins.property
     def capacity(self) -> _executor_pb2.Resources: ...
     @_builtins.property
@@ -122,6 +132,10 @@ class Hello(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def offer(self) -> _executor_pb2.Resources:
+        """as in ExecutorMessage; absent: all of the capacity"""
+
     def __init__(
         self,
         *,
@@ -132,10 +146,12 @@ class Hello(_message.Message):
         highest_epoch: _builtins.int = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         version: _builtins.str = ...,
+        shard: _builtins.int = ...,
+        offer: _executor_pb2.Resources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,6 +168,7 @@ class LeaderMessage(_message.Message):
     STOPS_FIELD_NUMBER: _builtins.int
     ACKS_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    DEMAND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -168,6 +185,8 @@ class LeaderMessage(_message.Message):
     def acks(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.Ack]: ...
     @_builtins.property
     def drain(self) -> Global___Drain: ...
+    @_builtins.property
+    def demand(self) -> Global___Demand: ...
     def __init__(
         self,
         *,
@@ -178,14 +197,51 @@ class LeaderMessage(_message.Message):
         stops: _abc.Iterable[_executor_pb2.Stop] | None = ...,
         acks: _abc.Iterable[_executor_pb2.Ack] | None = ...,
         drain: Global___Drain | None = ...,
+        demand: Global___Demand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "not_leader", b"not_leader", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "drain", b"drain", "not_leader", b"not_leader", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "assigns", b"assigns", "drain", b"drain", "not_leader", b"not_leader", "specs", b"specs", "stops", b"stops", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "assigns", b"assigns", "demand", b"demand", "drain", b"drain", "not_leader", b"not_leader", "specs", b"specs", "stops", b"stops", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LeaderMessage: _TypeAlias = LeaderMessage  # noqa: Y015
+
+@_typing.final
+class Demand(_message.Message):
+    """What waits for slots that this executor could give; said where there are several shards, when it changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EACH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    GATHERS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """how many such wait, up to a bound; 0 when nothing does"""
+    priority: _builtins.int
+    """higher first; 0 is normal"""
+    gathers: _builtins.bool
+    """it was passed over too often: slots are to be kept for it until they are enough"""
+    @_builtins.property
+    def each(self) -> _executor_pb2.Resources:
+        """what the next one asks for"""
+
+    def __init__(
+        self,
+        *,
+        each: _executor_pb2.Resources | None = ...,
+        count: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        gathers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["each", b"each"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "each", b"each", "gathers", b"gathers", "priority", b"priority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Demand: _TypeAlias = Demand  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):
@@ -216,6 +272,7 @@ class Welcome(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     HEARTBEAT_US_FIELD_NUMBER: _builtins.int
     GRACE_US_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     epoch: _builtins.int
     """assignments of this session are of this epoch"""
@@ -223,6 +280,8 @@ class Welcome(_message.Message):
     """send something at least this often"""
     grace_us: _builtins.int
     """after this long without a sign of life its attempts are failed as SYSTEM"""
+    shards: _builtins.int
+    """how many the installation has: each has a leader to be dialled"""
     def __init__(
         self,
         *,
@@ -230,10 +289,11 @@ class Welcome(_message.Message):
         epoch: _builtins.int = ...,
         heartbeat_us: _builtins.int = ...,
         grace_us: _builtins.int = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "grace_us", b"grace_us", "heartbeat_us", b"heartbeat_us", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "grace_us", b"grace_us", "heartbeat_us", b"heartbeat_us", "shard", b"shard", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,6 +314,7 @@ class NotLeader(_message.Message):
         address: _builtins.str
         """empty when nobody leads"""
         epoch: _builtins.int
+        """0 when only the leader itself knows it"""
         def __init__(
             self,
             *,
@@ -269,7 +330,9 @@ class NotLeader(_message.Message):
 
     LEADERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def leaders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotLeader.Leader]: ...
+    def leaders(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotLeader.Leader]:
+        """of every shard, in order"""
+
     def __init__(
         self,
         *,
@@ -364,6 +427,9 @@ class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """all of the answer but `leaders` is about this one"""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.AttemptId]:
         """that wait, and of which it shall be said where they stand"""
@@ -372,10 +438,11 @@ class StatusRequest(_message.Message):
         self,
         *,
         attempts: _abc.Iterable[_executor_pb2.AttemptId] | None = ...,
+        shard: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -504,7 +571,7 @@ class StatusReply(_message.Message):
     BEGAN_US_FIELD_NUMBER: _builtins.int
     FIRST_COMMIT_US_FIELD_NUMBER: _builtins.int
     leading: _builtins.bool
-    """this replica"""
+    """this replica leads the shard"""
     pending_attempts: _builtins.int
     """waiting for a slot"""
     executions: _builtins.int

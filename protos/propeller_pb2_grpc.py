@@ -60,7 +60,7 @@ class PropellerServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Session(self, request_iterator, context):
-        """An executor's life with one leading replica. The first message must be `hello`. The answer is either `welcome` or
+        """An executor's life with the leader of one shard. The first message must be `hello`. The answer is either `welcome` or
         `not_leader`, after which the stream ends. Authenticated by metadata `authorization: Bearer <session token>`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -68,7 +68,7 @@ class PropellerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Status(self, request, context):
-        """Who leads, what waits for a slot, which executors are connected.
+        """Who leads; of one shard, if this replica leads it, what waits for a slot and which executors are connected.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

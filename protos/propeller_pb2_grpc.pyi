@@ -32,11 +32,11 @@ class PropellerStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PropellerAsyncStub: ...
     Session: _grpc.StreamStreamMultiCallable[_propeller_pb2.ExecutorMessage, _propeller_pb2.LeaderMessage]
-    """An executor's life with one leading replica. The first message must be `hello`. The answer is either `welcome` or
+    """An executor's life with the leader of one shard. The first message must be `hello`. The answer is either `welcome` or
     `not_leader`, after which the stream ends. Authenticated by metadata `authorization: Bearer <session token>`.
     """
     Status: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.StatusRequest, _propeller_pb2.StatusReply]
-    """Who leads, what waits for a slot, which executors are connected."""
+    """Who leads; of one shard, if this replica leads it, what waits for a slot and which executors are connected."""
     Drain: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]
     """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
     when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
@@ -52,11 +52,11 @@ class PropellerStub:
 class PropellerAsyncStub(PropellerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_propeller_pb2.ExecutorMessage, _propeller_pb2.LeaderMessage]  # type: ignore[assignment]
-    """An executor's life with one leading replica. The first message must be `hello`. The answer is either `welcome` or
+    """An executor's life with the leader of one shard. The first message must be `hello`. The answer is either `welcome` or
     `not_leader`, after which the stream ends. Authenticated by metadata `authorization: Bearer <session token>`.
     """
     Status: _aio.UnaryUnaryMultiCallable[_propeller_pb2.StatusRequest, _propeller_pb2.StatusReply]  # type: ignore[assignment]
-    """Who leads, what waits for a slot, which executors are connected."""
+    """Who leads; of one shard, if this replica leads it, what waits for a slot and which executors are connected."""
     Drain: _aio.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]  # type: ignore[assignment]
     """Asks an executor that is connected to take nothing new, until it is started again, and to hand back what still runs
     when the time is over. NOT_FOUND when it is not connected, FAILED_PRECONDITION when this replica does not lead.
@@ -75,7 +75,7 @@ class PropellerServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_propeller_pb2.ExecutorMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_propeller_pb2.LeaderMessage], _abc.AsyncIterator[_propeller_pb2.LeaderMessage]]:
-        """An executor's life with one leading replica. The first message must be `hello`. The answer is either `welcome` or
+        """An executor's life with the leader of one shard. The first message must be `hello`. The answer is either `welcome` or
         `not_leader`, after which the stream ends. Authenticated by metadata `authorization: Bearer <session token>`.
         """
 
@@ -85,7 +85,7 @@ class PropellerServicer(metaclass=_abc_1.ABCMeta):
         request: _propeller_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_propeller_pb2.StatusReply, _abc.Awaitable[_propeller_pb2.StatusReply]]:
-        """Who leads, what waits for a slot, which executors are connected."""
+        """Who leads; of one shard, if this replica leads it, what waits for a slot and which executors are connected."""
 
     @_abc_1.abstractmethod
     def Drain(

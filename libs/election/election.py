@@ -184,8 +184,8 @@ class Election:
         mine = self._leadership
         if mine is not None and not mine.lost.is_set():
             return LeaderInfo(self.holder, self.address, mine.create_revision)
-        reading = await self._ask(lambda etcd: etcd.read(self.key))
-        return None if reading.value is None else _info(reading)
+        reading = await self.ask(lambda etcd: etcd.read(self.key))
+        return None if reading.value is None else info(reading)
 
     async def close(self) -> None:
         """Resigns if need be, and ends the thread. Takes no longer than a few of etcd's deadlines."""
@@ -199,7 +199,7 @@ class Election:
     async def _attempt(self) -> _Won | None:
         loop = asyncio.get_running_loop()
         try:
-            return await self._ask(lambda etcd: self._claim(etcd, loop))
+            return await self.ask(lambda etcd: self._claim(etcd, loop))
         except asyncio.CancelledError:
             # The claim may be on its way, or won: this job comes after it.
             self._keeper.call(self._clean_up)
@@ -210,7 +210,8 @@ class Election:
         logger.info("%s leads %s from revision %d", self.holder, self.key, won.reading.create_revision)
         return self._leadership
 
-    async def _ask(self, job: Callable[[Etcd], T]) -> T:
+    async def ask(self, job: Callable[[Etcd], T]) -> T:
+        """Has the election's thread ask etcd something. Raises Unavailable when etcd does not answer."""
         if self._closed:
             raise RuntimeError("the election is closed")
         return await asyncio.wrap_future(self._keeper.call(job))
@@ -219,7 +220,7 @@ class Election:
         if self._closed:
             return
         try:
-            await self._ask(lambda etcd: self._revoke(etcd, lease_id))
+            await self.ask(lambda etcd: self._revoke(etcd, lease_id))
         except errors.AirscrewError as error:
             logger.warning("%s is free only when its lease expires: %s", self.key, error)
 
@@ -272,7 +273,8 @@ class Election:
             logger.debug("the event loop ended before leadership of %s did", self.key)
 
 
-def _info(reading: Reading) -> LeaderInfo:
+def info(reading: Reading) -> LeaderInfo:
+    """What a leader has written into its key. Raises Internal when it is something else."""
     try:
         value = json.loads(reading.value or b"")
         return LeaderInfo(str(value["holder"]), str(value["address"]), reading.create_revision)

@@ -122,6 +122,15 @@ class Etcd:
         found = reply.kvs[0]
         return Reading(cluster_id, found.value, found.create_revision, found.lease)
 
+    def read_all(self, prefix: str) -> dict[str, Reading]:
+        """Every key that begins so, all as of one moment."""
+        reply = self._call("read", lambda client: client.get_prefix_response(prefix))
+        cluster_id = f"{reply.header.cluster_id:x}"
+        return {
+            found.key.decode(): Reading(cluster_id, found.value, found.create_revision, found.lease)
+            for found in reply.kvs
+        }
+
     def put_if_absent(self, key: str, value: bytes, lease_id: int) -> bool:
         """Creates the key under the lease unless it exists. Tried once: after `Unavailable` it may exist."""
 

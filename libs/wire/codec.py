@@ -18,7 +18,7 @@ from protos import executor_pb2, propeller_pb2
 
 
 def encode_executor(batch: Iterable[session.FromExecutor]) -> propeller_pb2.ExecutorMessage:
-    """One message with everything in `batch`; of several heart-beats the last one counts."""
+    """One message with everything in `batch`; of several heart-beats or offers the last one counts."""
     message = propeller_pb2.ExecutorMessage()
     for item in batch:
         match item:
@@ -28,6 +28,8 @@ def encode_executor(batch: Iterable[session.FromExecutor]) -> propeller_pb2.Exec
                 message.heartbeat.CopyFrom(propeller_pb2.Heartbeat(disk_free_bytes=free, trouble=trouble))
             case session.Draining():
                 message.draining = True
+            case session.Offer(slots=offered):
+                message.offer.CopyFrom(slots_message(offered))
             case session.Hello():
                 message.hello.CopyFrom(_hello_message(item))
     return message
@@ -44,6 +46,7 @@ def decode_executor(message: propeller_pb2.ExecutorMessage) -> session.ExecutorS
             if message.HasField("heartbeat")
             else None
         ),
+        offer=slots(message.offer) if message.HasField("offer") else None,
     )
 
 
@@ -56,6 +59,8 @@ def _hello_message(hello: session.Hello) -> propeller_pb2.Hello:
         highest_epoch=hello.highest_epoch,
         labels=hello.labels,
         version=hello.version,
+        shard=hello.shard,
+        offer=None if hello.offer is None else slots_message(hello.offer),
     )
 
 
@@ -71,6 +76,8 @@ def _hello(message: propeller_pb2.Hello) -> session.Hello:
         highest_epoch=message.highest_epoch,
         labels=dict(message.labels),
         version=message.version,
+        shard=message.shard,
+        offer=slots(message.offer) if message.HasField("offer") else None,
     )
 
 
@@ -97,6 +104,7 @@ def _report_message(report: session.Report) -> executor_pb2.Report:
         deck_uri=report.deck_uri,
         dynamic=report.dynamic,
         started_us=report.started_us,
+        shard=report.shard,
     )
 
 
@@ -119,6 +127,7 @@ def _report(message: executor_pb2.Report) -> session.Report:
         deck_uri=message.deck_uri,
         dynamic=message.dynamic,
         started_us=message.started_us,
+        shard=message.shard,
     )
 
 
@@ -140,6 +149,8 @@ def encode_leader(batch: Iterable[session.FromLeader]) -> propeller_pb2.LeaderMe
                 message.stops.append(executor_pb2.Stop(id=attempt_message(item.id), reason=item.reason))
             case session.Drain():
                 message.drain.CopyFrom(propeller_pb2.Drain(grace_us=item.grace_us))
+            case session.Demand():
+                message.demand.CopyFrom(_demand_message(item))
             case session.Welcome():
                 message.welcome.CopyFrom(_welcome_message(item))
             case session.NotLeader():
@@ -156,12 +167,27 @@ def decode_leader(message: propeller_pb2.LeaderMessage) -> session.LeaderSays:
         stops=tuple(session.Stop(attempt(stop.id), stop.reason) for stop in message.stops),
         acks=tuple(session.Ack(attempt(ack.id), ack.seq) for ack in message.acks),
         drain=session.Drain(message.drain.grace_us) if message.HasField("drain") else None,
+        demand=_demand(message.demand) if message.HasField("demand") else None,
     )
+
+
+def _demand_message(demand: session.Demand) -> propeller_pb2.Demand:
+    return propeller_pb2.Demand(
+        each=slots_message(demand.each), count=demand.count, priority=demand.priority, gathers=demand.gathers
+    )
+
+
+def _demand(message: propeller_pb2.Demand) -> session.Demand:
+    return session.Demand(slots(message.each), message.count, message.priority, message.gathers)
 
 
 def _welcome_message(welcome: session.Welcome) -> propeller_pb2.Welcome:
     return propeller_pb2.Welcome(
-        shard=welcome.shard, epoch=welcome.epoch, heartbeat_us=welcome.heartbeat_us, grace_us=welcome.grace_us
+        shard=welcome.shard,
+        epoch=welcome.epoch,
+        heartbeat_us=welcome.heartbeat_us,
+        grace_us=welcome.grace_us,
+        shards=welcome.shards,
     )
 
 
@@ -172,7 +198,9 @@ def leader_message(leader: session.Leader) -> propeller_pb2.NotLeader.Leader:
 def _verdict(message: propeller_pb2.LeaderMessage) -> session.Welcome | session.NotLeader | None:
     if message.HasField("welcome"):
         welcome = message.welcome
-        return session.Welcome(welcome.shard, welcome.epoch, welcome.heartbeat_us, welcome.grace_us)
+        return session.Welcome(
+            welcome.shard, welcome.epoch, welcome.heartbeat_us, welcome.grace_us, welcome.shards or 1
+        )
     if message.HasField("not_leader"):
         leaders = message.not_leader.leaders
         return session.NotLeader(tuple(session.Leader(each.shard, each.address, each.epoch) for each in leaders))
@@ -202,6 +230,7 @@ def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
         array_index=None if item.array_index == session.NO_INDEX else item.array_index,
         interruptible=item.interruptible,
         security_context=item.security_context,
+        shard=item.shard,
     )
 
 
@@ -228,6 +257,7 @@ def _assignment(message: executor_pb2.Assign) -> session.Assignment:
         array_index=message.array_index if message.HasField("array_index") else session.NO_INDEX,
         interruptible=message.interruptible,
         security_context=message.security_context,
+        shard=message.shard,
     )
 
 

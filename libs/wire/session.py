@@ -54,6 +54,7 @@ class Assignment:
     array_index: int = NO_INDEX
     interruptible: bool = False
     security_context: bytes = b""
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ class Report:
     deck_uri: str = ""
     dynamic: bool = False
     started_us: int = 0
+    shard: int = 0
+    """Whose leader is to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +126,29 @@ class Draining:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What this shard may hold of an executor that several share, what it holds already included."""
+
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
-    """The first message of a session: who this is and everything it still knows."""
+    """The first message of a session: who this is and everything of this shard that it still knows."""
 
     executor: str
     incarnation: str
     capacity: Slots
-    snapshot: tuple[Report, ...]
-    highest_epoch: int
-    labels: Mapping[str, str]
-    version: str
+    snapshot: tuple[Report, ...] = ()
+    highest_epoch: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    shard: int = 0
+    offer: Slots | None = None
+    """As in `Offer`; None is all of the capacity."""
 
 
-FromExecutor = Hello | Report | Heartbeat | Draining
+FromExecutor = Hello | Report | Heartbeat | Draining | Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +159,13 @@ class Welcome:
     epoch: int
     heartbeat_us: int
     grace_us: int
+    shards: int = 1
+    """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Who is said to lead a shard. `address` is empty when nobody does."""
+    """Who is said to lead a shard. `address` is empty when nobody does, `epoch` 0 when only the leader knows it."""
 
     shard: int
     address: str
@@ -171,7 +186,17 @@ class Drain:
     grace_us: int
 
 
-FromLeader = Welcome | NotLeader | Spec | Assignment | Stop | Ack | Drain
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What waits for slots that this executor could give. The fields are those of `airscrew.propeller.v1.Demand`."""
+
+    each: Slots = Slots()
+    count: int = 0
+    priority: int = 0
+    gathers: bool = False
+
+
+FromLeader = Welcome | NotLeader | Spec | Assignment | Stop | Ack | Drain | Demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +207,7 @@ class ExecutorSays:
     reports: tuple[Report, ...] = ()
     draining: bool = False
     heartbeat: Heartbeat | None = None
+    offer: Slots | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +220,4 @@ class LeaderSays:
     stops: tuple[Stop, ...] = ()
     acks: tuple[Ack, ...] = ()
     drain: Drain | None = None
+    demand: Demand | None = None

@@ -5,7 +5,7 @@ commands are run, where blobs lie. Each defaults to the real thing.
 
 Order of stopping (promise P9): health says not-serving → the leader is told that nothing new is taken → what runs may
 end by itself within a grace → what is left is ended and handed back, so that it is begun anew elsewhere → the
-last reports are acknowledged, or stay spooled → the session closes → health ends.
+last reports are acknowledged, or stay spooled → the sessions close → health ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import importlib.metadata
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from libs import blob as blobs
 from libs.blob.store import BlobStore
@@ -24,14 +24,14 @@ from libs.rpc import server as servers
 from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
-from libs.wire.session import INTERRUPTIBLE, Hello, Report
+from libs.wire.session import INTERRUPTIBLE, Hello
 from services.executor import api, environments, hardware, meters, results, runner, tasksecrets, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
 from services.executor.datadir import DataDir
 from services.executor.disk import Disk
 from services.executor.journal import Journal
-from services.executor.session import Session
+from services.executor.session import Desk, Sessions
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import SlotPool
 from services.executor.spool import Spool
@@ -75,7 +75,7 @@ async def serve(
         logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
         async with asyncio.TaskGroup() as group:
             attempts = Attempts(bench, slots, spool, disk, group)
-            session = Session(
+            desk = Desk(
                 settings.propellers,
                 propellers or api.PropellerClient(settings.session_token),
                 attempts,
@@ -84,16 +84,17 @@ async def serve(
                 _introduction(settings, directory, slots),
                 settings.dial_seconds,
             )
+            sessions = Sessions(desk)
             if life.metering.enabled:
-                _ = life.spawn("meters", meters.board(life.metering, slots, attempts, spool, disk, session).watch())
-            await _live(settings, life, attempts, session)
+                _ = life.spawn("meters", meters.board(life.metering, slots, attempts, spool, disk, sessions).watch())
+            await _live(settings, life, attempts, sessions)
         await spool.close()
 
 
-async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, session: Session) -> None:
+async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, sessions: Sessions) -> None:
     server = servers.build(settings.listen, services={}, metering=life.metering)
     await server.start()
-    dialling = life.spawn("session", session.run())
+    dialling = life.spawn("sessions", sessions.run())
     server.ready()
 
     await life.stopping.wait()
@@ -129,15 +130,11 @@ def _platform(settings: ExecutorSettings, slots: SlotPool, environ: Mapping[str,
     )
 
 
-def _introduction(
-    settings: ExecutorSettings, directory: DataDir, slots: SlotPool
-) -> Callable[[tuple[Report, ...], int], Hello]:
-    name = settings.id or directory.executor_id()
-    incarnation = secrets.token_hex(8)
-    version = importlib.metadata.version("airscrew")
-    labels = {**settings.labels, **({INTERRUPTIBLE: "true"} if settings.interruptible else {})}
-
-    def hello(snapshot: tuple[Report, ...], highest_epoch: int) -> Hello:
-        return Hello(name, incarnation, slots.capacity, snapshot, highest_epoch, labels, version)
-
-    return hello
+def _introduction(settings: ExecutorSettings, directory: DataDir, slots: SlotPool) -> Hello:
+    return Hello(
+        executor=settings.id or directory.executor_id(),
+        incarnation=secrets.token_hex(8),
+        capacity=slots.capacity,
+        labels={**settings.labels, **({INTERRUPTIBLE: "true"} if settings.interruptible else {})},
+        version=importlib.metadata.version("airscrew"),
+    )

@@ -68,7 +68,9 @@ class Attempt(ABC):
         self._wish: Outcome | None = None
         self._wished = asyncio.Event()
         self._started_us = 0
-        self.latest = Report(assignment.id, 1, ReportPhase.INITIALIZING, bench.clock.now_us())
+        self.shard = assignment.shard
+        """Whose leader has assigned it and gets its reports."""
+        self.latest = Report(assignment.id, 1, ReportPhase.INITIALIZING, bench.clock.now_us(), shard=self.shard)
         """The last report: where a snapshot says that this attempt stands."""
 
     @property
@@ -114,6 +116,7 @@ class Attempt(ABC):
             deck_uri=end.deck_uri,
             dynamic=end.dynamic,
             started_us=self._started_us,
+            shard=self.shard,
         )
         return self.latest
 
@@ -122,7 +125,9 @@ class Attempt(ABC):
     def _begun(self, started_us: int) -> asyncio.TimerHandle | None:
         """Reports RUNNING. The alarm that goes off when its time is up, if it is limited, is the caller's to cancel."""
         self._started_us = started_us
-        self.latest = Report(self.id, self.latest.seq + 1, ReportPhase.RUNNING, started_us, started_us=started_us)
+        self.latest = Report(
+            self.id, self.latest.seq + 1, ReportPhase.RUNNING, started_us, started_us=started_us, shard=self.shard
+        )
         self._say(self.latest)
         allowed_us = self._assignment.time_allowed_us
         if not allowed_us:

@@ -9,8 +9,8 @@ The rules:
 * A final report is on disk before it is sent, and is sent again until it is acknowledged.
 * What cannot be taken on is answered REJECTED with the reason: no room, a full disk, the executor stops.
 
-Reports go to the session that is attached, if any. A new session starts with a snapshot of everything, so what was said
-while there was none is not lost.
+Reports go to the session of their shard that is attached, if any. A new session starts with a snapshot of all that is
+its shard's, so what was said while there was none is not lost.
 """
 
 from __future__ import annotations
@@ -28,15 +28,28 @@ from google.protobuf.message import DecodeError
 
 from libs.rpc.stream import Batcher
 from libs.telemetry import logs
-from libs.wire.session import Ack, Assignment, Draining, FromExecutor, Report, ReportPhase, Spec, Stop
+from libs.wire.session import (
+    Ack,
+    Assignment,
+    Demand,
+    Draining,
+    FromExecutor,
+    Offer,
+    Report,
+    ReportPhase,
+    Spec,
+    Stop,
+)
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
+from libs.workflow.quantities import Slots
 from libs.workflow.supported import ECHO
 from services.executor import outcome, processes
 from services.executor.attempt import Attempt, Workbench
 from services.executor.disk import Disk
 from services.executor.echo import EchoAttempt
 from services.executor.outcome import Outcome
+from services.executor.sharing import Sharing
 from services.executor.slots import Grant, SlotPool
 from services.executor.spool import Spool
 from services.executor.taskprocess import ProcessAttempt
@@ -73,8 +86,10 @@ class Attempts:
         self._disk = disk
         self._group = group
         self._running: dict[AttemptId, Attempt] = {}
-        self._specs: dict[bytes, tasks_pb2.TaskTemplate] = {}
-        self._outbox: Batcher[FromExecutor] | None = None
+        self._specs: dict[int, dict[bytes, tasks_pb2.TaskTemplate]] = {}
+        self._outboxes: dict[int, Batcher[FromExecutor]] = {}
+        """By shard, like the specs: the session that is attached."""
+        self._sharing = Sharing(slots.capacity, lambda shard, offer: self.say(shard, Offer(offer)))
         self._sent_at: dict[AttemptId, float] = {}
         self._draining = False
         self.ended: Counter[ReportPhase] = Counter()
@@ -87,17 +102,20 @@ class Attempts:
 
     # ------------------------------------------------------------------------------------------- towards the session
 
-    def attach(self, outbox: Batcher[FromExecutor]) -> tuple[Report, ...]:
-        """From now on reports go into `outbox`. Returns the snapshot of what was before."""
-        self._outbox = outbox
-        self._specs.clear()  # a spec travels once per session
+    def attach(self, shard: int, outbox: Batcher[FromExecutor]) -> tuple[tuple[Report, ...], Slots]:
+        """From now on reports of a shard go into `outbox`. Returns the snapshot of what was before, and the offer."""
+        self._outboxes[shard] = outbox
+        self._specs[shard] = {}  # a spec travels once per session
         now = self._bench.clock.monotonic()
-        self._sent_at = {report.id: now for report in self._spool.reports()}
-        return (*(attempt.latest for attempt in self._running.values()), *self._spool.reports())
+        spooled = [report for report in self._spool.reports() if report.shard == shard]
+        self._sent_at.update((report.id, now) for report in spooled)
+        running = (attempt.latest for attempt in self._running.values() if attempt.shard == shard)
+        return (*running, *spooled), self._sharing.join(shard)
 
-    def detach(self) -> None:
+    def detach(self, shard: int) -> None:
         """The session is over."""
-        self._outbox = None
+        del self._outboxes[shard]
+        self._sharing.leave(shard)
 
     @property
     def running(self) -> int:
@@ -112,15 +130,16 @@ class Attempts:
         """Why nothing new can be taken on for now; empty when it can."""
         return self._disk.trouble() or self._spool.trouble
 
-    def say(self, item: FromExecutor) -> None:
-        """Sends `item` in the session, if there is one."""
-        if self._outbox is None:
+    def say(self, shard: int, item: FromExecutor) -> None:
+        """Sends `item` in the session of a shard, if there is one."""
+        outbox = self._outboxes.get(shard)
+        if outbox is None:
             return
         try:
-            self._outbox.put(item)
+            outbox.put(item)
         except errors.ResourceExhausted:
             logger.error("the leader is too slow for our reports; a new session will start with a snapshot")
-            self._outbox.close()
+            outbox.close()
 
     def send_again(self) -> None:
         """Repeats final reports that have waited too long for their acknowledgement."""
@@ -136,17 +155,17 @@ class Attempts:
 
     # ------------------------------------------------------------------------------------------ what the leader says
 
-    def learn(self, spec: Spec) -> None:
+    def learn(self, shard: int, spec: Spec) -> None:
         """Keeps a spec for the session's assignments. One that is damaged is left out, and its assignments fail."""
         if hashlib.sha256(spec.task_template).digest() != spec.digest:
             logger.error("a task template does not match its digest %s", spec.digest.hex())
             return
         try:
-            self._specs[spec.digest] = tasks_pb2.TaskTemplate.FromString(spec.task_template)
+            self._specs[shard][spec.digest] = tasks_pb2.TaskTemplate.FromString(spec.task_template)
         except DecodeError:
             logger.exception("the task template %s cannot be read", spec.digest.hex())
 
-    def assign(self, assignment: Assignment) -> None:
+    def assign(self, shard: int, assignment: Assignment) -> None:
         """Starts the attempt, or says why not. Returns at once."""
         id = assignment.id
         if id in self._running:
@@ -154,24 +173,29 @@ class Attempts:
         elif (report := self._spool.find(id)) is not None:
             self._send(report)
         elif id in self._used:
-            self._answer(id, outcome.system("AttemptNumberUsed", "this attempt number was started before"))
-        elif (template := self._specs.get(assignment.spec_digest)) is None:
-            self._answer(id, outcome.system("SpecMissing", "the assignment names a task template that was not sent"))
+            self._answer(shard, id, outcome.system("AttemptNumberUsed", "this attempt number was started before"))
+        elif (template := self._specs[shard].get(assignment.spec_digest)) is None:
+            missing = outcome.system("SpecMissing", "the assignment names a task template that was not sent")
+            self._answer(shard, id, missing)
         elif refusal := self._refusal():
-            self._reject(id, refusal)
+            self._reject(shard, id, refusal)
         elif (grant := self._slots.take(assignment.resources)) is None:
-            self._reject(id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
+            self._reject(shard, id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
         else:
             self._start(assignment, template, grant)
 
-    def stop(self, stop: Stop) -> None:
+    def ask(self, shard: int, demand: Demand) -> None:
+        """What waits for slots of this executor at the leader of a shard."""
+        self._sharing.ask(shard, demand)
+
+    def stop(self, shard: int, stop: Stop) -> None:
         """Ends the attempt, or says again how it has ended."""
         if stop.id in self._running:
             self._running[stop.id].stop(outcome.aborted(stop.reason))
         elif (report := self._spool.find(stop.id)) is not None:
             self._send(report)
         else:
-            self._answer(stop.id, outcome.aborted("nothing of this attempt runs here"))
+            self._answer(shard, stop.id, outcome.aborted("nothing of this attempt runs here"))
 
     def acknowledge(self, ack: Ack) -> None:
         """The leader has committed a report."""
@@ -185,7 +209,8 @@ class Attempts:
     def drain(self) -> None:
         """Nothing new from now on."""
         self._draining = True
-        self.say(Draining())
+        for shard in self._outboxes:
+            self.say(shard, Draining())
 
     def drain_within(self, seconds: float) -> None:
         """Nothing new from now on; what still runs when the time is over is handed back. Asked again, the end that is
@@ -221,6 +246,7 @@ class Attempts:
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
         attempt = self._kind_of(template)(self._bench, assignment, template, grant, self._send)
+        self._sharing.take(attempt.shard, grant.slots)
         self._bench.journal.begin(attempt.id)
         self._running[attempt.id] = attempt
         self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))
@@ -236,6 +262,7 @@ class Attempts:
         ):
             end = await self._run(attempt)
             self._slots.give_back(attempt.grant)
+            self._sharing.give_back(attempt.shard, attempt.grant.slots)
             report = attempt.final(end)
             self.ended[report.phase] += 1
             logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
@@ -258,14 +285,14 @@ class Attempts:
 
     # ----------------------------------------------------------------------------------------------------- reports
 
-    def _reject(self, id: AttemptId, reason: str) -> None:
+    def _reject(self, shard: int, id: AttemptId, reason: str) -> None:
         logger.info("assignment rejected: %s", reason, extra={"node": id.node, "attempt": id.attempt})
-        self._answer(id, Outcome(ReportPhase.REJECTED, reason=reason))
+        self._answer(shard, id, Outcome(ReportPhase.REJECTED, reason=reason))
 
-    def _answer(self, id: AttemptId, end: Outcome) -> None:
+    def _answer(self, shard: int, id: AttemptId, end: Outcome) -> None:
         """The end of an attempt that was not started by this assignment, kept like any other end."""
         self.ended[end.phase] += 1
-        report = Report(id, _LAST_SEQ, end.phase, self._bench.clock.now_us())
+        report = Report(id, _LAST_SEQ, end.phase, self._bench.clock.now_us(), shard=shard)
         report = replace(report, error=end.error, recoverable=end.recoverable, reason=end.reason)
         self._spool.add(report)
         self._group.create_task(self._send_when_kept(report), name="answer {}/{}/{}".format(*id))
@@ -277,7 +304,7 @@ class Attempts:
     def _send(self, report: Report) -> None:
         if report.phase.final:
             self._sent_at[report.id] = self._bench.clock.monotonic()
-        self.say(report)
+        self.say(report.shard, report)
 
     def _remember(self, id: AttemptId) -> None:
         self._used[id] = None

@@ -53,10 +53,6 @@ class Journal:
         """The highest epoch of `shard` that a leader has shown; 0 when none has."""
         return self._epochs.get(shard, 0)
 
-    def only_epoch(self) -> int:
-        """That of the only shard this executor has served; 0 when it cannot be said which shard is meant."""
-        return next(iter(self._epochs.values())) if len(self._epochs) == 1 else 0
-
     def raise_epoch(self, shard: int, epoch: int) -> None:
         if epoch > self.epoch(shard):
             self._epochs[shard] = epoch

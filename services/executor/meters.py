@@ -1,4 +1,4 @@
-"""What an executor shows of itself: slots, attempts by outcome, reports that wait, its disk, its session."""
+"""What an executor shows of itself: slots, attempts by outcome, reports that wait, its disk, its sessions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from libs.telemetry.metrics import Board, Kind, Level, Metering, Metric, Values
 from libs.wire.session import ReportPhase
 from services.executor.attempts import Attempts
 from services.executor.disk import Disk
-from services.executor.session import Session
+from services.executor.session import Sessions
 from services.executor.slots import SlotPool
 from services.executor.spool import Spool
 
@@ -41,13 +41,15 @@ METRICS: Final = (
 _OUTCOMES: Final = tuple(phase for phase in ReportPhase if phase.final)
 
 
-def board(metering: Metering, slots: SlotPool, attempts: Attempts, spool: Spool, disk: Disk, session: Session) -> Board:
+def board(
+    metering: Metering, slots: SlotPool, attempts: Attempts, spool: Spool, disk: Disk, sessions: Sessions
+) -> Board:
     """Shows an executor."""
 
     def look() -> Values:
         used = slots.capacity.minus(slots.free)
         return {
-            "airscrew.executor.sessions": [Level(session.leaders, {})],
+            "airscrew.executor.sessions": [Level(sessions.leaders, {})],
             "airscrew.executor.draining": [Level(int(attempts.draining), {})],
             "airscrew.executor.troubled": [Level(int(bool(attempts.trouble())), {})],
             "airscrew.executor.attempts.running": [Level(attempts.running, {})],

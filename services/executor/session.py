@@ -1,8 +1,11 @@
-"""The executor's one session: with whoever leads, for as long as it leads, then with the next.
+"""The executor's session for a shard: with whoever leads it, for as long as it leads, then with the next.
 
-Guaranteed: there is at most one session at a time, and the old one is closed before a new leader gets the snapshot. A
-leader whose epoch is below the highest that was seen is left at once, so nothing it assigns is started (promise P4).
-Attempts never notice: they go on while nobody leads, and their reports wait in the spool.
+Guaranteed: a shard has at most one session at a time, and the old one is closed before a new leader gets the snapshot.
+A leader whose epoch is below the highest that was seen of its shard is left at once, so nothing it assigns is started
+(promise P4). Attempts never notice: they go on while nobody leads, and their reports wait in the spool.
+
+Every propeller says how many shards there are; each is dialled by itself. So a shard that moves ends its own session
+and no other, even where one replica leads several: those are streams on the same connection.
 
 Whom to dial: the leader that was named last, then the configured propellers in turn. A refusal that names a leader is
 followed at once, but only one step: two propellers that point at each other must not make us spin.
@@ -13,11 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from libs.rpc.stream import Batcher
 from libs.runtime.backoff import Backoff
-from libs.wire.session import Draining, FromExecutor, Heartbeat, Hello, LeaderSays, NotLeader, Report, Welcome
+from libs.wire.session import Draining, FromExecutor, Heartbeat, Hello, LeaderSays, NotLeader, Welcome
 from libs.workflow import errors
 from services.executor.api import Propellers
 from services.executor.attempts import Attempts
@@ -44,34 +48,66 @@ class _NotLeading(Exception):
         self.address = address
 
 
-class Session:
-    """Dials, serves, dials again, for ever. `hello` says who we are, given the snapshot and the highest epoch."""
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the sessions of an executor share."""
 
-    def __init__(
-        self,
-        addresses: tuple[str, ...],
-        propellers: Propellers,
-        attempts: Attempts,
-        journal: Journal,
-        disk: Disk,
-        hello: Callable[[tuple[Report, ...], int], Hello],
-        dial_seconds: float,
-    ) -> None:
-        self._addresses = addresses
-        self._propellers = propellers
-        self._attempts = attempts
-        self._journal = journal
-        self._disk = disk
-        self._hello = hello
-        self._dial_seconds = dial_seconds
-        self._backoff = Backoff(*_DIAL_AGAIN_SECONDS)
-        self.leaders = 0
+    addresses: tuple[str, ...]
+    """Of the propellers."""
+    propellers: Propellers
+    attempts: Attempts
+    journal: Journal
+    disk: Disk
+    introduction: Hello
+    """Who we are; what a session has to add are its shard, its snapshot and the highest epoch."""
+    dial_seconds: float
+
+
+class Sessions:
+    """One session for each shard, from the moment at which it is known that there is that shard."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._group: asyncio.TaskGroup | None = None
+        self._sessions: list[Session] = []
+
+    @property
+    def leaders(self) -> int:
         """How many leaders have welcomed us and are still there."""
+        return sum(session.led for session in self._sessions)
+
+    async def run(self) -> None:
+        """Never returns; ended by cancellation, which closes the sessions."""
+        async with asyncio.TaskGroup() as self._group:
+            self._expect(1)
+
+    def _expect(self, shards: int) -> None:
+        """There are so many shards."""
+        assert self._group is not None
+        for shard in range(len(self._sessions), shards):
+            session = Session(self._desk, shard, self._expect)
+            self._sessions.append(session)
+            self._group.create_task(session.run(), name=f"session-{shard}")
+
+
+class Session:
+    """Dials the leader of a shard, serves, dials again, for ever."""
+
+    def __init__(self, desk: Desk, shard: int, expect: Callable[[int], None]) -> None:
+        """`expect` is told how many shards there are."""
+        self._shard = shard
+        self._expect = expect
+        self._desk = desk
+        self._attempts = desk.attempts
+        self._journal = desk.journal
+        self._backoff = Backoff(*_DIAL_AGAIN_SECONDS)
+        self.led = False
+        """Whether a leader has welcomed us and is still there."""
 
     async def run(self) -> None:
         """Never returns; ended by cancellation, which closes the session."""
         while True:
-            for address in self._addresses:
+            for address in self._desk.addresses:
                 named = await self._try(address)
                 if named and named != address:
                     await self._try(named)
@@ -91,37 +127,52 @@ class Session:
 
     async def _serve(self, address: str) -> None:
         outbox: Batcher[FromExecutor] = Batcher(_OUTBOX_ITEMS, interval_seconds=_INTERVAL_SECONDS)
-        hello = self._hello(self._attempts.attach(outbox), self._journal.only_epoch())
+        hello = self._hello(outbox)
         if self._attempts.draining:
             outbox.put(Draining())
         try:
-            async with self._propellers.session(address, _outgoing(hello, outbox)) as incoming:
+            async with self._desk.propellers.session(address, _outgoing(hello, outbox)) as incoming:
                 welcome = await self._welcomed(address, incoming)
                 logger.info("session with %s: shard %d, epoch %d", address, welcome.shard, welcome.epoch)
                 self._backoff.reset()
-                self.leaders += 1
+                self.led = True
                 beating = asyncio.create_task(self._beat(welcome), name="heart-beat")
                 try:
                     async for message in incoming:
                         self._obey(message)
                 finally:
-                    self.leaders -= 1
+                    self.led = False
                     beating.cancel()
                     await asyncio.gather(beating, return_exceptions=True)
             logger.info("session with %s: ended by the propeller", address)
         finally:
-            self._attempts.detach()
+            self._attempts.detach(self._shard)
             outbox.close()
+
+    def _hello(self, outbox: Batcher[FromExecutor]) -> Hello:
+        introduction = self._desk.introduction
+        snapshot, offer = self._attempts.attach(self._shard, outbox)
+        return replace(
+            introduction,
+            shard=self._shard,
+            snapshot=snapshot,
+            highest_epoch=self._journal.epoch(self._shard),
+            offer=None if offer == introduction.capacity else offer,
+        )
 
     async def _welcomed(self, address: str, incoming: AsyncIterator[LeaderSays]) -> Welcome:
         """The first answer, if it is a welcome from a leader that is not outdated."""
-        async with asyncio.timeout(self._dial_seconds):
+        async with asyncio.timeout(self._desk.dial_seconds):
             first = await anext(incoming, LeaderSays())
         if isinstance(first.verdict, NotLeader):
+            self._expect(len(first.verdict.leaders))
             raise _NotLeading(self._leader_in(first.verdict))
         if first.verdict is None:
             raise errors.Unavailable("the session ended without an answer")
         welcome = first.verdict
+        self._expect(welcome.shards)
+        if welcome.shard != self._shard:
+            raise errors.FailedPrecondition(f"{address} has answered for shard {welcome.shard}, not {self._shard}")
         highest = self._journal.epoch(welcome.shard)
         if welcome.epoch < highest:
             raise errors.FailedPrecondition(
@@ -133,26 +184,28 @@ class Session:
 
     def _leader_in(self, answer: NotLeader) -> str:
         for leader in answer.leaders:
-            if leader.address and leader.epoch >= self._journal.epoch(leader.shard):
+            if leader.shard == self._shard and (not leader.epoch or leader.epoch >= self._journal.epoch(self._shard)):
                 return leader.address
         return ""
 
     async def _beat(self, welcome: Welcome) -> None:
         while True:
-            self._attempts.say(Heartbeat(self._disk.free_bytes(), self._attempts.trouble()))
+            self._attempts.say(self._shard, Heartbeat(self._desk.disk.free_bytes(), self._attempts.trouble()))
             self._attempts.send_again()
             self._attempts.write_again()
             await asyncio.sleep(welcome.heartbeat_us / 1_000_000 or 1.0)
 
     def _obey(self, message: LeaderSays) -> None:
         for spec in message.specs:
-            self._attempts.learn(spec)
+            self._attempts.learn(self._shard, spec)
         for assignment in message.assignments:
-            self._attempts.assign(assignment)
+            self._attempts.assign(self._shard, assignment)
         for stop in message.stops:
-            self._attempts.stop(stop)
+            self._attempts.stop(self._shard, stop)
         for ack in message.acks:
             self._attempts.acknowledge(ack)
+        if message.demand is not None:
+            self._attempts.ask(self._shard, message.demand)
         if message.drain is not None:
             self._attempts.drain_within(message.drain.grace_us / 1_000_000)
 

@@ -1,7 +1,8 @@
 """The propeller's gRPC service: decode, call, encode.
 
-An executor's stream has two halves. The reading half gives messages to the term's sessions as they come; the writing
-half sends what has gathered in the session's outbox. The stream ends when either does, or when the term does.
+An executor's stream belongs to one shard and has two halves. The reading half gives messages to the term's sessions as
+they come; the writing half sends what has gathered in the session's outbox. The stream ends when either does, or when
+the term does.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from libs.workflow.errors import (
 )
 from libs.workflow.identity import AttemptId
 from protos import propeller_pb2, propeller_pb2_grpc
-from services.propeller.leadership import Leadership
 from services.propeller.rooms import Room
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
+from services.propeller.shards import Shards
 from services.propeller.term import Term
 from services.propeller.waits import why
 
@@ -44,10 +45,10 @@ HELLO_SECONDS = 10.0
 class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     """Sessions of executors, and who leads."""
 
-    def __init__(self, settings: PropellerSettings, leadership: Leadership, die: Callable[[], None]) -> None:
+    def __init__(self, settings: PropellerSettings, shards: Shards, die: Callable[[], None]) -> None:
         """`die` ends this process at once, without a word to anybody."""
         self._settings = settings
-        self._leadership = leadership
+        self._shards = shards
         self._die = die
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -59,9 +60,9 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     ) -> None:
         self._authenticate(context)
         hello = await _hello(request_iterator)
-        term = self._leadership.term
+        term = self._shards.term(hello.shard)
         if term is None or hello.highest_epoch > term.epoch:
-            await context.write(codec.encode_leader([NotLeader((await self._leader(),))]))
+            await context.write(codec.encode_leader([NotLeader(await self._leaders())]))
             return
         # Opened before anything is awaited, so that the term, if it ends meanwhile, ends this session too.
         session = term.sessions.open(hello)
@@ -76,20 +77,21 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
             term.sessions.close(session)
 
     async def Status(self, request: propeller_pb2.StatusRequest, context: Any) -> propeller_pb2.StatusReply:
-        reply = propeller_pb2.StatusReply(leaders=[codec.leader_message(await self._leader())])
-        term = self._leadership.term
+        reply = propeller_pb2.StatusReply(leaders=map(codec.leader_message, await self._leaders()))
+        term = self._shards.term(request.shard)
         if term is not None:
             self._describe(term, reply)
             reply.waiting.extend(_waiting(term, map(codec.attempt, request.attempts)))
         return reply
 
     async def Drain(self, request: propeller_pb2.DrainRequest, context: Any) -> propeller_pb2.DrainReply:
-        term = self._leadership.term
-        if term is None:
+        terms = self._shards.terms()
+        if not terms:
             raise FailedPrecondition("this replica does not lead")
         if request.grace_us < 0:
             raise InvalidArgument(f"grace_us: {request.grace_us} is negative")
-        if not term.sessions.drain(request.executor, request.grace_us):
+        # Told once is enough: it tells all its leaders that it drains.
+        if not any(term.sessions.drain(request.executor, request.grace_us) for term in terms):
             raise NotFound(f"executor {request.executor!r} is not connected")
         return propeller_pb2.DrainReply()
 
@@ -101,9 +103,9 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
                 "this propeller may not be killed: AIRSCREW_PROPELLER_CHAOS_ALLOWED is not set for it"
             )
         request = await anext(request_iterator, propeller_pb2.DieRequest())
-        term = self._leadership.term
+        term = self._shards.term(request.shard)
         # The epoch of a leader rises when the store was away; the one that it began with does not.
-        if term is None or request.shard != term.shard or request.epoch < term.epoch:
+        if term is None or request.epoch < term.epoch:
             raise FailedPrecondition(f"this replica does not lead shard {request.shard} in epoch {request.epoch}")
         await context.write(propeller_pb2.DieReply())
         async for _ in request_iterator:
@@ -123,21 +125,17 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
             epoch=term.epoch,
             heartbeat_us=round(self._settings.heartbeat_seconds * 1e6),
             grace_us=round(self._settings.executor_grace_seconds * 1e6),
+            shards=len(self._shards),
         )
 
-    async def _leader(self) -> Leader:
-        """Who leads, as far as this replica knows."""
+    async def _leaders(self) -> tuple[Leader, ...]:
+        """Who leads which shard, as far as this replica knows."""
         try:
-            found = await self._leadership.observe()
+            known = await self._shards.leaders()
         except Unavailable as error:
             logger.warning("who leads is unknown: %s", error.message)
-            found = None
-        term = self._leadership.term
-        return Leader(
-            shard=self._settings.shard,
-            address="" if found is None else found.address,
-            epoch=0 if term is None else term.epoch,
-        )
+            known = self._shards.unknown()
+        return tuple(Leader(shard, "" if leader is None else leader.address, epoch) for shard, leader, epoch in known)
 
     def _describe(self, term: Term, reply: propeller_pb2.StatusReply) -> None:
         connected = {session.executor: session for session in term.sessions.connected()}

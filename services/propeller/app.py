@@ -1,4 +1,4 @@
-"""Wires a propeller: opens its ports, serves sessions, leads when it is its turn, stops in order."""
+"""Wires a propeller: opens its ports, serves sessions, leads the shards whose turn it is, stops in order."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from libs import blob
 from libs.clients.queue import Publisher, WorkFeed
-from libs.election import Access, Election
+from libs.election import Access, Election, Presence, leader_key
 from libs.rpc import server
 from libs.runtime.process import Life
 from libs.store.ledger import Ledger
 from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
 from services.propeller.leadership import Leadership
-from services.propeller.levels import Levels
+from services.propeller.levels import Levels, show
 from services.propeller.meters import Meters
 from services.propeller.settings import PropellerSettings
+from services.propeller.shards import Shards
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
 from services.propeller.term import Term
 
 STREAMS_GRACE_SECONDS = 2.0
 """How long calls may take to end after the term has ended the sessions."""
+
+PATIENCE_TTLS = 2
+"""How many lives of a lease a shard may be without a leader until another replica than its own stands in."""
 
 
 async def serve(
@@ -42,27 +47,26 @@ async def serve(
         stack.push_async_callback(leader_store.close)
         await leader_store.check_schema()
         publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
-        election = await stack.enter_async_context(_election(settings, life))
-        leadership = Leadership(
-            settings,
-            election,
-            leader_store,
-            life.clock,
-            _new_term(settings, life, leader_store, publisher, election.holder),
-        )
-        api = PropellerApi(settings, leadership, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
+        new_term = _new_term(settings, life, leader_store, publisher)
+        leaderships = []
+        for shard in range(settings.shards):
+            election = await stack.enter_async_context(_election(settings, life, shard))
+            leaderships.append(Leadership(shard, election, leader_store, life.clock, partial(new_term, shard)))
+        presence = await stack.enter_async_context(_presence(settings, life)) if settings.shards > 1 else None
+        shards = Shards(leaderships, presence, life.clock, PATIENCE_TTLS * settings.lease_ttl_seconds)
+        api = PropellerApi(settings, shards, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
         rpc = server.build(settings.listen, services={SERVICE: api.register}, metering=life.metering)
         await rpc.start()
         rpc.ready()
-        leading = life.spawn("leadership", leadership.run(life.stopping), eternal=False)
+        leading = life.spawn("leadership", shards.run(life.stopping), eternal=False)
         await life.stopping.wait()
         rpc.not_serving()
         await leading
         await rpc.stop(STREAMS_GRACE_SECONDS)
 
 
-def _election(settings: PropellerSettings, life: Life) -> Election:
-    access = Access(
+def _access(settings: PropellerSettings) -> Access:
+    return Access(
         endpoints=settings.etcd,
         ca=_path(settings.etcd_ca_file),
         certificate=_path(settings.etcd_cert_file),
@@ -70,27 +74,46 @@ def _election(settings: PropellerSettings, life: Life) -> Election:
         user=settings.etcd_user or None,
         password=settings.etcd_password or None,
     )
+
+
+def _election(settings: PropellerSettings, life: Life, shard: int) -> Election:
     return Election(
-        access,
-        key=f"/airscrew/shards/{settings.shard}/leader",
-        holder=settings.identity or f"{socket.gethostname()}-{os.getpid()}",
+        _access(settings),
+        key=leader_key(shard),
+        holder=_identity(settings),
         address=settings.address or settings.listen,
         ttl_seconds=settings.lease_ttl_seconds,
         clock=life.clock,
     )
 
 
+def _presence(settings: PropellerSettings, life: Life) -> Presence:
+    return Presence(
+        _access(settings),
+        replica=_identity(settings),
+        address=settings.address or settings.listen,
+        ttl_seconds=settings.lease_ttl_seconds,
+        clock=life.clock,
+    )
+
+
+def _identity(settings: PropellerSettings) -> str:
+    return settings.identity or f"{socket.gethostname()}-{os.getpid()}"
+
+
 def _new_term(
-    settings: PropellerSettings, life: Life, leader_store: LeaderStore, publisher: Publisher | None, holder: str
-) -> Callable[[int, Callable[[], bool]], Term]:
+    settings: PropellerSettings, life: Life, leader_store: LeaderStore, publisher: Publisher | None
+) -> Callable[[int, int, Callable[[], bool]], Term]:
     blobs = blob.open(settings.blob)
     levels, meters = _levels(settings, life), _meters(settings, life)
+    holder = _identity(settings)
 
     def feed(shard: int, epoch: int) -> WorkFeed | None:
         return WorkFeed(settings.queue, shard, epoch, holder) if settings.queue else None
 
-    def new_term(epoch: int, leading: Callable[[], bool]) -> Term:
+    def new_term(shard: int, epoch: int, leading: Callable[[], bool]) -> Term:
         return Term(
+            shard=shard,
             epoch=epoch,
             settings=settings,
             store=leader_store,
@@ -100,25 +123,26 @@ def _new_term(
             clock=life.clock,
             spans=Spans(life.tracing),
             leading=leading,
-            levels=levels,
+            levels=levels.get(shard),
             meters=meters,
         )
 
     return new_term
 
 
-def _levels(settings: PropellerSettings, life: Life) -> Levels | None:
+def _levels(settings: PropellerSettings, life: Life) -> dict[int, Levels]:
+    """By shard; empty where nobody collects metrics."""
     if not life.metering.enabled:
-        return None
-    levels = Levels(settings.shard)
-    levels.show(life.metering)
+        return {}
+    levels = {shard: Levels(shard) for shard in range(settings.shards)}
+    show(life.metering, levels.values())
     return levels
 
 
 def _meters(settings: PropellerSettings, life: Life) -> Meters | None:
     if not life.metering.enabled:
         return None
-    meters = Meters(life.metering, life.clock, (settings.shard,))
+    meters = Meters(life.metering, life.clock, range(settings.shards))
     _ = life.spawn("meters", meters.board.watch())
     return meters
 

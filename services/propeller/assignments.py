@@ -72,6 +72,7 @@ class Assignments:
             array_index=NO_INDEX if index is None else index,
             interruptible=interruptible(execution, node),
             security_context=execution.spec.security_context.SerializeToString(),
+            shard=state.shard,
         )
 
     def _raw_prefix(self, execution: Execution, node_id: str, attempt: int) -> str:

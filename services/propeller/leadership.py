@@ -16,7 +16,6 @@ from libs.runtime import together
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
-from services.propeller.settings import PropellerSettings
 from services.propeller.store import LeaderStore
 from services.propeller.term import Term
 
@@ -27,18 +26,18 @@ REFUSED_SECONDS = 5.0
 
 
 class Leadership:
-    """This replica's part in the leadership of its shard."""
+    """This replica's part in the leadership of one shard."""
 
     def __init__(
         self,
-        settings: PropellerSettings,
+        shard: int,
         election: Election,
         store: LeaderStore,
         clock: Clock,
         new_term: Callable[[int, Callable[[], bool]], Term],
     ) -> None:
         """`new_term` makes a term from its epoch and from what tells whether the lease still holds."""
-        self._settings = settings
+        self.shard = shard
         self._election = election
         self._store = store
         self._clock = clock
@@ -70,7 +69,7 @@ class Leadership:
         while self._holds(lease) and not stopping.is_set():
             try:
                 return await self._store.claim(
-                    self._settings.shard,
+                    self.shard,
                     lease.cluster_id,
                     lease.create_revision,
                     self._election.holder,
@@ -78,20 +77,20 @@ class Leadership:
                     self._clock.now_us(),
                 )
             except Unavailable as error:
-                logger.warning("the claim of shard %d waits for the store: %s", self._settings.shard, error.message)
+                logger.warning("the claim of shard %d waits for the store: %s", self.shard, error.message)
                 await asyncio.sleep(backoff.next())
             except Fenced as error:
-                logger.warning("the claim of shard %d came too late: %s", self._settings.shard, error.message)
+                logger.warning("the claim of shard %d came too late: %s", self.shard, error.message)
                 return None
             except FailedPrecondition as error:
-                logger.error("shard %d cannot be claimed: %s", self._settings.shard, error.message)
+                logger.error("shard %d cannot be claimed: %s", self.shard, error.message)
                 await lease.resign()
                 await together.within(REFUSED_SECONDS, stopping.wait())
                 return None
         return None
 
     async def _lead(self, lease: Lease, epoch: int, stopping: asyncio.Event) -> None:
-        logger.info("leading shard %d in epoch %d", self._settings.shard, epoch)
+        logger.info("leading shard %d in epoch %d", self.shard, epoch)
         self.term = self._new_term(epoch, lambda: self._holds(lease))
         try:
             await self.term.lead(lease.lost, stopping)

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from libs.telemetry.metrics import Kind, Level, Metering, Metric, Names
@@ -57,7 +58,7 @@ Series = tuple[str, str, ExecutionPhase]
 
 
 class Levels:
-    """What this replica tells of its shard, in all of its terms."""
+    """What this replica tells of one shard, in all of its terms."""
 
     def __init__(self, shard: int) -> None:
         self._shard = shard
@@ -68,12 +69,6 @@ class Levels:
         self._away = False
         self._active: tuple[int, int, int] | None = None
         """Executions, nodes and attempts; None before the first look."""
-
-    def show(self, metering: Metering) -> None:
-        """Has whoever collects metrics read them."""
-        metering.observe(EXECUTIONS, self._read_executions)
-        for number, metric in enumerate(ACTIVE):
-            metering.observe(metric, partial(self._read_active, number))
 
     def tell_executions(self, found: Mapping[Series, int] | None) -> None:
         """What the store has; None when it is away."""
@@ -95,7 +90,8 @@ class Levels:
         if self._active is not None:
             self.tell_active(0, 0, 0)
 
-    def _read_executions(self) -> Iterable[Level]:
+    def executions(self) -> Iterable[Level]:
+        """What is shown of executions."""
         return () if self._away else [self._level(*each) for each in self._executions.items()]
 
     def _level(self, kind: Series, count: int) -> Level:
@@ -110,9 +106,21 @@ class Levels:
             },
         )
 
-    def _read_active(self, number: int) -> Iterable[Level]:
+    def active(self, number: int) -> Iterable[Level]:
+        """What is shown of executions (0), nodes (1) or attempts (2) that are worked at."""
         active = self._active
         return () if active is None else (Level(active[number], {"airscrew.shard": self._shard}),)
+
+
+def show(metering: Metering, levels: Collection[Levels]) -> None:
+    """Has whoever collects metrics read the levels of all shards."""
+    metering.observe(EXECUTIONS, lambda: chain.from_iterable(each.executions() for each in levels))
+    for number, metric in enumerate(ACTIVE):
+        metering.observe(metric, partial(_active, levels, number))
+
+
+def _active(levels: Collection[Levels], number: int) -> Iterable[Level]:
+    return chain.from_iterable(each.active(number) for each in levels)
 
 
 class Monitor:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from libs.workflow.identity import AttemptId
@@ -116,6 +116,13 @@ class Placement:
             self._more_room |= is_open and not room.open
             room.open = is_open
             room.closed_because = because
+
+    def offer(self, executor: str, slots: Slots) -> None:
+        """What of an executor this leader may hold, where leaders of other shards share it."""
+        room = self.rooms.get(executor)
+        if room is not None:
+            self._more_room |= not slots.fits(room.offered)
+            room.offer(slots)
 
     def forget(self, executor: str) -> None:
         """An executor is lost: its attempts are ended one by one by whoever knows them."""
@@ -300,8 +307,33 @@ class Placement:
                 self.rooms.keep_one(max(overdue, key=lambda wish: (wish.priority, self._passed[wish].times)))
 
     def _is_overdue(self, wish: Wish, passed: _Passed, now_us: int) -> bool:
-        long = passed.times >= 1 and now_us - passed.since_us >= PASSED_OVER_US
+        others = passed.times >= 1 or self.rooms.shared  # what others get through their own leaders is not seen here
+        long = others and now_us - passed.since_us >= PASSED_OVER_US
         return (long or passed.times >= PASSED_OVER_TIMES) and self._is_wanted(wish) and self.rooms.could_ever(wish)
+
+    def demands(self, now_us: int) -> dict[str, tuple[Wish, int]]:
+        """By executor, what is asked of it where others share it, and by how many: the smallest of what is most urgent,
+        for what is larger has its turn within what this leader gets; or what its slots are kept for.
+        """
+        wishes = {wish: sum(len(line.attempts) for line in lines) for wish, lines in self._wanted()}
+        for wish in wishes:
+            if self.rooms.best(wish) is None:
+                self._note_blocked(wish, now_us)
+        self._keep_for_who_was_passed_over(now_us)
+        found: dict[str, tuple[Wish, int]] = {}
+        for room in self.rooms.all():
+            suiting = [wish for wish in wishes if room.could_ever_suit(wish)]
+            if suiting:
+                wish = min(suiting, key=lambda wish: (not self.rooms.keeps(room, wish), -wish.priority, wish.slots))
+                found[room.executor] = wish, wishes[wish]
+        return found
+
+    def _wanted(self) -> Iterator[tuple[Wish, list[Line]]]:
+        """The lines of those who may have what they wait for."""
+        for wish, lines in self.lines.wishes().items():
+            allowed = [line for line in lines.values() if self._may_have(line.project, wish)]
+            if allowed and wish.slots != NOTHING:
+                yield wish, allowed
 
     def _is_wanted(self, wish: Wish) -> bool:
         """Whether somebody who may have it waits for it."""

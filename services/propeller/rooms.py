@@ -35,9 +35,11 @@ class Room:
     executor: str
     incarnation: str
     capacity: Slots
+    offered: Slots = NOTHING
+    """What of it this leader may hold: all of it, unless leaders of other shards share the executor."""
     used: Slots = NOTHING
     free: Slots = NOTHING
-    """What is not used: may be negative, where an executor has come back with less."""
+    """What is offered and not used: may be negative, where an executor has come back with less, or offers less."""
     attempts: int = 0
     """How many attempts hold what is used."""
     open: bool = True
@@ -47,12 +49,22 @@ class Room:
     interruptible: bool = False
 
     def __post_init__(self) -> None:
-        self.free = self.capacity.minus(self.used)
+        self.offer(self.capacity)
+
+    @property
+    def shared(self) -> bool:
+        """Whether leaders of other shards hold some of it, or want to."""
+        return self.offered != self.capacity
+
+    def offer(self, slots: Slots) -> None:
+        """So much may be held here from now on."""
+        self.offered = slots
+        self.free = slots.minus(self.used)
 
     def use(self, slots: Slots, attempts: int) -> None:
         """Takes slots for so many attempts, or with negative numbers gives them back."""
         self.used = self.used.plus(slots)
-        self.free = self.capacity.minus(self.used)
+        self.free = self.offered.minus(self.used)
         self.attempts += attempts
 
     def allows(self, wish: Wish) -> bool:
@@ -137,6 +149,15 @@ class Rooms:
         nearest = max(possible, key=lambda room: (room.free, room.executor), default=None)
         if nearest is not None:
             self._kept = (nearest.executor, wish)
+
+    def keeps(self, room: Room, wish: Wish) -> bool:
+        """Whether the slots of this executor gather for this wish."""
+        return self._kept == (room.executor, wish)
+
+    @property
+    def shared(self) -> bool:
+        """Whether any executor is shared with leaders of other shards, now that they want it."""
+        return any(room.shared for room in self._rooms.values())
 
     def keep_none(self) -> None:
         self._kept = None

@@ -17,7 +17,7 @@ from functools import partial
 from libs.rpc.stream import Batcher
 from libs.runtime.clock import Clock
 from libs.wire import reports
-from libs.wire.session import INTERRUPTIBLE, Ack, Drain, ExecutorSays, FromLeader, Hello, Report, Stop
+from libs.wire.session import INTERRUPTIBLE, Ack, Demand, Drain, ExecutorSays, FromLeader, Hello, Report, Stop
 from libs.workflow.errors import ResourceExhausted
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, LiveNode
@@ -55,6 +55,8 @@ class Session:
     """Not sent yet, for nobody waits for them: they gather, so that they are not messages of their own."""
     draining: bool = False
     trouble: str = ""
+    demand: Demand = field(default_factory=Demand)
+    """What it was told last of what waits here for its slots."""
     messages_received: int = 0
 
 
@@ -117,6 +119,8 @@ class Sessions:
         self._sessions[hello.executor] = session
         interruptible = hello.labels.get(INTERRUPTIBLE) == "true"
         self._placement.open(hello.executor, hello.incarnation, hello.capacity, interruptible)
+        if hello.offer is not None:
+            self._placement.offer(hello.executor, hello.offer)
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
         session.known.update(report.id for report in hello.snapshot)
         self._reconcile(session)
@@ -195,8 +199,10 @@ class Sessions:
         session.draining = session.draining or said.draining
         trouble = session.trouble or ("it drains" if session.draining else "")
         self._placement.set_open(session.executor, not trouble, trouble)
+        if said.offer is not None:
+            self._placement.offer(session.executor, said.offer)
         self.fold(session, said.reports)
-        if said.heartbeat is not None:
+        if said.heartbeat is not None or said.offer is not None:
             self._fill()
 
     def fold(self, session: Session, said: Iterable[Report]) -> None:
@@ -235,6 +241,13 @@ class Sessions:
         if session is not None:
             self._send(session, Drain(grace_us))
         return session is not None
+
+    def demand(self, executor: str, demand: Demand) -> None:
+        """Tells an executor that several shards share what waits here for its slots, if that is news."""
+        session = self._sessions.get(executor)
+        if session is not None and session.demand != demand:
+            session.demand = demand
+            self._send(session, demand)
 
     def disown(self, identity: AttemptId, executor: str) -> None:
         self.stop(identity, executor, "this attempt has been superseded")

@@ -40,8 +40,8 @@ class PropellerSettings:
     identity: str = ""
     """Name of this replica, for people; default: host name and process id."""
 
-    shard: int = 0
-    """The shard that this replica campaigns for."""
+    shards: int = 1
+    """How many shards the installation has: fixed for its life, and the same for `admin`."""
 
     workers: int = 20
     """Turns that may be under way at once, loading included. FlytePropeller's default."""
@@ -79,7 +79,8 @@ class PropellerSettings:
     or what is said for `*`."""
 
     project_limits: Mapping[str, str] = field(default_factory=dict)
-    """How many attempts of a project may hold slots at once: `a=100,*=500`; none for who is not named."""
+    """How many attempts of a project may hold slots at once: `a=100,*=500`; none for who is not named. Each shard gets
+    an equal part of it, which an execution cannot exceed, so a limit is at least the number of shards."""
 
     etcd_ca_file: str = ""
     """Certificate authority of the etcd endpoints; empty: no TLS."""
@@ -99,16 +100,26 @@ class PropellerSettings:
             raise ValueError("WORKERS must be at least 1")
         if self.commit_rows < 1:
             raise ValueError("COMMIT_ROWS must be at least 1")
+        if self.shards < 1:
+            raise ValueError("SHARDS must be at least 1")
         self.weights()
-        self.limits()
+        for shard in range(self.shards):
+            self.limits(shard)
 
     def weights(self) -> dict[str, float]:
         """The projects' weights as numbers."""
         return {name: _positive(f"PROJECT_WEIGHTS: {name}", text, float) for name, text in self.project_weights.items()}
 
-    def limits(self) -> dict[str, int]:
-        """The projects' limits as numbers."""
-        return {name: _positive(f"PROJECT_LIMITS: {name}", text, int) for name, text in self.project_limits.items()}
+    def limits(self, shard: int = 0) -> dict[str, int]:
+        """A shard's part of the projects' limits: they are divided, so that all of them together keep to the limit."""
+        return {name: self._part(name, text, shard) for name, text in self.project_limits.items()}
+
+    def _part(self, name: str, text: str, shard: int) -> int:
+        limit = _positive(f"PROJECT_LIMITS: {name}", text, int)
+        if limit < self.shards:
+            raise ValueError(f"PROJECT_LIMITS: {name}: {limit} cannot be divided among {self.shards} shards")
+        part, left = divmod(limit, self.shards)
+        return part + (shard < left)
 
 
 def _positive(what: str, text: str, read: Callable[[str], Number]) -> Number:

@@ -42,6 +42,7 @@ from services.propeller.blobs import Blobs
 from services.propeller.cache import Cache
 from services.propeller.children import Children
 from services.propeller.committer import Committer
+from services.propeller.demands import Demands
 from services.propeller.dynamics import Dynamics
 from services.propeller.graphs import Graphs
 from services.propeller.levels import Levels, Monitor
@@ -79,6 +80,7 @@ class Term:
     def __init__(
         self,
         *,
+        shard: int,
         epoch: int,
         settings: PropellerSettings,
         store: LeaderStore,
@@ -96,7 +98,7 @@ class Term:
         `levels` and `meters` are kept where somebody collects metrics.
         """
         self.epoch = epoch
-        self.shard = settings.shard
+        self.shard = shard
         self._settings = settings
         self._store = store
         self._feed = feed
@@ -107,7 +109,7 @@ class Term:
         clock = self._clock = SteadyClock(clock)
         self._group: asyncio.TaskGroup | None = None
         self._pool = WorkerPool(settings.workers, name="turn")
-        self.placement = Placement(settings.weights(), settings.limits())
+        self.placement = Placement(settings.weights(), settings.limits(shard))
         default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
         graphs = Graphs(store, blob, default_slots)
         self.library = Library(store, self.shard, graphs, lambda state: self._children.ended(state))
@@ -147,6 +149,7 @@ class Term:
         )
         tell = self.reconciler.tell
         self._waits = Waits(self.placement, clock, tell)
+        self._demands = Demands(self.placement, self.sessions, clock) if settings.shards > 1 else None
         self._blobs = Blobs(blob, assignments, tell, self._spawn)
         self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn)
         self._children = Children(store, self.library, tell, self._spawn)
@@ -192,6 +195,8 @@ class Term:
                     ("feed", self._take_work()),
                 ):
                     group.create_task(work, name=f"{name}-{self.shard}")
+                if self._demands is not None:
+                    group.create_task(self._demands.watch(), name=f"demands-{self.shard}")
                 if self._monitor is not None:
                     group.create_task(self._monitor.watch(), name=f"levels-{self.shard}")
                 try:

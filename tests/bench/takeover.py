@@ -121,6 +121,7 @@ async def measure(database: str, running: Sequence[AttemptId], number: int, fold
     began = time.monotonic()
     epoch = await store.claim(0, CLUSTER, number, f"leader-{number}", "nowhere", clock.now_us())
     term = Term(
+        shard=0,
         epoch=epoch,
         settings=PropellerSettings("", "", "", (), ""),
         store=store,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from libs.store.signals import Signals
 from libs.telemetry.metrics import Metering
 from libs.telemetry.traces import Tracing
 from libs.workflow.errors import NotFound
+from libs.workflow.identity import shard_of
 from libs.workflow.phases import ExecutionPhase
 from libs.workflow.state import ExecutionState
 from services.executor import app as executor_app
@@ -126,7 +127,8 @@ class Service:
 class Fleet:
     """Services of one installation. Use as an async context manager; leaving stops all of them."""
 
-    def __init__(self, tmp_path: Path, database: str, etcd: str) -> None:
+    def __init__(self, tmp_path: Path, database: str, etcd: str, shards: int = 1) -> None:
+        self._shards = shards
         self._tmp_path = tmp_path
         self.database = database
         self._etcd = etcd
@@ -166,6 +168,13 @@ class Fleet:
     def propeller(
         self, open_ledger: Callable[[], Any] | None = None, metering: Metering | None = None, **more: Any
     ) -> Service:
+        settings = self.propeller_settings(**more)
+        return self.start(
+            "propeller", lambda life: propeller_app.serve(settings, life, open_ledger=open_ledger), metering
+        )
+
+    def propeller_settings(self, **more: Any) -> PropellerSettings:
+        """Of one more replica."""
         address = free_address()
         self.propellers.append(address)
         fields: dict[str, Any] = {
@@ -179,11 +188,9 @@ class Fleet:
             "executor_grace_seconds": 3.0,
             "heartbeat_seconds": 0.5,
             "identity": f"propeller-{len(self.propellers)}",
+            "shards": self._shards,
         }
-        settings = PropellerSettings(**(fields | more))
-        return self.start(
-            "propeller", lambda life: propeller_app.serve(settings, life, open_ledger=open_ledger), metering
-        )
+        return PropellerSettings(**(fields | more))
 
     def executor(self, processes: Instant, name: str = "e1", **more: Any) -> Service:
         environment = self._tmp_path / "environment"
@@ -270,10 +277,17 @@ class Fleet:
 
     async def submit(self, plan: Plan, *keys: int, enqueue: bool = True) -> None:
         """Accepts executions as `admin` would."""
-        await asyncio.gather(*(self.executions.create(_record(plan, key)) for key in keys))
+        await asyncio.gather(*(self.executions.create(self._record(plan, key)) for key in keys))
         if enqueue:
             async with Enqueuer(self.queue_address) as enqueuer:
-                enqueuer.enqueue(*(Key(key, 0, "p", reasons=Reason.SUBMITTED) for key in keys))
+                enqueuer.enqueue(*(Key(key, self._shard(key), "p", reasons=Reason.SUBMITTED) for key in keys))
+
+    def _shard(self, key: int) -> int:
+        return shard_of(key, self._shards)
+
+    def _record(self, plan: Plan, key: int) -> ExecutionRecord:
+        state = replace(state_of(plan, key=key), shard=self._shard(key))
+        return ExecutionRecord(execution=state, resource_type=3, mode=0)
 
     async def phases(self, *keys: int) -> dict[int, ExecutionPhase]:
         return {record.execution.key: record.execution.phase for record in await self.executions.get_by_key(keys)}
@@ -285,7 +299,3 @@ class Fleet:
         async with asyncio.timeout(timeout_seconds):
             while set((await self.phases(*keys)).values()) != {phase}:
                 await asyncio.sleep(0.02 + len(keys) / 1000)
-
-
-def _record(plan: Plan, key: int) -> ExecutionRecord:
-    return ExecutionRecord(execution=state_of(plan, key=key), resource_type=3, mode=0)

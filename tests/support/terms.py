@@ -178,6 +178,7 @@ async def leading(
     await leader_store.intents([])  # opens the reader's
     fields = {"executor_grace_seconds": 2.0, "heartbeat_seconds": 0.5, "sweep_seconds": 60.0}
     term = Term(
+        shard=0,
         epoch=epoch,
         settings=PropellerSettings("", "", "", (), "", **(fields | settings)),
         store=leader_store,

@@ -1,5 +1,5 @@
-"""Leader election with the guarantees of `libs.election` and no more: leases run out by etcd's clock, keep-alives
-travel and get lost, and a candidate that is stopped notices nothing.
+"""Leader election and presence with the guarantees of `libs.election` and no more: leases run out by etcd's clock,
+keep-alives travel and get lost, and a candidate that is stopped notices nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from libs.election import LeaderInfo
+from libs.election import LeaderInfo, Survey
+from libs.runtime import together
 from libs.runtime.clock import Clock
 from libs.workflow.errors import Unavailable
 from tests.support.simulation.loop import Process, VirtualLoop
@@ -22,8 +23,9 @@ _CALL_SECONDS = 1 / 6
 
 @dataclass
 class _Lease:
-    """Of the one key."""
+    """Of one key."""
 
+    key: str
     holder: str
     address: str
     create_revision: int
@@ -31,7 +33,7 @@ class _Lease:
 
 
 class Etcd:
-    """One key under a lease."""
+    """Keys, each under a lease of its own."""
 
     cluster_id = "simulated"
 
@@ -39,37 +41,52 @@ class Etcd:
         self._loop = loop
         self._dice = dice
         self._revision = 0
-        self._lease: _Lease | None = None
+        self._leases: dict[str, _Lease] = {}
         self.away = False
         self.losing = 0.0
         """How often a request, or the answer to one, is lost."""
 
-    def lease(self) -> _Lease | None:
+    def lease(self, key: str) -> _Lease | None:
         """Whose key it is now."""
-        if self._lease is not None and self._loop.time() >= self._lease.expires:
-            self._lease = None
-        return self._lease
+        lease = self._leases.get(key)
+        if lease is not None and self._loop.time() >= lease.expires:
+            del self._leases[key]
+            return None
+        return lease
 
-    def claim(self, holder: str, address: str, ttl: float) -> _Lease | None:
-        if self.lease() is not None:
+    def survey(self) -> Survey:
+        """All that there is."""
+        leases = [lease for key in list(self._leases) if (lease := self.lease(key)) is not None]
+        return Survey(
+            frozenset(lease.holder for lease in leases if lease.key == _presence_key(lease.holder)),
+            {
+                int(lease.key): LeaderInfo(lease.holder, lease.address, lease.create_revision)
+                for lease in leases
+                if lease.key.isdigit()
+            },
+        )
+
+    def claim(self, key: str, holder: str, address: str, ttl: float) -> _Lease | None:
+        if self.lease(key) is not None:
             return None
         self._revision += 1
-        self._lease = _Lease(holder, address, self._revision, self._loop.time() + ttl)
-        return self._lease
+        lease = self._leases[key] = _Lease(key, holder, address, self._revision, self._loop.time() + ttl)
+        return lease
 
     def renew(self, lease: _Lease, ttl: float) -> bool:
-        if self.lease() is not lease:
+        if self.lease(lease.key) is not lease:
             return False
         lease.expires = self._loop.time() + ttl
         return True
 
     def revoke(self, lease: _Lease) -> None:
-        if self._lease is lease:
-            self._lease = None
+        if self._leases.get(lease.key) is lease:
+            del self._leases[lease.key]
 
     def expire(self) -> None:
-        """Forgets the lease."""
-        self._lease = None
+        """Forgets a lease."""
+        if self._leases:
+            del self._leases[self._dice.choice(sorted(self._leases))]
 
     async def ask(self, process: Process, patience: float, job: Any) -> Any:
         """A request and its answer. Raises Unavailable when one of them is lost, which of them nobody can tell."""
@@ -92,11 +109,12 @@ class Election:
     """A candidate; see `libs.election.Election`."""
 
     def __init__(
-        self, etcd: Etcd, process: Process, clock: Clock, holder: str, address: str, ttl_seconds: float
+        self, etcd: Etcd, process: Process, clock: Clock, key: str, holder: str, address: str, ttl_seconds: float
     ) -> None:
         self._etcd = etcd
         self._process = process
         self._clock = clock
+        self.key = key
         self.holder = holder
         self.address = address
         self.ttl = ttl_seconds
@@ -114,7 +132,7 @@ class Election:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def leader(self) -> LeaderInfo | None:
-        lease: _Lease | None = await self.ask(self._etcd.lease)
+        lease: _Lease | None = await self.ask(lambda: self._etcd.lease(self.key))
         return None if lease is None else LeaderInfo(lease.holder, lease.address, lease.create_revision)
 
     async def ask(self, job: Any) -> Any:
@@ -133,7 +151,7 @@ class Election:
         return leadership
 
     def _claim(self) -> _Lease | None:
-        lease = self._etcd.claim(self.holder, self.address, self.ttl)
+        lease = self._etcd.claim(self.key, self.holder, self.address, self.ttl)
         self._last = lease or self._last
         return lease
 
@@ -149,6 +167,34 @@ class Election:
 
     def now(self) -> float:
         return self._clock.monotonic()
+
+
+class Presence:
+    """A replica's sign that it is there; see `libs.election.Presence`."""
+
+    def __init__(self, etcd: Etcd, process: Process, clock: Clock, replica: str, ttl_seconds: float) -> None:
+        self.replica = replica
+        self._etcd = etcd
+        self._election = Election(etcd, process, clock, _presence_key(replica), replica, replica, ttl_seconds)
+
+    async def keep(self, leaving: asyncio.Event) -> None:
+        try:
+            while True:
+                lease = await together.unless(leaving, f"presence of {self.replica}", self._election.campaign())
+                try:
+                    await together.first_to_end(lost=lease.lost.wait(), leaving=leaving.wait())
+                finally:
+                    await lease.resign()
+        except together.Interrupted:
+            return
+
+    async def look(self) -> Survey:
+        found: Survey = await self._election.ask(self._etcd.survey)
+        return found
+
+
+def _presence_key(replica: str) -> str:
+    return f"replicas/{replica}"
 
 
 class Leadership:

@@ -84,7 +84,7 @@ class _Hasty(LeaderStore):
         self._process = process
 
     async def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
-        term = self._world.leaderships[self._process.name].term
+        term = self._world.leading[self._process.name].term(shard)
         for changes in batch:
             execution = term and term.library.get(changes.execution.key)
             for (node, number), attempt in changes.attempts.items():
@@ -111,7 +111,7 @@ class _Early(LeaderStore):
         self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int
     ) -> int:
         snapshots = await super().load(shard, await self.live(shard, 0, 1000))
-        self._read = {snapshot.execution.key: snapshot for snapshot in snapshots}
+        self._read.update((snapshot.execution.key, snapshot) for snapshot in snapshots)
         return await super().claim(shard, etcd_cluster, create_revision, holder, address, now_us)
 
     async def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -13,25 +14,26 @@ from libs.clients.queue import Enqueuer, Key, Publisher, Reason, WorkFeed
 from libs.runtime.together import within
 from libs.telemetry.traces import Tracing
 from libs.wire import codec
-from libs.wire.session import Hello, Report
+from libs.wire.session import Hello
 from services.executor.api import PropellerClient
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
 from services.executor.journal import Journal
 from services.executor.results import Storage
-from services.executor.session import Session
+from services.executor.session import Desk, Sessions
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import SlotPool
 from services.propeller.api import PropellerApi
 from services.propeller.leadership import Leadership
 from services.propeller.settings import PropellerSettings
+from services.propeller.shards import Shards
 from services.propeller.spans import Spans
 from services.propeller.term import Term
 from services.queue.api import Queue
 from services.queue.hints import Relay
-from services.queue.shards import Shards
+from services.queue.shards import Shards as QueueShards
 from services.queue.spans import Spans as QueueSpans
-from tests.support.simulation.etcd import Election
+from tests.support.simulation.etcd import Election, Presence
 from tests.support.simulation.loop import Process
 from tests.support.simulation.machines import Machine, MemoryBlobs, MemoryLog
 from tests.support.simulation.tasks import Tasks, WatchedSpool, kind_of
@@ -60,17 +62,18 @@ async def propeller(world: World, process: Process, machine: Machine) -> None:
         heartbeat_seconds=1.0,
         sweep_seconds=10.0,
         project_limits={"p": str(world.project_limit)} if world.project_limit else {},
+        shards=world.shards,
     )
     numbers = itertools.count()
     store = world.mutation.leader_store(
         world, process, lambda: world.mutation.ledger(world, f"{process.name}.{next(numbers)}")
     )
-    election: Any = Election(world.etcd, process, machine.clock, process.name, process.name, LEASE_SECONDS)
     publisher = Publisher(QUEUE, connect=world.network.connect)
 
-    def new_term(epoch: int, leading: Callable[[], bool]) -> Term:
-        world.note(f"{process} leads in epoch {epoch}")
+    def new_term(shard: int, epoch: int, leading: Callable[[], bool]) -> Term:
+        world.note(f"{process} leads shard {shard} in epoch {epoch}")
         return Term(
+            shard=shard,
             epoch=epoch,
             settings=settings,
             store=store,
@@ -82,11 +85,18 @@ async def propeller(world: World, process: Process, machine: Machine) -> None:
             leading=leading,
         )
 
-    leadership = Leadership(settings, election, store, machine.clock, new_term)
-    world.leaderships[process.name] = leadership
-    world.network.listen(process.name, process, PropellerApi(settings, leadership, die=_nobody_asks_for_that))
+    def leadership(shard: int) -> Leadership:
+        election: Any = Election(
+            world.etcd, process, machine.clock, str(shard), process.name, process.name, LEASE_SECONDS
+        )
+        return Leadership(shard, election, store, machine.clock, partial(new_term, shard))
+
+    presence = Presence(world.etcd, process, machine.clock, process.name, LEASE_SECONDS) if world.shards > 1 else None
+    shards = Shards(list(map(leadership, range(world.shards))), presence, machine.clock, 2 * LEASE_SECONDS)
+    world.leading[process.name] = shards
+    world.network.listen(process.name, process, PropellerApi(settings, shards, die=_nobody_asks_for_that))
     async with publisher:
-        await leadership.run(world.stopping_of(process))
+        await shards.run(world.stopping_of(process))
     await store.close()
 
 
@@ -96,7 +106,7 @@ def _nobody_asks_for_that() -> None:
 
 async def queue(world: World, process: Process, machine: Machine) -> None:
     """As `services.queue.app`."""
-    shards = Shards(10_000, first_lease=machine.clock.now_us())
+    shards = QueueShards(10_000, first_lease=machine.clock.now_us())
     service = Queue(shards, Relay(1000), QueueSpans(Tracing(), machine.clock), machine.clock)
     world.network.listen(QUEUE, process, service)
     await world.stopping_of(process).wait()
@@ -142,15 +152,13 @@ async def executor(world: World, process: Process, machine: Machine) -> None:
     )
     incarnation = world.incarnations[process.name] = f"{process.name}-{world.next_life()}"
 
-    def hello(snapshot: tuple[Report, ...], highest_epoch: int) -> Hello:
-        return Hello(process.name, incarnation, slots.capacity, snapshot, highest_epoch, {}, "")
-
+    introduction = Hello(process.name, incarnation, slots.capacity)
     disk: Any = machine
     async with asyncio.TaskGroup() as group:
         attempts = Attempts(bench, slots, spool, disk, group, kind_of)
         client = PropellerClient(TOKEN, world.network.connect)
-        session = Session(settings.propellers, client, attempts, journal, disk, hello, settings.dial_seconds)
-        dialling = group.create_task(session.run(), name="session")
+        desk = Desk(settings.propellers, client, attempts, journal, disk, introduction, settings.dial_seconds)
+        dialling = group.create_task(Sessions(desk).run(), name="sessions")
         await world.stopping_of(process).wait()
         attempts.drain()
         attempts.hand_back()
@@ -165,7 +173,8 @@ async def admin(world: World, process: Process, machine: Machine) -> None:
 
         def hint(key: int, reason: Reason) -> None:
             for _ in range(world.dice.choice(world.hints)):
-                enqueuer.enqueue(Key(key, 0, "p", reasons=reason, delay_us=world.dice.choice([0, 0, 300_000])))
+                shard = world.store.executions[key].shard
+                enqueuer.enqueue(Key(key, shard, "p", reasons=reason, delay_us=world.dice.choice([0, 0, 300_000])))
 
         world.hint = hint
         await world.stopping_of(process).wait()

@@ -8,15 +8,16 @@ import gc
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flyteidl.core import literals_pb2
 
 from libs.clients.queue import Reason
 from libs.runtime import backoff
+from libs.workflow.identity import shard_of
 from libs.workflow.quantities import Slots
-from services.propeller.leadership import Leadership
+from services.propeller.shards import Shards
 from tests.support.graphs import Plan, number, plans_below, state_of
 from tests.support.memory_ledger import MemoryStore
 from tests.support.oracle import answered, approved
@@ -71,8 +72,12 @@ class World:
         self.propellers = [f"p{place}" for place in range(self.dice.choice([1, 2, 2, 3]))]
         self.executors = [f"e{place}" for place in range(self.dice.choice([1, 2, 2, 3]))]
         self.project_limit = self.dice.choice([0, 0, 0, 1, 2])
-        """How many attempts may run at once; 0 is as many as there is room for."""
-        self.leaderships: dict[str, Leadership] = {}
+        """How many attempts may run at once; 0 is as many as there is room for, and each shard gets one at least."""
+        self.shards = random.Random(f"shards {seed}").choice([1, 1, 1, 2, 3])
+        if self.project_limit:
+            self.project_limit = max(self.project_limit, self.shards)
+        self.leading: dict[str, Shards] = {}
+        """By process."""
         self.processes: dict[str, Process] = {}
         self.machines: dict[str, Machine] = {}
         self.incarnations: dict[str, str] = {}
@@ -195,7 +200,7 @@ class World:
             self.plans.update({below.name: below for below in plans_below(plan)})
             register(self.store, plan, self.dice.randint(0, self.capacity.gpus))
             self.submitted[key] = (plan, x)
-            self.store.submit(state_of(plan, x, key))
+            self.store.submit(replace(state_of(plan, x, key), shard=shard_of(key, self.shards)))
             self.note(f"execution {key} of {plan.name} is accepted")
             self.hint(key, Reason.SUBMITTED)
             await asyncio.sleep(self.dice.random() * 6)

@@ -30,14 +30,13 @@ def test_what_was_begun_and_not_ended_is_lost_with_the_executor(tmp_path: Path) 
 
 def test_an_epoch_only_rises_and_is_remembered(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
-    assert journal.epoch(0) == journal.only_epoch() == 0
+    assert journal.epoch(0) == 0
     journal.raise_epoch(0, 5)
     journal.raise_epoch(0, 4)
     journal.close()
     journal = Journal(tmp_path / "journal")
-    assert journal.epoch(0) == journal.only_epoch() == 5
+    assert journal.epoch(0) == 5
     journal.raise_epoch(1, 9)
-    assert journal.only_epoch() == 0, "with two shards it cannot be said which one is meant"
 
 
 async def test_reaping_ends_known_supervisors_and_whoever_names_the_scratch_directory(tmp_path: Path) -> None:

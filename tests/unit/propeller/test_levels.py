@@ -35,7 +35,7 @@ class Watched:
         self.reader = InMemoryMetricReader()
         self.levels = Levels(0)
         metering = Metering(lambda: SdkMetrics("propeller", self.reader))
-        self.levels.show(metering)
+        monitored.show(metering, [self.levels])
 
     @property
     def executions(self) -> Mapping[str, int]:

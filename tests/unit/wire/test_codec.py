@@ -36,6 +36,7 @@ ASSIGNMENT = session.Assignment(
     array_index=4,
     interruptible=True,
     security_context=b"context",
+    shard=3,
 )
 
 
@@ -62,7 +63,7 @@ def test_a_leader_that_does_not_know_of_items_assigns_none() -> None:
 
 def test_a_report_arrives_and_is_spooled_with_every_field() -> None:
     report = session.Report(
-        ID, 3, session.ReportPhase.SUCCEEDED, 5, Data.at("/futures.pb", 6), b"error", True, "why", "/deck", True, 4
+        ID, 3, session.ReportPhase.SUCCEEDED, 5, Data.at("/futures.pb", 6), b"error", True, "why", "/deck", True, 4, 3
     )
     assert codec.report_from_bytes(codec.report_to_bytes(report)) == report
     assert codec.decode_executor(codec.encode_executor([report])).reports == (report,)
@@ -73,3 +74,26 @@ def test_a_dynamic_report_without_the_place_of_its_plan_is_refused(outputs: exec
     message = executor_pb2.Report(phase=executor_pb2.Report.PHASE_SUCCEEDED, dynamic=True, outputs=outputs)
     with pytest.raises(InvalidArgument, match=r"report\.outputs"):
         codec.report_from_bytes(message.SerializeToString())
+
+
+@pytest.mark.parametrize("offer", [None, Slots(), Slots(1, 2, 3)])
+def test_a_greeting_says_which_shard_is_meant_and_what_is_offered(offer: Slots | None) -> None:
+    hello = session.Hello("e", "life", Slots(4, 5, 6), highest_epoch=7, shard=2, offer=offer)
+    assert codec.decode_executor(codec.encode_executor([hello])).hello == hello
+
+
+def test_of_several_offers_in_a_message_the_last_one_counts() -> None:
+    message = codec.encode_executor([session.Offer(Slots(9, 9, 9)), session.Offer(Slots(1, 2, 0))])
+    assert codec.decode_executor(message).offer == Slots(1, 2, 0)
+    assert codec.decode_executor(codec.encode_executor([session.Draining()])).offer is None
+
+
+@pytest.mark.parametrize("demand", [session.Demand(), session.Demand(Slots(1, 2, 3), 4, -5, True)])
+def test_a_demand_arrives_with_every_field(demand: session.Demand) -> None:
+    assert codec.decode_leader(codec.encode_leader([demand])).demand == demand
+
+
+def test_a_welcome_of_a_leader_that_does_not_know_of_shards_means_one() -> None:
+    message = codec.encode_leader([session.Welcome(0, 5, 1, 2)])
+    message.welcome.ClearField("shards")
+    assert codec.decode_leader(message).verdict == session.Welcome(0, 5, 1, 2, shards=1)
