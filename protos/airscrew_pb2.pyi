@@ -8,6 +8,7 @@ from flyteidl.admin import execution_pb2 as _execution_pb2
 from flyteidl.admin import node_execution_pb2 as _node_execution_pb2
 from flyteidl.admin import signal_pb2 as _signal_pb2
 from flyteidl.core import identifier_pb2 as _identifier_pb2
+from flyteidl.core import literals_pb2 as _literals_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -1150,3 +1151,134 @@ class KillLeaderReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KillLeaderReply: _TypeAlias = KillLeaderReply  # noqa: Y015
+
+@_typing.final
+class SubmitExecutionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        INPUTS_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        @_builtins.property
+        def inputs(self) -> _literals_pb2.LiteralMap: ...
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            inputs: _literals_pb2.LiteralMap | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "name", b"name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COMMON_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    batch: _builtins.str
+    """Names the items that have no names: each after this and its place in the batch. Items without either get names by
+    chance, and are created once more when they are sent again.
+    """
+    first: _builtins.int
+    """Place of the first item in the batch."""
+    @_builtins.property
+    def common(self) -> _execution_pb2.ExecutionCreateRequest:
+        """What executions have in common, as CreateExecution takes it, but without a name: for this request and those after it
+        that have none. The inputs are those of items that give none. Must be in the first request.
+        """
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitExecutionsRequest.Item]:
+        """at most 1,000"""
+
+    def __init__(
+        self,
+        *,
+        common: _execution_pb2.ExecutionCreateRequest | None = ...,
+        batch: _builtins.str = ...,
+        first: _builtins.int = ...,
+        items: _abc.Iterable[Global___SubmitExecutionsRequest.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["common", b"common"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "common", b"common", "first", b"first", "items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitExecutionsRequest: _TypeAlias = SubmitExecutionsRequest  # noqa: Y015
+
+@_typing.final
+class SubmitExecutionsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SubmitExecutionsReply._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: SubmitExecutionsReply._Outcome.ValueType  # 0
+        OUTCOME_CREATED: SubmitExecutionsReply._Outcome.ValueType  # 1
+        OUTCOME_EXISTS: SubmitExecutionsReply._Outcome.ValueType  # 2
+        """an execution of this name was there already: of an earlier try, or somebody else's"""
+        OUTCOME_REFUSED: SubmitExecutionsReply._Outcome.ValueType  # 3
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+    OUTCOME_UNSPECIFIED: SubmitExecutionsReply.Outcome.ValueType  # 0
+    OUTCOME_CREATED: SubmitExecutionsReply.Outcome.ValueType  # 1
+    OUTCOME_EXISTS: SubmitExecutionsReply.Outcome.ValueType  # 2
+    """an execution of this name was there already: of an earlier try, or somebody else's"""
+    OUTCOME_REFUSED: SubmitExecutionsReply.Outcome.ValueType  # 3
+
+    @_typing.final
+    class Result(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        OUTCOME_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        CODE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """of the execution"""
+        outcome: Global___SubmitExecutionsReply.Outcome.ValueType
+        reason: _builtins.str
+        """why it was refused, by field"""
+        code: _builtins.int
+        """of a refusal: the gRPC status with which CreateExecution would have answered"""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            outcome: Global___SubmitExecutionsReply.Outcome.ValueType = ...,
+            reason: _builtins.str = ...,
+            code: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "name", b"name", "outcome", b"outcome", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitExecutionsReply.Result]:
+        """one for each item, in order"""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___SubmitExecutionsReply.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitExecutionsReply: _TypeAlias = SubmitExecutionsReply  # noqa: Y015

@@ -137,6 +137,11 @@ class AirscrewStub:
                 request_serializer=protos_dot_queue__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=protos_dot_queue__pb2.ResumeReply.FromString,
                 _registered_method=True)
+        self.SubmitExecutions = channel.stream_stream(
+                '/airscrew.v1.Airscrew/SubmitExecutions',
+                request_serializer=protos_dot_airscrew__pb2.SubmitExecutionsRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.SubmitExecutionsReply.FromString,
+                _registered_method=True)
         self.KillLeader = channel.unary_stream(
                 '/airscrew.v1.Airscrew/KillLeader',
                 request_serializer=protos_dot_airscrew__pb2.KillLeaderRequest.SerializeToString,
@@ -294,6 +299,16 @@ class AirscrewServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitExecutions(self, request_iterator, context):
+        """Creates executions in bulk: as CreateExecution does, with the same checks, for what costs a fraction of it. Each
+        request is answered by one reply, in order, when all that it could create is durable; a client may send several
+        before it reads, and is held back when it sends faster than they are stored. An item that is refused hurts no other.
+        Whoever is not sure of an answer sends the same again: items with names, their own or a batch's, are created once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def KillLeader(self, request, context):
         """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
         executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
@@ -405,6 +420,11 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.ResumeQueue,
                     request_deserializer=protos_dot_queue__pb2.ResumeRequest.FromString,
                     response_serializer=protos_dot_queue__pb2.ResumeReply.SerializeToString,
+            ),
+            'SubmitExecutions': grpc.stream_stream_rpc_method_handler(
+                    servicer.SubmitExecutions,
+                    request_deserializer=protos_dot_airscrew__pb2.SubmitExecutionsRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.SubmitExecutionsReply.SerializeToString,
             ),
             'KillLeader': grpc.unary_stream_rpc_method_handler(
                     servicer.KillLeader,
@@ -952,6 +972,33 @@ class Airscrew:
             '/airscrew.v1.Airscrew/ResumeQueue',
             protos_dot_queue__pb2.ResumeRequest.SerializeToString,
             protos_dot_queue__pb2.ResumeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitExecutions(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/airscrew.v1.Airscrew/SubmitExecutions',
+            protos_dot_airscrew__pb2.SubmitExecutionsRequest.SerializeToString,
+            protos_dot_airscrew__pb2.SubmitExecutionsReply.FromString,
             options,
             channel_credentials,
             insecure,

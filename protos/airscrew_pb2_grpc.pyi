@@ -87,6 +87,12 @@ class AirscrewStub:
     """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]
     """Ends a pause, if there is one."""
+    SubmitExecutions: _grpc.StreamStreamMultiCallable[_airscrew_pb2.SubmitExecutionsRequest, _airscrew_pb2.SubmitExecutionsReply]
+    """Creates executions in bulk: as CreateExecution does, with the same checks, for what costs a fraction of it. Each
+    request is answered by one reply, in order, when all that it could create is durable; a client may send several
+    before it reads, and is held back when it sends faster than they are stored. An item that is refused hurts no other.
+    Whoever is not sure of an answer sends the same again: items with names, their own or a batch's, are created once.
+    """
     KillLeader: _grpc.UnaryStreamMultiCallable[_airscrew_pb2.KillLeaderRequest, _airscrew_pb2.KillLeaderReply]
     """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
     executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
@@ -149,6 +155,12 @@ class AirscrewAsyncStub(AirscrewStub):
     """Lets the queue service hand nothing out for a while, so that nothing new begins; what runs goes on."""
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_pb2.ResumeRequest, _queue_pb2.ResumeReply]  # type: ignore[assignment]
     """Ends a pause, if there is one."""
+    SubmitExecutions: _aio.StreamStreamMultiCallable[_airscrew_pb2.SubmitExecutionsRequest, _airscrew_pb2.SubmitExecutionsReply]  # type: ignore[assignment]
+    """Creates executions in bulk: as CreateExecution does, with the same checks, for what costs a fraction of it. Each
+    request is answered by one reply, in order, when all that it could create is durable; a client may send several
+    before it reads, and is held back when it sends faster than they are stored. An item that is refused hurts no other.
+    Whoever is not sure of an answer sends the same again: items with names, their own or a batch's, are created once.
+    """
     KillLeader: _aio.UnaryStreamMultiCallable[_airscrew_pb2.KillLeaderRequest, _airscrew_pb2.KillLeaderReply]  # type: ignore[assignment]
     """Kills the process that leads a shard, and tells how the next leader takes over what that process led. Ends when all
     executions are warm. PERMISSION_DENIED unless that propeller allows it, FAILED_PRECONDITION when nobody leads,
@@ -328,6 +340,18 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_pb2.ResumeReply, _abc.Awaitable[_queue_pb2.ResumeReply]]:
         """Ends a pause, if there is one."""
+
+    @_abc_1.abstractmethod
+    def SubmitExecutions(
+        self,
+        request_iterator: _MaybeAsyncIterator[_airscrew_pb2.SubmitExecutionsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_airscrew_pb2.SubmitExecutionsReply], _abc.AsyncIterator[_airscrew_pb2.SubmitExecutionsReply]]:
+        """Creates executions in bulk: as CreateExecution does, with the same checks, for what costs a fraction of it. Each
+        request is answered by one reply, in order, when all that it could create is durable; a client may send several
+        before it reads, and is held back when it sends faster than they are stored. An item that is refused hurts no other.
+        Whoever is not sure of an answer sends the same again: items with names, their own or a batch's, are created once.
+        """
 
     @_abc_1.abstractmethod
     def KillLeader(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 START_NODE_ID = "start-node"
@@ -75,6 +76,16 @@ def execution_key(now_us: int, entropy: bytes) -> int:
     """
     milliseconds = (now_us // 1000) & ((1 << 41) - 1)
     return (milliseconds << 22) | (int.from_bytes(entropy[:4], "big") & ((1 << 22) - 1))
+
+
+def execution_keys(now_us: int, count: int, entropy: Callable[[int], bytes]) -> list[int]:
+    """Keys of executions that are submitted together: ascending, and no two alike. `count` is at most a million."""
+    drawn: set[int] = set()
+    while len(drawn) < count:
+        missing = count - len(drawn)
+        noise = entropy(4 * missing)
+        drawn.update(execution_key(now_us, noise[at : at + 4]) for at in range(0, 4 * missing, 4))
+    return sorted(drawn)
 
 
 def shard_of(root_key: int, shards: int) -> int:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from flyteidl.admin import execution_pb2, launch_plan_pb2
@@ -64,6 +63,8 @@ _PASSED_ON: Final = (
 )
 """Settings of an execution that its children have too, whatever their launch plans say."""
 
+_REMEMBERED: Final = 64
+
 _PRIORITIES: Final[Mapping[int, int]] = {
     execution_messages.QualityOfService.HIGH: 2,
     execution_messages.QualityOfService.MEDIUM: 1,
@@ -72,42 +73,80 @@ _PRIORITIES: Final[Mapping[int, int]] = {
 """Of tiers; an execution without one is as urgent as a LOW one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What an execution starts with."""
+class Asked:
+    """The inputs that a launch plan asks for, made ready for many executions.
 
-    inputs: literals_pb2.LiteralMap
-    """A value for every input of the workflow: given, default or fixed."""
-    spec: execution_pb2.ExecutionSpec
-    """The settings in effect: the request's, completed by the launch plan's. Inputs are not repeated in it."""
-
-
-def resolve_launch(
-    spec: execution_pb2.ExecutionSpec,
-    inputs: literals_pb2.LiteralMap,
-    expected: interface_pb2.ParameterMap,
-    plan: launch_plan_pb2.LaunchPlanSpec | None = None,
-) -> Launch:
-    """What an execution of `spec` with `inputs` starts with.
-
-    `expected` are the expected inputs of the launch plan, or of the task if there is no plan. Where `inputs` is empty,
-    the deprecated `spec.inputs` are taken. Raises InvalidArgument listing every input that is missing, unknown, fixed,
-    or not of its type (with the path of the mismatch).
+    Args:
+        expected: the expected inputs of the launch plan, or of the task if there is no plan.
+        fixed: those that the launch plan fixes.
     """
-    given = inputs if inputs.literals else spec.inputs
-    fixed = plan.fixed_inputs if plan is not None else literals_pb2.LiteralMap()
+
+    def __init__(self, expected: interface_pb2.ParameterMap, fixed: literals_pb2.LiteralMap) -> None:
+        self.expected = expected
+        self._fixed = fixed
+        self._types = {name: parameter.var.type for name, parameter in expected.parameters.items()}
+        self._names = frozenset(self._types)
+        self._added: dict[frozenset[str], bytes | None] = {}
+        """By which inputs are not given: the rest, serialized, or None when one of them is required. Those that clients
+        leave out are few of all that they could."""
+
+    def complete(self, given: literals_pb2.LiteralMap) -> bytes:
+        """A serialized LiteralMap with a value for every input of the workflow: given, default or fixed.
+
+        Raises InvalidArgument as `resolve_inputs`, which this is a faster form of: what is given is checked, and the
+        rest put behind it as it was serialized once.
+        """
+        added = self._rest(self._names.difference(given.literals))
+        if added is None or not all(self._fits(name, literal) for name, literal in given.literals.items()):
+            return bytes(resolve_inputs(given, self.expected, self._fixed).SerializeToString())
+        return bytes(given.SerializeToString() + added)
+
+    def _fits(self, name: str, literal: literals_pb2.Literal) -> bool:
+        wanted = self._types.get(name)
+        return wanted is not None and not types.validate(literal, wanted, name)
+
+    def _rest(self, missing: frozenset[str]) -> bytes | None:
+        if missing not in self._added:
+            if len(self._added) >= _REMEMBERED:
+                self._added.clear()
+            self._added[missing] = self._serialized_rest(missing)
+        return self._added[missing]
+
+    def _serialized_rest(self, missing: frozenset[str]) -> bytes | None:
+        rest = literals_pb2.LiteralMap()
+        for name in missing:
+            if not self.expected.parameters[name].HasField("default"):
+                return None
+            rest.literals[name].CopyFrom(self.expected.parameters[name].default)
+        rest.MergeFrom(self._fixed)
+        return bytes(rest.SerializeToString())
+
+
+def resolve_spec(
+    spec: execution_pb2.ExecutionSpec, plan: launch_plan_pb2.LaunchPlanSpec | None = None
+) -> execution_pb2.ExecutionSpec:
+    """The settings in effect: the request's, completed by the launch plan's. Inputs are not repeated in it."""
     effective = execution_pb2.ExecutionSpec()
     effective.CopyFrom(spec)
     effective.ClearField("inputs")
     if plan is not None:
         _complete(effective, plan, _INHERITED)
-    return Launch(resolve_inputs(given, expected, fixed), effective)
+    return effective
+
+
+def given_inputs(spec: execution_pb2.ExecutionSpec, inputs: literals_pb2.LiteralMap) -> literals_pb2.LiteralMap:
+    """What a request gives: `inputs`, or where these are empty the deprecated ones of its specification."""
+    return inputs if inputs.literals else spec.inputs
 
 
 def resolve_inputs(
     given: literals_pb2.LiteralMap, expected: interface_pb2.ParameterMap, fixed: literals_pb2.LiteralMap
 ) -> literals_pb2.LiteralMap:
-    """Given values checked, defaults and fixed values added. Raises InvalidArgument as `resolve_launch`."""
+    """Given values checked, defaults and fixed values added.
+
+    Raises InvalidArgument listing every input that is missing, unknown, fixed, or not of its type (with the path of the
+    mismatch).
+    """
     problems: list[str] = []
     full = literals_pb2.LiteralMap()
     for name in sorted(given.literals):

@@ -39,13 +39,14 @@ from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.hints import Hints
 from services.admin.intakes import Intakes
-from services.admin.launch import Launcher, Limits
+from services.admin.launch import Launcher
 from services.admin.logtail import LogTail
 from services.admin.projects import Projects
 from services.admin.registry import Registration
 from services.admin.settings import AdminSettings
 from services.admin.signing import Signer
 from services.admin.spans import Spans
+from services.admin.submission import Limits, Submitter
 from services.admin.takeover import TakeOvers
 from services.admin.targets import Targets
 from services.admin.uploads import Uploads
@@ -170,17 +171,10 @@ class _Door:
             shown_bytes=settings.shown_bytes,
             address_seconds=settings.address_seconds,
         )
-        launcher = Launcher(
-            executions,
-            Targets(registration),
-            projects,
-            self._store,
-            enqueuer,
-            Spans(tracing, clock, os.urandom),
-            clock,
-            os.urandom,
-            Limits(settings.shards, settings.inline_bytes, settings.inputs_bytes),
-        )
+        limits = Limits(settings.shards, settings.inline_bytes, settings.inputs_bytes)
+        targets, spans = Targets(registration), Spans(tracing, clock, os.urandom)
+        submitter = Submitter(executions, targets, self._store, enqueuer, spans, clock, os.urandom, limits)
+        launcher = Launcher(executions, targets, projects, self._store, enqueuer, submitter, clock, os.urandom, limits)
         uploads = Uploads(
             self._store, self._signer, projects, clock, os.urandom, address_seconds=settings.address_seconds
         )
@@ -206,6 +200,7 @@ class _Door:
                     explainer,
                     stories,
                     propellers,
+                    launcher,
                     settings.shards,
                     TakeOvers(stories, propellers, settings.shards, clock),
                 ),

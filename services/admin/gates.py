@@ -16,7 +16,7 @@ from libs.store.signals import Signals
 from libs.workflow import types
 from libs.workflow.errors import ResourceExhausted
 from libs.workflow.identity import ExecutionId
-from services.admin.launch import Queue
+from services.admin.submission import Queue
 
 VALUE_BYTES = 1024 * 1024
 """Largest value: it is read whenever its execution is looked at. Larger things are uploaded as files."""

@@ -1,9 +1,6 @@
-"""Submission: from a client's request to an execution that is durable, and to a key in the queue.
+"""Submission: from a client's request to executions that are checked, and whatever else is asked of executions.
 
-The order is the promise (P1): everything is checked; large inputs are written to the blob store; the row is written,
-with all that is wanted of the execution; only then come the reply and the key. Losing the queue costs nothing but time:
-the leader's sweep finds the row. The same name twice is `AlreadyExists`, so that a client may repeat what it is not
-sure of.
+Everything is checked here; `submission` makes durable what has passed. One execution and many go the same way.
 
 An execution that another one's task launches has it as its parent: it is aborted with it, and cannot be launched any
 more when the parent has ended or is about to.
@@ -12,44 +9,32 @@ more when the parent has ended or is about to.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 from flyteidl.admin import execution_pb2
+from flyteidl.core import literals_pb2
 
-from libs.blob import BlobStore, layout
+from libs.blob import BlobStore
 from libs.clients.queue import Key, Reason
 from libs.runtime.clock import Clock
 from libs.store.executions import Executions
-from libs.store.records import ExecutionRecord
-from libs.telemetry import logs
-from libs.telemetry.traces import TraceContext
 from libs.workflow import identity, launch
-from libs.workflow.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    InvalidArgument,
-    NotFound,
-    Refused,
-    ResourceExhausted,
-)
+from libs.workflow.errors import AirscrewError, FailedPrecondition, InvalidArgument, NotFound
 from libs.workflow.identity import ExecutionId
-from libs.workflow.phases import Desired, ExecutionPhase
-from libs.workflow.state import Data, ExecutionState, Intent
+from libs.workflow.state import ExecutionState
 from services.admin import encode, identifiers, tags
 from services.admin.projects import Projects
-from services.admin.spans import Spans
+from services.admin.submission import Common, Limits, Queue, Submission, Submitter
 from services.admin.targets import Target, Targets
-
-logger = logging.getLogger(__name__)
-
-_MINTINGS = 3
-"""How often a key is minted before the database's refusal is taken to mean something else than a key in use."""
 
 _LARGE_BYTES = 1024 * 1024
 """Inputs of this size are checked in a thread: the checks take as long as thousands of other requests."""
+
+_IN_A_ROW = 64
+"""Items of a bulk that are checked before others have their turn: about a millisecond."""
 
 PARENT_LABEL = "eager-exec"
 """Label of executions that a task of flytekit's `@eager` kind launches: the name of the execution that it runs in."""
@@ -57,35 +42,40 @@ PARENT_LABEL = "eager-exec"
 _Mode = execution_pb2.ExecutionMetadata
 
 
-class Queue(Protocol):
-    """Where keys of executions that want attention go. Never blocks, never fails."""
+class Item(NamedTuple):
+    """One of many executions. Without a name it gets one of its batch and place, or by chance."""
 
-    def enqueue(self, *keys: Key) -> None:
-        """Sends keys some time soon."""
+    name: str
+    inputs: literals_pb2.LiteralMap
+
+
+class Result(NamedTuple):
+    """What became of an item."""
+
+    name: str
+    error: AirscrewError | None
+    """None when its execution was created; `AlreadyExists` when there was one of its name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a submission is measured against."""
+class Bulk:
+    """What many executions have in common, checked."""
 
-    shards: int
-    inline_bytes: int
-    inputs_bytes: int
+    project: str
+    domain: str
+    common: Common
+    inputs: literals_pb2.LiteralMap
+    """Of items that give none."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Submission:
-    """All of an execution that does not depend on its key."""
+class Checked(NamedTuple):
+    """Items that have been looked at: those that may be submitted, and what is known of the others."""
 
-    id: ExecutionId
-    target: Target
-    spec: execution_pb2.ExecutionSpec
-    inputs: bytes
-    traceparent: str
-    """Of the caller."""
+    bulk: Bulk
+    names: Sequence[str]
+    refused: dict[int, AirscrewError]
+    submissions: Sequence[Submission]
     started_us: int
-    parent_key: int | None = None
-    recovers_key: int | None = None
 
 
 class Launcher:
@@ -98,7 +88,7 @@ class Launcher:
         projects: Projects,
         blob: BlobStore,
         queue: Queue,
-        spans: Spans,
+        submitter: Submitter,
         clock: Clock,
         entropy: Callable[[int], bytes],
         limits: Limits,
@@ -108,7 +98,7 @@ class Launcher:
         self._projects = projects
         self._blob = blob
         self._queue = queue
-        self._spans = spans
+        self._submitter = submitter
         self._clock = clock
         self._entropy = entropy
         self._limits = limits
@@ -122,26 +112,59 @@ class Launcher:
         """
         started_us = self._clock.now_us()
         id = self._id(request.project, request.domain, request.name)
-        if not request.spec.HasField("launch_plan"):
-            raise InvalidArgument("spec.launch_plan: missing")
-        if request.spec.max_parallelism < 0:
-            raise InvalidArgument(f"spec.max_parallelism: {request.spec.max_parallelism} is negative")
-        target = await self._targets.find(request.spec.launch_plan)
-        resolved = await self._resolve(request, target)
-        parent_key = await self._parent_key(id, request.spec)
+        target = await self._target(request.spec)
+        inputs = await _complete(target, launch.given_inputs(request.spec, request.inputs))
+        common = await self._common(id.project, id.domain, request.spec, target, traceparent)
         await self._projects.use(id.project, id.domain)
-        await self._submit(
-            _Submission(
-                id,
-                target,
-                resolved.spec,
-                resolved.inputs.SerializeToString(),
-                traceparent,
-                started_us,
-                parent_key=parent_key,
-            )
-        )
+        await self._submit(common, Submission(id, inputs), started_us)
         return id
+
+    async def prepare(self, request: execution_pb2.ExecutionCreateRequest, traceparent: str, field: str) -> Bulk:
+        """Checks what many executions have in common; `field` is where it stands in the request. Raises as `create`."""
+        if request.name:
+            raise InvalidArgument(f"{field}.name: many executions cannot have one name: give each item its own")
+        try:
+            target = await self._target(request.spec)
+            common = await self._common(request.project, request.domain, request.spec, target, traceparent)
+        except (InvalidArgument, NotFound, FailedPrecondition) as error:
+            raise type(error)(f"{field}.{error.message}") from None
+        await self._projects.use(request.project, request.domain, field)
+        return Bulk(request.project, request.domain, common, launch.given_inputs(request.spec, request.inputs))
+
+    async def check(self, bulk: Bulk, batch: str, first: int, items: Iterable[Item]) -> Checked:
+        """Checks items, each by itself: `first` is the place in the batch of the first one."""
+        started_us = self._clock.now_us()
+        names: list[str] = []
+        refused: dict[int, AirscrewError] = {}
+        submissions: list[Submission] = []
+        for place, item in enumerate(items):
+            name = item.name or self._name_in(batch, first + place)
+            names.append(name)
+            try:
+                id = self._id(bulk.project, bulk.domain, name)
+                given = item.inputs if item.inputs.literals else bulk.inputs
+                submissions.append(Submission(id, await _complete(bulk.common.target, given)))
+            except InvalidArgument as error:
+                refused[place] = error
+            if place % _IN_A_ROW == _IN_A_ROW - 1:
+                await asyncio.sleep(0)
+        return Checked(bulk, names, refused, submissions, started_us)
+
+    async def submit(self, checked: Checked) -> list[Result]:
+        """Creates the executions of items; what could be created is durable when this returns.
+
+        Items are stored and enqueued in their order, and those of several calls in the order of the calls, but for
+        items with inputs that are too large for a row. Raises `Unavailable` when the outcome is unknown.
+        """
+        verdicts = iter(
+            await self._submitter.submit(checked.bulk.common, checked.submissions, checked.started_us)
+            if checked.submissions
+            else ()
+        )
+        return [
+            Result(name, checked.refused[place] if place in checked.refused else next(verdicts))
+            for place, name in enumerate(checked.names)
+        ]
 
     async def relaunch(self, request: execution_pb2.ExecutionRelaunchRequest, traceparent: str) -> ExecutionId:
         """Submits an execution with what another one was started with, inputs included, under a new name."""
@@ -178,11 +201,29 @@ class Launcher:
             identifiers.fit_execution_name(name)
         return ExecutionId(project, domain, name or identity.execution_name(self._entropy(16)))
 
-    async def _resolve(self, request: execution_pb2.ExecutionCreateRequest, target: Target) -> launch.Launch:
-        asked = (request.spec, request.inputs, target.expected, target.plan)
-        if request.ByteSize() > _LARGE_BYTES:
-            return await asyncio.to_thread(launch.resolve_launch, *asked)
-        return launch.resolve_launch(*asked)
+    def _name_in(self, batch: str, place: int) -> str:
+        """The same batch and place have the same name, for ever."""
+        if not batch:
+            return identity.execution_name(self._entropy(16))
+        return identity.execution_name(hashlib.blake2b(f"{place}/{batch}".encode(), digest_size=16).digest())
+
+    async def _target(self, spec: execution_pb2.ExecutionSpec) -> Target:
+        if not spec.HasField("launch_plan"):
+            raise InvalidArgument("spec.launch_plan: missing")
+        if spec.max_parallelism < 0:
+            raise InvalidArgument(f"spec.max_parallelism: {spec.max_parallelism} is negative")
+        return await self._targets.find(spec.launch_plan)
+
+    async def _common(
+        self, project: str, domain: str, spec: execution_pb2.ExecutionSpec, target: Target, traceparent: str
+    ) -> Common:
+        parent_key = await self._parent_key(project, domain, spec)
+        return Common(target, launch.resolve_spec(spec, target.plan), traceparent, parent_key=parent_key)
+
+    async def _submit(self, common: Common, submission: Submission, started_us: int) -> None:
+        (refusal,) = await self._submitter.submit(common, [submission], started_us)
+        if refusal is not None:
+            raise refusal
 
     async def _again(
         self,
@@ -204,17 +245,18 @@ class Launcher:
         inputs = original.inputs.inline
         if inputs is None:
             inputs = await self._blob.read(str(original.inputs.uri), self._limits.inputs_bytes)
-        await self._submit(_Submission(id, target, spec, inputs, traceparent, started_us, recovers_key=recovers_key))
+        common = Common(target, spec, traceparent, recovers_key=recovers_key)
+        await self._submit(common, Submission(id, inputs), started_us)
         return id
 
-    async def _parent_key(self, id: ExecutionId, spec: execution_pb2.ExecutionSpec) -> int | None:
+    async def _parent_key(self, project: str, domain: str, spec: execution_pb2.ExecutionSpec) -> int | None:
         """The key of the execution whose task launches this one, if it says so."""
         if spec.metadata.HasField("parent_node_execution"):
             field = "spec.metadata.parent_node_execution"
             parent, _ = identifiers.node(spec.metadata.parent_node_execution, field)
         elif PARENT_LABEL in spec.labels.values:
             field = f"spec.labels[{PARENT_LABEL}]"
-            parent = id._replace(name=spec.labels.values[PARENT_LABEL])
+            parent = ExecutionId(project, domain, spec.labels.values[PARENT_LABEL])
         else:
             return None
         try:
@@ -224,87 +266,8 @@ class Launcher:
                 return None  # anybody may call a label so
             raise InvalidArgument(f"{field}: {error.message}") from None
 
-    async def _submit(self, submission: _Submission) -> None:
-        size = len(submission.inputs)
-        if size > self._limits.inputs_bytes:
-            raise ResourceExhausted(f"inputs: {size} bytes are more than the {self._limits.inputs_bytes} allowed")
-        searchable = tags.of(submission.spec)
-        await self._targets.register(submission.target)
-        for minting in range(1, _MINTINGS + 1):
-            now_us = self._clock.now_us()
-            key = identity.execution_key(now_us, self._entropy(4))
-            root = self._spans.root(submission.traceparent, key)
-            record = await self._record(submission, key, root, now_us)
-            try:
-                await self._executions.create(record, searchable)
-            except (AlreadyExists, FailedPrecondition):
-                await self._forget_inputs(record)
-                raise
-            except Refused as error:
-                await self._forget_inputs(record)
-                if minting == _MINTINGS:
-                    raise InvalidArgument(f"spec: {error.message}") from error
-            else:
-                self._announce(submission, record, root)
-                return
 
-    async def _record(self, submission: _Submission, key: int, root: TraceContext, now_us: int) -> ExecutionRecord:
-        """The row, after whatever it refers to has been written."""
-        metadata = submission.spec.metadata
-        state = ExecutionState(
-            key=key,
-            phase=ExecutionPhase.QUEUED,
-            observed_generation=0,
-            next_wake_at_us=None,
-            started_at_us=None,
-            ended_at_us=None,
-            updated_at_us=now_us,
-            outputs=None,
-            error=None,
-            id=submission.id,
-            shard=identity.shard_of(key, self._limits.shards),
-            root_key=key,
-            workflow=submission.target.workflow,
-            launch_plan=submission.target.id,
-            spec=submission.spec.SerializeToString(),
-            inputs=await self._keep(submission.id, key, submission.inputs),
-            created_at_us=now_us,
-            traceparent=root.traceparent(),
-            intent=Intent(generation=1, desired=Desired.RUN),
-            principal=metadata.principal,
-            parent_key=submission.parent_key,
-            recovers_key=submission.recovers_key,
-        )
-        return ExecutionRecord(state, resource_type=submission.target.kind, mode=metadata.mode)
-
-    async def _keep(self, id: ExecutionId, key: int, inputs: bytes) -> Data:
-        """The inputs in the row, or a reference to where they lie now.
-
-        Their file carries the key: a submission whose name is taken must not touch what the other one has.
-        """
-        if len(inputs) <= self._limits.inline_bytes:
-            return Data.of(inputs)
-        uri = f"{layout.execution_prefix(self._blob.root, id)}/inputs-{key}.pb"
-        await self._blob.write(uri, inputs)
-        return Data.at(uri, len(inputs))
-
-    async def _forget_inputs(self, record: ExecutionRecord) -> None:
-        if record.execution.inputs.uri is not None:
-            await self._blob.delete_prefix(record.execution.inputs.uri)
-
-    def _announce(self, submission: _Submission, record: ExecutionRecord, root: TraceContext) -> None:
-        """Tells the queue, the trace and the log. None of them can fail."""
-        state = record.execution
-        self._queue.enqueue(
-            Key(
-                id=state.key,
-                shard=state.shard,
-                lane=state.id.project,
-                priority=launch.priority(submission.spec),
-                reasons=Reason.SUBMITTED,
-                traceparent=state.traceparent,
-            )
-        )
-        self._spans.submitted(state.id, root, submission.traceparent, submission.started_us)
-        with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
-            logger.info("submitted %s as key %d", submission.target.id, state.key)
+async def _complete(target: Target, given: literals_pb2.LiteralMap) -> bytes:
+    if given.ByteSize() > _LARGE_BYTES:
+        return await asyncio.to_thread(target.asked.complete, given)
+    return target.asked.complete(given)

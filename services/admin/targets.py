@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flyteidl.admin import launch_plan_pb2, task_pb2
-from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2
+from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 
 from libs.workflow import launch
@@ -37,7 +37,8 @@ class Target:
     """Which of the two: a number of `core.ResourceType`."""
     workflow: EntityId
     """What runs."""
-    expected: interface_pb2.ParameterMap
+    asked: launch.Asked
+    """The inputs that it asks for."""
     plan: launch_plan_pb2.LaunchPlanSpec | None
     """With its workflow's quality of service, if it says nothing about that itself. None for a task on its own."""
     task: compiler_pb2.CompiledTask | None
@@ -105,7 +106,7 @@ class Targets:
             id=id,
             kind=identifier_pb2.LAUNCH_PLAN,
             workflow=record.workflow,
-            expected=interface_pb2.ParameterMap.FromString(record.expected_inputs),
+            asked=launch.Asked(interface_pb2.ParameterMap.FromString(record.expected_inputs), plan.fixed_inputs),
             plan=plan,
             task=None,
         )
@@ -117,7 +118,7 @@ class Targets:
             id=id,
             kind=identifier_pb2.TASK,
             workflow=workflow_of_task(id),
-            expected=launch.expected_inputs(task.template.interface.inputs),
+            asked=launch.Asked(launch.expected_inputs(task.template.interface.inputs), literals_pb2.LiteralMap()),
             plan=None,
             task=task,
         )

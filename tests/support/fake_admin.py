@@ -17,6 +17,7 @@ from flyteidl.service import admin_pb2_grpc, signal_pb2_grpc
 
 from libs.workflow.phases import ExecutionPhase, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
+from tests.support.fake_bulk import Bulk, BulkCalls, PlanCalls
 from tests.support.fake_chaos import Chaos, ChaosCalls
 from tests.support.fake_executors import ExecutorCalls, Executors
 from tests.support.fake_intakes import IntakeCalls, Intakes
@@ -84,6 +85,7 @@ class FakeAdmin:
         """Listed two at a time."""
         self.log_breaks: list[int] = []
         """After how many pieces each coming stream of logs breaks off; when there are no more, none does."""
+        self.bulk = Bulk()
         self.intakes = Intakes()
         self.queue = Queue()
         self.executors = Executors()
@@ -108,9 +110,10 @@ class FakeAdmin:
             context.abort(grpc.StatusCode.NOT_FOUND, f"execution flytesnacks:development:{name} does not exist")
 
 
-class _Flyte(admin_pb2_grpc.AdminServiceServicer):
+class _Flyte(PlanCalls, admin_pb2_grpc.AdminServiceServicer):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
+        self.bulk = fake.bulk
 
     def ListExecutions(self, request: Any, context: grpc.ServicerContext) -> execution_pb2.ExecutionList:
         self._fake.list_requests.append(request)
@@ -161,9 +164,10 @@ class _Signals(signal_pb2_grpc.SignalServiceServicer):
         return signal_pb2.SignalSetResponse()
 
 
-class _Airscrew(IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
+class _Airscrew(BulkCalls, IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
+        self.bulk = fake.bulk
         self.intakes = fake.intakes
         self.queue = fake.queue
         self.executors = fake.executors

@@ -27,6 +27,7 @@ from libs.workflow.identity import ExecutionId
 from libs.workflow.state import NodeState
 from services.admin import arrays, encode, identifiers, paging, version
 from services.admin.api.checked import checked
+from services.admin.api.traceparent import traceparent
 from services.admin.arrays import Array, Arrays
 from services.admin.data import Literals, outputs_of
 from services.admin.launch import Launcher
@@ -148,19 +149,19 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
     async def CreateExecution(
         self, request: execution_pb2.ExecutionCreateRequest, context: Any
     ) -> execution_pb2.ExecutionCreateResponse:
-        created = await self._launcher.create(request, _traceparent(context))
+        created = await self._launcher.create(request, traceparent(context))
         return execution_pb2.ExecutionCreateResponse(id=encode.execution_id(created))
 
     async def RelaunchExecution(
         self, request: execution_pb2.ExecutionRelaunchRequest, context: Any
     ) -> execution_pb2.ExecutionCreateResponse:
-        created = await self._launcher.relaunch(request, _traceparent(context))
+        created = await self._launcher.relaunch(request, traceparent(context))
         return execution_pb2.ExecutionCreateResponse(id=encode.execution_id(created))
 
     async def RecoverExecution(
         self, request: execution_pb2.ExecutionRecoverRequest, context: Any
     ) -> execution_pb2.ExecutionCreateResponse:
-        created = await self._launcher.recover(request, _traceparent(context))
+        created = await self._launcher.recover(request, traceparent(context))
         return execution_pb2.ExecutionCreateResponse(id=encode.execution_id(created))
 
     async def TerminateExecution(
@@ -320,10 +321,3 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
     async def GetVersion(self, request: version_pb2.GetVersionRequest, context: Any) -> version_pb2.GetVersionResponse:
         # flytekit takes a version that begins with "v", or "unknown".
         return version_pb2.GetVersionResponse(control_plane_version=version_pb2.Version(Version=version.display()))
-
-
-def _traceparent(context: Any) -> str:
-    """The trace that the caller is part of, as it says; empty when it does not."""
-    metadata = dict(context.invocation_metadata() or ())
-    value = metadata.get("traceparent", "")
-    return value if isinstance(value, str) else ""

@@ -24,6 +24,7 @@ from libs.workflow.state import AttemptState, ExecutionState, NodeState
 from protos import airscrew_pb2
 from services.admin import encode, identifiers, paging, tree
 from services.admin.api import causes
+from services.admin.api.bulk import BulkCalls
 from services.admin.api.chaos import ChaosCalls
 from services.admin.api.executors import ExecutorCalls
 from services.admin.api.intakes import IntakeCalls
@@ -31,7 +32,7 @@ from services.admin.api.queue import QueueCalls
 from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.intakes import Intakes
-from services.admin.launch import PARENT_LABEL
+from services.admin.launch import PARENT_LABEL, Launcher
 from services.admin.logtail import LogTail
 from services.admin.related import Related, related
 from services.admin.takeover import TakeOvers
@@ -45,8 +46,8 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
-    """Streams and whole trees; intakes; the queue; executors; breaking things on purpose."""
+class AirscrewApi(BulkCalls, IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
+    """Streams and whole trees; submission in bulk; intakes; the queue; executors; breaking things on purpose."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
         explainer: Explainer,
         stories: Stories,
         propellers: Propellers,
+        launcher: Launcher,
         shards: int,
         take_overs: TakeOvers,
     ) -> None:
@@ -75,6 +77,7 @@ class AirscrewApi(IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
         self._explainer = explainer
         self._stories = stories
         self._propellers = propellers
+        self._launcher = launcher
         self._shards = shards
         self._take_overs = take_overs
 

@@ -35,7 +35,18 @@ EXPECTED = launch.expected_inputs(INPUTS, PLAN)
 
 
 def resolved(**given: object) -> literals_pb2.LiteralMap:
-    return launch.resolve_launch(execution_pb2.ExecutionSpec(), literal_map(**given), EXPECTED, PLAN).inputs
+    """The long way and the short one, which must agree."""
+    known = launch.Asked(EXPECTED, PLAN.fixed_inputs)
+    for _ in range(2):
+        try:
+            full = launch.resolve_inputs(literal_map(**given), EXPECTED, PLAN.fixed_inputs)
+        except InvalidArgument as error:
+            with pytest.raises(InvalidArgument) as caught:
+                known.complete(literal_map(**given))
+            assert caught.value.message == error.message
+            raise
+        assert literals_pb2.LiteralMap.FromString(known.complete(literal_map(**given))) == full
+    return full
 
 
 def test_a_launch_plan_asks_for_what_it_neither_fixes_nor_defaults() -> None:
@@ -91,8 +102,9 @@ def test_a_launch_plan_that_could_not_be_launched_is_refused(bad: launch_plan_pb
 
 def test_inputs_in_the_deprecated_place_are_taken_when_there_are_no_others() -> None:
     spec = execution_pb2.ExecutionSpec(inputs=literal_map(xs=[{"old": 1}]))
-    assert launch.resolve_launch(spec, literal_map(), EXPECTED, PLAN).inputs.literals["xs"] == value([{"old": 1}])
-    assert launch.resolve_launch(spec, literal_map(xs=[]), EXPECTED, PLAN).inputs.literals["xs"] == value([])
+    assert launch.given_inputs(spec, literal_map()).literals["xs"] == value([{"old": 1}])
+    assert launch.given_inputs(spec, literal_map(xs=[])).literals["xs"] == value([])
+    assert not launch.resolve_spec(spec, PLAN).HasField("inputs")
 
 
 def test_settings_that_an_execution_lacks_are_those_of_the_launch_plan() -> None:
@@ -109,7 +121,7 @@ def test_settings_that_an_execution_lacks_are_those_of_the_launch_plan() -> None
         tags=["t"],
     )
     own.interruptible.value = False
-    spec = launch.resolve_launch(own, literal_map(), interface_pb2.ParameterMap(), planned).spec
+    spec = launch.resolve_spec(own, planned)
     assert spec.labels == planned.labels
     assert spec.max_parallelism == 5
     assert spec.raw_output_data_config.output_location_prefix == "/plan"
@@ -139,7 +151,7 @@ def test_a_single_task_execution_requires_every_input() -> None:
     template = task_template("t", {"a": INTEGER}, {})
     expected = launch.expected_inputs(template.interface.inputs)
     with pytest.raises(InvalidArgument, match=r"inputs\.a: is missing"):
-        launch.resolve_launch(execution_pb2.ExecutionSpec(), literal_map(), expected)
+        launch.Asked(expected, literals_pb2.LiteralMap()).complete(literal_map())
 
 
 @pytest.mark.parametrize(("name", "node_id"), [("a" * 100 + ".b", "a" * 62 + "b"), ("...", "task"), ("x_1", "x1")])
