@@ -17,6 +17,7 @@ END_NODE_ID = "end-node"
 _EXECUTION_NAME = re.compile(r"[a-z][a-z\-0-9]*")
 MAX_EXECUTION_NAME_LENGTH = 63
 _NAME_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_PAIRS = tuple(low + high for high in _NAME_ALPHABET for low in _NAME_ALPHABET)
 
 
 class ExecutionId(NamedTuple):
@@ -61,11 +62,12 @@ def execution_name(entropy: bytes) -> str:
     Alphanumeric only: the client parses names out of console addresses.
     """
     number = int.from_bytes(entropy[:16], "big")
-    letters = []
-    for _ in range(19):
-        number, digit = divmod(number, len(_NAME_ALPHABET))
-        letters.append(_NAME_ALPHABET[digit])
-    return "a" + "".join(letters)
+    letters = ["a"]
+    for _ in range(9):  # two letters at a time: half of the long divisions
+        number, pair = divmod(number, len(_PAIRS))
+        letters.append(_PAIRS[pair])
+    letters.append(_NAME_ALPHABET[number % len(_NAME_ALPHABET)])
+    return "".join(letters)
 
 
 def execution_key(now_us: int, entropy: bytes) -> int:

@@ -188,7 +188,7 @@ def test_a_request_that_cannot_be_served_ends_the_stream_after_the_answers_to_th
     registrar: Registrar, ours: airscrew_pb2_grpc.AirscrewStub
 ) -> None:
     unfit = execution_pb2.ExecutionSpec(max_parallelism=-1)
-    for number, (bad, code, named) in enumerate(
+    for place, (bad, code, named) in enumerate(
         [
             (Request(common=common(name="one"), items=good("x")), "INVALID_ARGUMENT", "common.name"),
             (Request(common=common("nobody"), items=good("x")), "NOT_FOUND", "nobody"),
@@ -199,12 +199,12 @@ def test_a_request_that_cannot_be_served_ends_the_stream_after_the_answers_to_th
             (Request(batch="x" * 256), "INVALID_ARGUMENT", "batch"),
         ]
     ):
-        requests = [Request(common=common(), items=good(f"before-{number}")), bad, Request(items=good("after"))]
+        requests = [Request(common=common(), items=good(f"before-{place}")), bad, Request(items=good("after"))]
         answers = []
         with pytest.raises(grpc.RpcError) as refused:
             answers.extend(ours.SubmitExecutions(iter(requests), timeout=10))
         assert refused.value.code().name == code and named in refused.value.details()
-    assert {each.id.name for each in listed(registrar)} == {TAKEN, *(f"before-{number}" for number in range(7))}
+    assert {each.id.name for each in listed(registrar)} == {TAKEN, *(f"before-{place}" for place in range(7))}
 
 
 def test_the_first_request_must_say_what_is_common(ours: airscrew_pb2_grpc.AirscrewStub) -> None:
