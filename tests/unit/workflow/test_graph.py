@@ -254,6 +254,17 @@ def test_resources_come_from_the_node_then_the_task_then_the_default() -> None:
     assert only(lambda node, task: None).slots == DEFAULT_SLOTS
 
 
+def test_what_only_waits_or_needs_no_process_takes_no_slot() -> None:
+    def eager(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        task.metadata.is_eager = True
+        node.task_node.overrides.resources.requests.add(name=tasks_pb2.Resources.CPU, value="2")
+
+    def echo(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
+        task.type = "echo"
+
+    assert only(eager).slots == only(echo).slots == Slots()
+
+
 def test_a_bad_override_names_the_node_and_the_field() -> None:
     def broken(node: workflow_pb2.Node, task: tasks_pb2.TaskTemplate) -> None:
         node.task_node.overrides.resources.requests.add(name=tasks_pb2.Resources.CPU, value="fast")

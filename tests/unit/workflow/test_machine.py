@@ -36,6 +36,23 @@ def test_text_that_no_database_stores_or_is_endless_is_made_fit_for_its_column()
     assert len(error.message) <= 100 * 1024
 
 
+def test_a_task_that_waits_for_executions_of_its_own_does_not_count_for_max_parallelism() -> None:
+    plan = Plan((Step("n0"), Step("n1"), Step("n2")), max_parallelism=1)
+    closure = closure_of(plan)
+    closure.tasks.add().CopyFrom(closure.tasks[0])
+    eager = closure.tasks[-1].template
+    eager.id.name, eager.metadata.is_eager = "eager", True
+    for node in closure.primary.template.nodes:
+        if node.id in ("n0", "n1"):
+            node.task_node.reference_id.CopyFrom(eager.id)
+    it = world(state_of(plan), graph.build(closure))
+    turn = it.begin()
+    assert {name for name, _ in turn.changes.attempts} == {"n0", "n1", "n2"}
+    it.forget()
+    assert it.turn(m.Placed("n0", 0, "e1", "life", "log")).changes.attempts
+    assert it.execution.running == 1, "a new leader counts as the former one did"
+
+
 def test_an_intent_that_was_read_before_a_newer_one_changes_nothing() -> None:
     it = running(Plan((Step("n0"),)))
     it.abort()
