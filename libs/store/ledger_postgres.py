@@ -8,11 +8,16 @@ every write in it is joined to the fence's answer: with a wrong epoch they all w
 A commit with aborts is several statements, because an abort has to see the children that the batch adds and may meet a
 row that the batch changes. They too travel as one message, which is one transaction to the server: a text with the
 values written into it, for only such a message may hold more than one statement.
+
+A statement has about a second, so that whoever has to wait for it does not wait long. That is far more than one needs,
+but thousands of rows with large values, or a busy server, may need longer. What took too long is tried again as it is,
+and would never be done; therefore the next try has twice the time of the one before.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +30,12 @@ from libs.store import cache_rows, launches, rows, schema
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.postgres import ANSWER_SECONDS, Connection, arrays, types_of, unnest
 
+WORK_SECONDS = 1.0
+"""How long the server may work on a statement."""
+
+MOST_PATIENCE = 16
+"""How many times longer that, and the wait for the answer, may become for what takes too long again and again."""
+
 ABORT_SECONDS = 20.0
 """The longest that a server may work on aborts. It changes tens of thousands of executions in a second."""
 
@@ -32,7 +43,6 @@ _OPTIONS = " ".join(
     f"-c {option}"
     for option in (
         "lock_timeout=1000",
-        "statement_timeout=1000",
         "idle_in_transaction_session_timeout=1000",
         # Everything here is found by key. A plan that was made while the tables were small would scan them for ever.
         "enable_seqscan=off",
@@ -56,6 +66,8 @@ class PostgresLedger:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Connection | None = None
+        self._patience = self._next_patience = 1
+        """Of this connection, and of the one after it: a connection on which a statement took too long is dropped."""
 
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
@@ -64,7 +76,8 @@ class PostgresLedger:
         return list(blobs)
 
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
-        return self._connected().execute(_named(statement), parameters).fetchall()
+        with self._patient() as connection:
+            return connection.execute(_named(statement), parameters).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[rows.Row]]]:
@@ -84,7 +97,8 @@ class PostgresLedger:
         if batch.aborts:
             answer = self._execute_script([(statement, values), *self.aborts(batch.aborts, shard, epoch)])
         else:
-            answer = self._connected().execute(statement, values, prepare=True).fetchone()
+            with self._patient() as connection:
+                answer = connection.execute(statement, values, prepare=True).fetchone()
         leading, written = answer or (0, 0)
         return written if leading else None
 
@@ -100,14 +114,15 @@ class PostgresLedger:
 
     def _execute_script(self, script: Sequence[tuple[str, Any]]) -> rows.Row | None:
         """The answer of the first statement, after all of them."""
-        connection = self._connected()
-        cursor = psycopg.ClientCursor(connection)
+        cursor = psycopg.ClientCursor(self._connected())
         written = ";".join(cursor.mogrify(_named(statement), parameters) for statement, parameters in script)
-        connection.patience_seconds = ABORT_SECONDS
-        try:
-            return cursor.execute(written.encode()).fetchone()
-        finally:
-            connection.patience_seconds = ANSWER_SECONDS
+        with self._patient() as connection:
+            usual = connection.patience_seconds
+            connection.patience_seconds = max(ABORT_SECONDS, usual)
+            try:
+                return cursor.execute(written.encode()).fetchone()
+            finally:
+                connection.patience_seconds = usual
 
     def lead_alone(self) -> None:
         """Any number of propellers may work on PostgreSQL: the fence sorts them out."""
@@ -122,8 +137,26 @@ class PostgresLedger:
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = Connection.open(self._url, _OPTIONS)
+            self._patience = self._next_patience
+            work_ms = round(WORK_SECONDS * 1000 * self._patience)
+            self._connection = Connection.open(self._url, f"{_OPTIONS} -c statement_timeout={work_ms}")
+            self._connection.patience_seconds = ANSWER_SECONDS * self._patience
         return self._connection
+
+    @contextmanager
+    def _patient(self) -> Iterator[Connection]:
+        """The connection for one statement that may be large. When it takes too long, the next one has longer."""
+        connection = self._connected()
+        began = time.monotonic()
+        try:
+            yield connection
+        except psycopg.errors.LockNotAvailable:
+            raise  # it is somebody else who takes long
+        except psycopg.OperationalError:
+            if time.monotonic() - began >= WORK_SECONDS * self._patience:
+                self._next_patience = min(2 * self._patience, MOST_PATIENCE)
+            raise
+        self._next_patience = 1
 
 
 @cache

@@ -18,6 +18,10 @@ from libs.workflow.state import Changes
 from tests.support import stored
 from tests.support.postgres import PostgresServer, paused
 
+_SLOW_NODES = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2.5); RETURN NULL; END $$;
+CREATE TRIGGER slow AFTER INSERT ON nodes FOR EACH STATEMENT EXECUTE FUNCTION slow();
+"""
 SOON_SECONDS = 2.9  # a second or two by design, and a busy machine
 
 
@@ -107,6 +111,35 @@ def test_a_commit_that_a_silent_postgres_still_has_can_not_happen_after_a_renewa
         while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (backend,)).fetchone():
             time.sleep(0.02)
         assert other.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
+    ledger.close()
+
+
+def test_what_takes_longer_than_a_second_is_given_longer_each_time_it_is_tried(postgres_url: str) -> None:
+    """Or else a commit that is too large for a second would be tried as it is for ever."""
+    ledger, epoch = claimed(postgres_url)
+    batch = [Changes(stored.execution(), nodes={"n0": stored.node()})]
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        other.execute(_SLOW_NODES)
+        try:
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    ledger.commit(0, epoch, batch)
+                assert other.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
+            ledger.commit(0, epoch, batch)
+            assert other.execute("SELECT count(*) FROM nodes").fetchone() == (1,)
+        finally:
+            other.execute("DROP FUNCTION slow CASCADE")
+    ledger.close()
+
+
+def test_a_read_that_takes_longer_than_a_second_is_given_longer_the_next_time(postgres_url: str) -> None:
+    ledger, _ = claimed(postgres_url)
+    with unavailable_soon():
+        ledger._read("SELECT pg_sleep(1.5)", {})
+    assert ledger._read("SELECT 1 FROM pg_sleep(1.5)", {}) == [(1,)]
+    ledger._database.drop()  # and once that was done, as long as others
+    with unavailable_soon():
+        ledger._read("SELECT pg_sleep(1.5)", {})
     ledger.close()
 
 
