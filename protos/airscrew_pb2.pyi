@@ -28,6 +28,94 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ListShardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShardsRequest: _TypeAlias = ListShardsRequest  # noqa: Y015
+
+@_typing.final
+class ListShardsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Shard(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHARD_FIELD_NUMBER: _builtins.int
+        HOLDER_FIELD_NUMBER: _builtins.int
+        ADDRESS_FIELD_NUMBER: _builtins.int
+        EPOCH_FIELD_NUMBER: _builtins.int
+        CLAIMED_AT_US_FIELD_NUMBER: _builtins.int
+        LEADING_FIELD_NUMBER: _builtins.int
+        EXECUTIONS_FIELD_NUMBER: _builtins.int
+        COLD_FIELD_NUMBER: _builtins.int
+        PENDING_ATTEMPTS_FIELD_NUMBER: _builtins.int
+        EXECUTORS_FIELD_NUMBER: _builtins.int
+        shard: _builtins.int
+        holder: _builtins.str
+        """the replica that has claimed it last; empty when nobody ever has"""
+        address: _builtins.str
+        epoch: _builtins.int
+        claimed_at_us: _builtins.int
+        """microseconds since the epoch"""
+        leading: _builtins.bool
+        """it answers as the leader; otherwise what follows is not known"""
+        executions: _builtins.int
+        """in its memory"""
+        cold: _builtins.int
+        """that it has taken over and that had no turn yet"""
+        pending_attempts: _builtins.int
+        """waiting for a slot"""
+        executors: _builtins.int
+        """connected"""
+        def __init__(
+            self,
+            *,
+            shard: _builtins.int = ...,
+            holder: _builtins.str = ...,
+            address: _builtins.str = ...,
+            epoch: _builtins.int = ...,
+            claimed_at_us: _builtins.int = ...,
+            leading: _builtins.bool = ...,
+            executions: _builtins.int = ...,
+            cold: _builtins.int = ...,
+            pending_attempts: _builtins.int = ...,
+            executors: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "claimed_at_us", b"claimed_at_us", "cold", b"cold", "epoch", b"epoch", "executions", b"executions", "executors", b"executors", "holder", b"holder", "leading", b"leading", "pending_attempts", b"pending_attempts", "shard", b"shard"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListShardsReply.Shard]:
+        """all, in order"""
+
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[Global___ListShardsReply.Shard] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListShardsReply: _TypeAlias = ListShardsReply  # noqa: Y015
+
+@_typing.final
 class ListExecutorsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -67,6 +67,11 @@ class AirscrewStub:
                 request_serializer=protos_dot_airscrew__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=protos_dot_airscrew__pb2.ListEventsReply.FromString,
                 _registered_method=True)
+        self.ListShards = channel.unary_unary(
+                '/airscrew.v1.Airscrew/ListShards',
+                request_serializer=protos_dot_airscrew__pb2.ListShardsRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.ListShardsReply.FromString,
+                _registered_method=True)
         self.ListExecutors = channel.unary_unary(
                 '/airscrew.v1.Airscrew/ListExecutors',
                 request_serializer=protos_dot_airscrew__pb2.ListExecutorsRequest.SerializeToString,
@@ -194,6 +199,13 @@ class AirscrewServicer:
 
     def ListEvents(self, request, context):
         """The story of an execution: what happened, when and why, in order of time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListShards(self, request, context):
+        """Who leads which shard, and how that leader stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -350,6 +362,11 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=protos_dot_airscrew__pb2.ListEventsRequest.FromString,
                     response_serializer=protos_dot_airscrew__pb2.ListEventsReply.SerializeToString,
+            ),
+            'ListShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShards,
+                    request_deserializer=protos_dot_airscrew__pb2.ListShardsRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.ListShardsReply.SerializeToString,
             ),
             'ListExecutors': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExecutors,
@@ -594,6 +611,33 @@ class Airscrew:
             '/airscrew.v1.Airscrew/ListEvents',
             protos_dot_airscrew__pb2.ListEventsRequest.SerializeToString,
             protos_dot_airscrew__pb2.ListEventsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/ListShards',
+            protos_dot_airscrew__pb2.ListShardsRequest.SerializeToString,
+            protos_dot_airscrew__pb2.ListShardsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class AirscrewStub:
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListEventsRequest, _airscrew_pb2.ListEventsReply]
     """The story of an execution: what happened, when and why, in order of time."""
+    ListShards: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListShardsRequest, _airscrew_pb2.ListShardsReply]
+    """Who leads which shard, and how that leader stands."""
     ListExecutors: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.ListExecutorsRequest, _airscrew_pb2.ListExecutorsReply]
     """The executors that the leaders know. UNAVAILABLE while nobody leads."""
     DrainExecutor: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]
@@ -123,6 +125,8 @@ class AirscrewAsyncStub(AirscrewStub):
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListEventsRequest, _airscrew_pb2.ListEventsReply]  # type: ignore[assignment]
     """The story of an execution: what happened, when and why, in order of time."""
+    ListShards: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListShardsRequest, _airscrew_pb2.ListShardsReply]  # type: ignore[assignment]
+    """Who leads which shard, and how that leader stands."""
     ListExecutors: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.ListExecutorsRequest, _airscrew_pb2.ListExecutorsReply]  # type: ignore[assignment]
     """The executors that the leaders know. UNAVAILABLE while nobody leads."""
     DrainExecutor: _aio.UnaryUnaryMultiCallable[_propeller_pb2.DrainRequest, _propeller_pb2.DrainReply]  # type: ignore[assignment]
@@ -224,6 +228,14 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_airscrew_pb2.ListEventsReply, _abc.Awaitable[_airscrew_pb2.ListEventsReply]]:
         """The story of an execution: what happened, when and why, in order of time."""
+
+    @_abc_1.abstractmethod
+    def ListShards(
+        self,
+        request: _airscrew_pb2.ListShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.ListShardsReply, _abc.Awaitable[_airscrew_pb2.ListShardsReply]]:
+        """Who leads which shard, and how that leader stands."""
 
     @_abc_1.abstractmethod
     def ListExecutors(

@@ -51,7 +51,7 @@ class ExecutorStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How things stand with a replica of the propeller."""
+    """How a shard stands with a replica of the propeller."""
 
     leading: bool
     leader: str = ""
@@ -83,20 +83,27 @@ class Propellers:
             await connection.close()
         self._channels.clear()
 
-    async def status(self, address: str, attempts: Sequence[AttemptId]) -> Status | None:
-        """How things stand with the replica at `address`, and with those of `attempts` that wait for a slot."""
-        request = propeller_pb2.StatusRequest(attempts=map(codec.attempt_message, attempts))
+    async def status(self, address: str, shard: int, attempts: Sequence[AttemptId]) -> Status | None:
+        """How a shard stands with the replica at `address`, and those of `attempts` that wait for a slot."""
+        reply = await self.look(address, shard, attempts)
+        return None if reply is None else _status(reply, shard)
+
+    async def look(
+        self, address: str, shard: int, attempts: Sequence[AttemptId] = ()
+    ) -> propeller_pb2.StatusReply | None:
+        """As `status`, with all that is told."""
+        request = propeller_pb2.StatusRequest(attempts=map(codec.attempt_message, attempts), shard=shard)
         try:
-            reply = await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
+            return await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
             logger.info("the leader at %s does not answer: %s", address, error.details())
             return None
-        return _status(reply)
 
-    async def executors(self, address: str) -> Sequence[propeller_pb2.StatusReply.Executor]:
-        """The executors that the leader at `address` knows. Raises Unavailable when it does not answer in time."""
+    async def executors(self, address: str, shard: int) -> Sequence[propeller_pb2.StatusReply.Executor]:
+        """The executors that the leader of a shard at `address` knows. Raises Unavailable when it does not answer."""
         with _errors():
-            reply = await self._stub(address).Status(propeller_pb2.StatusRequest(), timeout=DEADLINE_SECONDS)
+            request = propeller_pb2.StatusRequest(shard=shard)
+            reply = await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
         return reply.executors
 
     async def drain(self, address: str, executor: str, grace_us: int) -> None:
@@ -135,10 +142,10 @@ def _errors() -> Iterator[None]:
         raise errors.from_rpc(error) from error
 
 
-def _status(reply: propeller_pb2.StatusReply) -> Status:
+def _status(reply: propeller_pb2.StatusReply, shard: int) -> Status:
     return Status(
         leading=reply.leading,
-        leader=next((leader.address for leader in reply.leaders), ""),
+        leader=next((leader.address for leader in reply.leaders if leader.shard == shard), ""),
         waiting={codec.attempt(each.attempt): _waiting(each) for each in reply.waiting},
         executors={each.executor: _executor(each) for each in reply.executors},
         grace_us=reply.grace_us,

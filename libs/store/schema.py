@@ -22,6 +22,7 @@
     cache_           leaders                       all; a row belongs to the node that it names, until its end is
       reservations                                 committed or anybody finds that it has ended
     intakes          admin                         all; immutable but for `paused`
+    installation     who starts first              all; immutable
     leadership       whoever claims the shard      all, in the claim's transaction
     etcd_clusters    a claim, and an operator      a claim adds the row, the operator sets `retired`
 
@@ -53,7 +54,7 @@ from sqlalchemy import (
 from libs.workflow.errors import FailedPrecondition
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 
-REVISION = "0003"
+REVISION = "0004"
 """The Alembic revision that these tables are; a database at any other is refused."""
 
 metadata = MetaData()
@@ -360,6 +361,13 @@ intakes = Table(
     Column("tries", Integer, nullable=False),
     Column("paused", Boolean, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("shards", Integer, nullable=False),
 )
 
 leadership = Table(

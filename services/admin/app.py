@@ -21,8 +21,8 @@ from libs.clients.queue import Enqueuer, Operator, Subscriber
 from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
 from libs.runtime.process import Life
+from libs.store import installation, migrate
 from libs.store import intakes as intake_store
-from libs.store import migrate
 from libs.store.cache import Cache
 from libs.store.engine import open_async
 from libs.store.executions import Executions
@@ -75,6 +75,7 @@ async def running(
     engine = open_async(settings.database)
     try:
         await migrate.check(engine)
+        await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
         async with (
             Enqueuer(settings.queue) as enqueuer,
             Subscriber(settings.queue) as subscriber,

@@ -141,7 +141,7 @@ class Explainer:
                 for attempt in attempts
                 if attempt.phase is AttemptPhase.WAITING_FOR_RESOURCES
             ]
-            found = await self._propellers.status(leader.address, waiting)
+            found = await self._propellers.status(leader.address, state.shard, waiting)
             known.status = found if found is not None and found.leading else None
         return known
 

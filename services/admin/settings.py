@@ -36,7 +36,7 @@ class AdminSettings:
     """How clients reach the HTTP side. Default: `http://` and the address it is bound to."""
 
     shards: int = 1
-    """How many shards the installation has; fixed for its life."""
+    """How many shards the installation has: fixed for its life, and the same for `propeller`."""
 
     domains: tuple[str, ...] = ("development", "staging", "production")
     """Domains of every project, as a standard Flyte has them. Requests that name another are refused."""

@@ -116,7 +116,7 @@ class TakeOvers:
             watched.claimed(row, self._since(killed))
             steps.append(Step(What.CLAIMED, watched.claimed_us, row))
         if watched.claimed_us:
-            status = await self._propellers.status(watched.leader.address, [])
+            status = await self._propellers.status(watched.leader.address, watched.leader.shard, [])
             if status is not None and status.leading:
                 steps.extend(watched.told(status, self._since(killed)))
         return steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from libs.clients.queue import Publisher, WorkFeed
 from libs.election import Access, Election, Presence, leader_key
 from libs.rpc import server
 from libs.runtime.process import Life
+from libs.store import installation
 from libs.store.ledger import Ledger
 from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
@@ -40,12 +42,14 @@ async def serve(
     """Runs a propeller until the process is told to stop. `open_ledger` is how it reaches the store.
 
     Order of stopping (promise P9): not-serving, turns under way are committed, sessions end, the lease is resigned,
-    what is open is closed. Raises FailedPrecondition when the database's schema is not this version's.
+    what is open is closed. Raises FailedPrecondition when the database's schema is not this version's, or when it has
+    another number of shards.
     """
     async with AsyncExitStack() as stack:
         leader_store = LeaderStore(open_ledger or (lambda: Ledger(settings.database)))
         stack.push_async_callback(leader_store.close)
         await leader_store.check_schema()
+        await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
         publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
         new_term = _new_term(settings, life, leader_store, publisher)
         leaderships = []

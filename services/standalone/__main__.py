@@ -32,6 +32,12 @@ def default_data_dir() -> Path:
 @click.option("--executors", type=click.IntRange(1), default=1, help="Processes that run tasks.")
 @click.option("--propellers", type=click.IntRange(1), default=1, help="Replicas; more than one needs PostgreSQL.")
 @click.option(
+    "--shards",
+    type=click.IntRange(1),
+    default=1,
+    help="Parts of the work, each led by one propeller; fixed when a database is first used.",
+)
+@click.option(
     "--task-python",
     envvar="AIRSCREW_EXECUTOR_TASK_PYTHON",
     type=click.Path(path_type=Path),
@@ -46,6 +52,7 @@ def start(
     etcd: str | None,
     executors: int,
     propellers: int,
+    shards: int,
     task_python: Path | None,
     reset: bool,
 ) -> None:
@@ -64,6 +71,7 @@ def start(
             etcd=tuple(filter(None, etcd.split(","))) if etcd else (),
             executors=executors,
             propellers=propellers,
+            shards=shards,
             reset=reset,
         ),
         os.environ,

@@ -18,7 +18,9 @@ from services.standalone.settings import Options
 from services.standalone.stores import Stores
 from services.standalone.supervisor import Program
 
-SHARED = frozenset({"DATABASE", "BLOB", "ETCD", "QUEUE", "PROPELLERS", "SESSION_TOKEN", "SIGNING_KEY", "LISTEN"})
+SHARED = frozenset(
+    {"DATABASE", "BLOB", "ETCD", "QUEUE", "PROPELLERS", "SESSION_TOKEN", "SIGNING_KEY", "LISTEN", "SHARDS"}
+)
 """Settings that tie the processes together: never inherited."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -103,6 +105,7 @@ class _Draft:
             AIRSCREW_DATABASE=self.stores.database,
             AIRSCREW_BLOB=self.stores.blob,
             AIRSCREW_QUEUE=self.address["queue"],
+            AIRSCREW_SHARDS=str(self.options.shards),
         )
 
     def propeller(self, name: str) -> Program:
@@ -114,6 +117,7 @@ class _Draft:
             AIRSCREW_BLOB=self.stores.blob,
             AIRSCREW_ETCD=",".join(self.stores.etcd),
             AIRSCREW_QUEUE=self.address["queue"],
+            AIRSCREW_SHARDS=str(self.options.shards),
             AIRSCREW_SESSION_TOKEN_FILE=self._token_file(),
         )
 

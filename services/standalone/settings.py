@@ -31,6 +31,8 @@ class Options:
     """`host:port` of each etcd member; empty for an etcd of our own."""
     executors: int = 1
     propellers: int = 1
+    shards: int = 1
+    """Parts of all executions, each led by one propeller; the number is fixed when a database is first used."""
     reset: bool = False
     """Delete what earlier starts left in `data_dir` first."""
 
@@ -43,6 +45,8 @@ class Options:
         """Raises `CannotStart` for a combination that cannot work."""
         if self.propellers < 1 or self.executors < 1:
             raise CannotStart("--propellers and --executors need at least 1")
+        if self.shards < 1:
+            raise CannotStart("--shards needs at least 1")
         if self.propellers > 1 and not (self.database or "").startswith("postgres"):
             raise CannotStart(
                 f"--propellers {self.propellers} needs PostgreSQL: SQLite allows one writer. "

@@ -91,7 +91,7 @@ class Bench:
             while (found := self._leader()).create_revision == leader.create_revision:
                 await asyncio.sleep(LOOK_SECONDS)
             while True:
-                status = await self._propellers.status(found.address, [])
+                status = await self._propellers.status(found.address, 0, [])
                 if status is not None and status.first_commit_us and status.synced_us:
                     moments = (status.began_us, status.first_commit_us, status.synced_us)
                     return Succession(*((at_us - began_us) / 1e6 for at_us in moments))
@@ -99,7 +99,7 @@ class Bench:
 
     async def _warm(self) -> bool:
         found = self._ledger.leader(0)
-        status = found and await self._propellers.status(found.address, [])
+        status = found and await self._propellers.status(found.address, 0, [])
         return bool(status and status.leading and status.synced_us)
 
     def _leader(self) -> LeaderRow:

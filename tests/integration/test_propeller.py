@@ -28,7 +28,7 @@ WIDE = Plan(tuple(Step(f"n{number}") for number in range(20)), name="wide")
 
 
 async def leads(propellers: Propellers, address: str) -> bool:
-    status = await propellers.status(address, [])
+    status = await propellers.status(address, 0, [])
     return status is not None and status.leading
 
 
@@ -145,16 +145,16 @@ async def test_an_executor_that_is_told_to_drain_takes_nothing_new_and_hands_bac
         with pytest.raises(NotFound, match="not connected"):
             await propellers.drain(leader, "nobody", 0)
         await propellers.drain(leader, "leaving", 500_000)
-        while not (await propellers.executors(leader))[0].draining:
+        while not (await propellers.executors(leader, 0))[0].draining:
             await asyncio.sleep(0.02)
-        assert [(each.executor, each.attempts) for each in await propellers.executors(leader)] == [("leaving", 1)]
+        assert [(each.executor, each.attempts) for each in await propellers.executors(leader, 0)] == [("leaving", 1)]
         await fleet.submit(CHAIN, 2)
         fleet.executor(healthy, "staying")
         await fleet.until(ExecutionPhase.SUCCEEDED, 1, 2)
         node = await fleet.executions.get_node(1, "n0")
         assert (node.attempt, node.system_failures, node.user_failures) == (1, 0, 0)
         assert len(stuck.starts) == 1
-        leaving, staying = sorted(await propellers.executors(leader), key=lambda each: each.executor)
+        leaving, staying = sorted(await propellers.executors(leader, 0), key=lambda each: each.executor)
         assert (leaving.attempts, leaving.draining, staying.draining) == (0, True, False)
 
 

@@ -1,4 +1,4 @@
-"""The part of a fake `admin` that is about executors: answers what a test wants, keeps what it is asked."""
+"""The part of a fake `admin` that is about executors and shards: answers what a test wants, keeps what it is asked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class Executors:
     def __init__(self) -> None:
         self.known: list[propeller_pb2.StatusReply.Executor] = []
         self.drained: list[propeller_pb2.DrainRequest] = []
+        self.shards: list[airscrew_pb2.ListShardsReply.Shard] = []
 
 
 class ExecutorCalls(airscrew_pb2_grpc.AirscrewServicer):
@@ -24,6 +25,11 @@ class ExecutorCalls(airscrew_pb2_grpc.AirscrewServicer):
         self, request: airscrew_pb2.ListExecutorsRequest, context: grpc.ServicerContext
     ) -> airscrew_pb2.ListExecutorsReply:
         return airscrew_pb2.ListExecutorsReply(executors=self.executors.known)
+
+    def ListShards(
+        self, request: airscrew_pb2.ListShardsRequest, context: grpc.ServicerContext
+    ) -> airscrew_pb2.ListShardsReply:
+        return airscrew_pb2.ListShardsReply(shards=self.executors.shards)
 
     def DrainExecutor(
         self, request: propeller_pb2.DrainRequest, context: grpc.ServicerContext

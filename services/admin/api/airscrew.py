@@ -29,6 +29,7 @@ from services.admin.api.chaos import ChaosCalls
 from services.admin.api.executors import ExecutorCalls
 from services.admin.api.intakes import IntakeCalls
 from services.admin.api.queue import QueueCalls
+from services.admin.api.shards import ShardCalls
 from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.intakes import Intakes
@@ -46,8 +47,8 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(BulkCalls, IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
-    """Streams and whole trees; submission in bulk; intakes; the queue; executors; breaking things on purpose."""
+class AirscrewApi(BulkCalls, IntakeCalls, QueueCalls, ShardCalls, ExecutorCalls, ChaosCalls):
+    """Streams and whole trees; submission in bulk; intakes; queue, shards and executors; breaking things on purpose."""
 
     def __init__(
         self,

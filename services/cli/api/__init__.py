@@ -26,6 +26,7 @@ from services.cli.api.chaos import Chaos
 from services.cli.api.executors import Executors
 from services.cli.api.intakes import Intakes
 from services.cli.api.queue import Queue
+from services.cli.api.shards import Shards
 from services.cli.endpoint import Endpoint
 from services.cli.names import LATEST
 
@@ -56,6 +57,7 @@ class Admin:
         self.intakes = Intakes(connection)
         self.queue = Queue(connection)
         self.executors = Executors(connection)
+        self.shards = Shards(connection)
         self.chaos = Chaos(connection)
 
     async def version(self) -> str:

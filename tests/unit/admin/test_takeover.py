@@ -65,7 +65,7 @@ class World:
             raise self.refusal
         self.killed.append((address, shard, epoch))
 
-    async def status(self, address: str, attempts: Sequence[Any]) -> Status | None:
+    async def status(self, address: str, shard: int, attempts: Sequence[Any]) -> Status | None:
         return self.statuses.get(address)
 
     def monotonic(self) -> float:

@@ -49,6 +49,14 @@ def test_no_two_processes_get_one_port(data: DataDir) -> None:
     assert made.http_url.rpartition(":")[2] not in {program.address.rpartition(":")[2] for program in programs}
 
 
+def test_admin_and_propellers_agree_on_the_number_of_shards_whatever_the_environment_says(data: DataDir) -> None:
+    inherited = {"AIRSCREW_SHARDS": "9", "AIRSCREW_ADMIN_SHARDS": "8", "AIRSCREW_PROPELLER_SHARDS": "7"}
+    made = make(data, inherited, database="postgresql://u@h/db", propellers=2, shards=3)
+    for service, program in (("ADMIN", made.admin), *(("PROPELLER", each) for each in made.propellers)):
+        assert program.environ["AIRSCREW_SHARDS"] == "3"
+        assert f"AIRSCREW_{service}_SHARDS" not in program.environ
+
+
 def test_its_leader_may_be_killed_for_show_unless_the_user_says_otherwise(data: DataDir) -> None:
     name = "AIRSCREW_PROPELLER_CHAOS_ALLOWED"
     assert make(data).propellers[0].environ[name] == "true"
