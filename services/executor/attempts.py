@@ -6,7 +6,8 @@ The rules:
   this executor had begun is answered with a failure and not started.
 * Slots are taken before anything else happens, and given back when no process is left, before the end is reported: the
   leader may send the next attempt as soon as it knows.
-* A final report is on disk before it is sent, and is sent again until it is acknowledged.
+* A final report is on disk before it is sent, and is sent again until it is acknowledged. (That of an echo which is
+  answered at once is kept in memory only: see `echo`.)
 * What cannot be taken on is answered REJECTED with the reason: no room, a full disk, the executor stops.
 
 Reports go to the session of their shard that is attached, if any. A new session starts with a snapshot of all that is
@@ -47,7 +48,7 @@ from libs.workflow.supported import ECHO
 from services.executor import outcome, processes
 from services.executor.attempt import Attempt, Workbench
 from services.executor.disk import Disk
-from services.executor.echo import EchoAttempt
+from services.executor.echo import EchoAttempt, Echoes
 from services.executor.outcome import Outcome
 from services.executor.sharing import Sharing
 from services.executor.slots import Grant, SlotPool
@@ -95,6 +96,7 @@ class Attempts:
         self.ended: Counter[ReportPhase] = Counter()
         """How many attempts have ended here, or were not taken on, by how."""
         self._changed = asyncio.Event()
+        self._echoes = Echoes(bench.settings, bench.clock)
         self._used: OrderedDict[AttemptId, None] = OrderedDict()
         for lost in bench.journal.lost:
             if lost.id not in spool:
@@ -106,6 +108,7 @@ class Attempts:
         """From now on reports of a shard go into `outbox`. Returns the snapshot of what was before, and the offer."""
         self._outboxes[shard] = outbox
         self._specs[shard] = {}  # a spec travels once per session
+        self._echoes.forget()
         now = self._bench.clock.monotonic()
         spooled = [report for report in self._spool.reports() if report.shard == shard]
         self._sent_at.update((report.id, now) for report in spooled)
@@ -179,6 +182,10 @@ class Attempts:
             self._answer(shard, id, missing)
         elif refusal := self._refusal():
             self._reject(shard, id, refusal)
+        elif (echo := self._echo(assignment, template)) is not None:
+            self.ended[echo.phase] += 1
+            self._spool.keep(echo)
+            self._send(echo)
         elif (grant := self._slots.take(assignment.resources)) is None:
             self._reject(shard, id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
         else:
@@ -240,6 +247,10 @@ class Attempts:
         await self._changed.wait()
 
     # ------------------------------------------------------------------------------------------------- one attempt
+
+    def _echo(self, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> Report | None:
+        """The answer of an attempt that needs no more than to be answered."""
+        return self._echoes.answer(assignment, template) if self._kind_of(template) is EchoAttempt else None
 
     def _refusal(self) -> str:
         return "the executor is stopping" if self._draining else self.trouble()

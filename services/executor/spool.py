@@ -23,6 +23,9 @@ from services.executor import recordlog
 
 logger = logging.getLogger(__name__)
 
+_SMALL_BYTES = 100
+"""What a report takes beside its outputs."""
+
 
 class Spool:
     """Reports by attempt. Opening reads the disk; `encode` and `decode` say how a report lies there."""
@@ -46,6 +49,9 @@ class Spool:
                 logger.exception("a spooled report cannot be read and is left out")
             else:
                 self._reports[report.id] = report
+        self._in_memory: dict[AttemptId, int] = {}
+        """Of which reports nothing is on disk, and about how many bytes each has."""
+        self._in_memory_bytes = 0
         self._unwritten: list[recordlog.Change] = []
         self._writing = asyncio.Lock()
         self._failure = ""
@@ -61,7 +67,7 @@ class Spool:
         """Why nothing new should be started, or nothing."""
         if self._failure:
             return f"reports cannot be written to disk: {self._failure}"
-        if self._log.live_bytes > self._limit_bytes:
+        if self._log.live_bytes + self._in_memory_bytes > self._limit_bytes:
             return f"{len(self)} reports wait to be acknowledged, more than {self._limit_bytes} bytes"
         return ""
 
@@ -81,6 +87,12 @@ class Spool:
         self._reports[report.id] = report
         self._unwritten.append((_key(report.id), self._encode(report)))
 
+    def keep(self, report: Report) -> None:
+        """Keeps the report in memory only: what it tells may be lost with the executor."""
+        self._reports[report.id] = report
+        self._in_memory[report.id] = size = _SMALL_BYTES + (0 if report.outputs is None else report.outputs.size)
+        self._in_memory_bytes += size
+
     def acknowledge(self, ack: Ack) -> bool:
         """Forgets the report that `ack` is about; whether there was one. On disk it goes with the next write.
 
@@ -90,7 +102,10 @@ class Spool:
         if report is None or report.seq > ack.seq:
             return False
         del self._reports[ack.id]
-        self._unwritten.append((_key(ack.id), None))
+        if ack.id in self._in_memory:
+            self._in_memory_bytes -= self._in_memory.pop(ack.id)
+        else:
+            self._unwritten.append((_key(ack.id), None))
         return True
 
     async def flush(self) -> None:

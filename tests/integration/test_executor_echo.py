@@ -86,6 +86,7 @@ async def test_its_end_is_spooled_until_it_is_acknowledged(
     leader: Leader, executor_settings: dict[str, Any], work: Assignments
 ) -> None:
     executor_settings["flush_seconds"] = 0.1
+    executor_settings["echo_seconds"] = 0.01
     assigned = work.of(ECHO, {"x": value(1)})
     async with executing(executor_settings, processes=NoProcesses()):
         session = await leader.session()
@@ -94,6 +95,30 @@ async def test_its_end_is_spooled_until_it_is_acknowledged(
         report = await session.final(assigned[0].id)
     async with executing(executor_settings, processes=NoProcesses()):
         assert list((await leader.session()).hello.snapshot) == [report]
+
+
+async def test_one_that_takes_no_time_has_one_report_which_is_told_again_until_it_is_acknowledged(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+) -> None:
+    executor_settings["flush_seconds"] = 0.1
+    assigned = work.of(ECHO, {"x": value(1)})
+    async with executing(executor_settings, processes=NoProcesses()):
+        session = await leader.session()
+        session.acknowledges = False
+        session.assign(assigned)
+        report = await session.final(assigned[0].id)
+        assert outputs_of(report)["o0"] == value(1)
+        assert (report.seq, report.started_us) == (1, report.at_us)
+        assert session.phases(assigned[0].id) == ["SUCCEEDED"]
+        session.assign(assigned)
+        await session.until(lambda: len(session.reports) == 2, "told again")
+        assert session.reports[1] == report
+        session.close()
+        again = await leader.session()
+        assert list(again.hello.snapshot) == [report]
+        again.acknowledge(report)
+    async with executing(executor_settings, processes=NoProcesses()):
+        assert not (await leader.session()).hello.snapshot
 
 
 async def test_one_that_cannot_be_answered_fails_for_good(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from libs.runtime.clock import SystemClock
 from libs.wire import codec
 from libs.wire.session import Report, ReportPhase
 from libs.workflow.identity import AttemptId
@@ -28,7 +29,9 @@ class _FullDisk(RecordLog):
 
 async def test_an_executor_whose_disk_has_room_again_takes_work_again_without_having_had_any(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", 1 << 20, codec.report_to_bytes, codec.report_from_bytes, _FullDisk)
-    bench: Any = SimpleNamespace(journal=SimpleNamespace(lost=()))
+    bench: Any = SimpleNamespace(
+        journal=SimpleNamespace(lost=()), settings=SimpleNamespace(echo_seconds=0.0), clock=SystemClock()
+    )
     disk: Any = SimpleNamespace(trouble=lambda: "")
     async with asyncio.TaskGroup() as group:
         attempts = Attempts(bench, SlotPool(1000, 1 << 30, ()), spool, disk, group)
