@@ -1,9 +1,9 @@
 """How long a sender rests between two messages, so that what comes one by one and fast leaves in batches.
 
-`Batcher` already sends crowds together. What is left is a fast trickle: five thousand submissions a second, each by
-itself, would be five thousand messages. A rest long enough for some to gather makes them five hundred, and a rest that
-depends on the rate leaves slower traffic alone: whoever sends less than `SLOW` items a second never waits at all. A
-client that waits for each execution before it submits the next one is slower than that, however fast each of them is.
+`Batcher` already sends crowds together. What is left is a fast trickle: a thousand submissions a second, each by
+itself, would be a thousand messages. A rest long enough for some to gather makes them sixty, and a rest that depends on
+the rate leaves slower traffic alone: whoever sends less than `SLOW` items a second, a client that waits for each
+execution before it submits the next for example, never waits at all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Final
 WANTED_ITEMS: Final = 16
 """How many items are waited for: then the message costs each of them little."""
 
-LONGEST_SECONDS: Final = 0.002
-"""… and for how long at most: not to be felt by whoever happens to be among many."""
+LONGEST_SECONDS: Final = 0.02
+"""… and for how long at most."""
 
-SLOW: Final = 2_000
-"""Items a second that are not worth waiting for: four of them would come in the longest rest."""
+SLOW: Final = 500
+"""Items a second that are not worth waiting for: one client that waits for each of its executions has two milliseconds
+for one before it is slowed down."""
 
 _WEIGHT: Final = 0.25  # of the latest message in the running rate: three quick ones make a trickle
 

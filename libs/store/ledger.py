@@ -171,14 +171,16 @@ class Ledger:
         that they have been given, and all nodes of what they recover (in any shard: it is final).
         """
         found = self._by_keys(_EXECUTIONS, keys, shard=shard)
-        signals = self._signals([row[0] for row in found])
+        # Of what has only been accepted there is nothing else: the first commit of its leader ends that phase.
+        begun = [row[0] for row in found if row[_PHASE] != ExecutionPhase.QUEUED]
+        signals = self._signals(begun)
         executions = [rows.execution_from(row, signals.get(row[0], ())) for row in found]
         recovered = {each.recovers_key for each in executions if each.recovers_key is not None}
         nodes: dict[int, list[NodeState]] = defaultdict(list)
-        for row in self._by_keys(_NODES, sorted({each.key for each in executions} | recovered)):
+        for row in self._by_keys(_NODES, sorted(recovered.union(begun))):
             nodes[row[0]].append(rows.node_from(row))
         attempts: dict[int, list[AttemptState]] = defaultdict(list)
-        for row in self._by_keys(_ATTEMPTS, [each.key for each in executions]):
+        for row in self._by_keys(_ATTEMPTS, begun):
             attempts[row[0]].append(rows.attempt_from(row))
         return [
             Snapshot(each, nodes[each.key], attempts[each.key], nodes[each.recovers_key] if each.recovers_key else [])
@@ -351,6 +353,7 @@ INSERT INTO events ({", ".join(rows.EVENT_COLUMNS)}) VALUES (:key, :now, 'Execut
 _EXECUTIONS = (
     f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions WHERE shard = :shard AND key {{keys_in}} ORDER BY key"
 )
+_PHASE = rows.EXECUTION_COLUMNS.index("phase")
 _NODES = (
     f"SELECT {', '.join(rows.NODE_COLUMNS)} FROM nodes WHERE execution_key {{keys_in}} "
     "ORDER BY execution_key, created_at_us, node_id"

@@ -103,7 +103,11 @@ class Watch:
     ) -> list[ExecutionRecord]:
         found: list[ExecutionRecord] = []
         for first in range(0, len(keys), _KEYS):
-            found += await self._executions.list_of(query, keys[first : first + _KEYS])
+            some = keys[first : first + _KEYS]
+            if query.filters:
+                found += await self._executions.list_of(query, some)
+            else:
+                found += (each for each in await self._executions.get_by_key(some) if _is_in(query, each))
         return seen.news((record.execution.key, record.execution.updated_at_us, record) for record in found)
 
     async def _changed_nodes(self, key: int, seen: _Seen[str, NodeState]) -> list[NodeState]:
@@ -143,6 +147,11 @@ class _Seen(Generic[Key, Item]):
     def forget(self) -> None:
         """What is older than the next look reaches will not be found again."""
         self._sent = {key: sent for key, sent in self._sent.items() if sent[0] >= self.since_us}
+
+
+def _is_in(query: Query, record: ExecutionRecord) -> bool:
+    id = record.execution.id
+    return id.project == query.project and id.domain == query.domain
 
 
 def _changed_since(query: Query, since_us: int) -> Query:

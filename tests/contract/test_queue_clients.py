@@ -10,6 +10,7 @@ import pytest
 
 from libs.clients.queue import Enqueuer, Key, Leased, Operator, Publisher, Reason, Subscriber, WorkFeed
 from libs.workflow import errors
+from libs.workflow.phases import ExecutionPhase
 from protos import queue_pb2
 from tests.support.queue_server import QueueServer
 from tests.support.waiting import until
@@ -63,7 +64,7 @@ async def test_many_single_keys_travel_in_few_messages_on_every_hop(queue_server
         async def submit() -> None:
             for number in range(1, 1001):
                 enqueuer.enqueue(Key(number, 0))
-                await asyncio.sleep(0.0005)
+                await asyncio.sleep(0)
 
         async def watch() -> None:
             seen = 0
@@ -79,7 +80,7 @@ async def test_many_single_keys_travel_in_few_messages_on_every_hop(queue_server
             for leased in await take(feed, 1000):
                 feed.done(leased)
                 publisher.publish(leased.key.id, 2)
-                await asyncio.sleep(0.0005)
+                await asyncio.sleep(0)
             await submitting
             await watching
             await until(lambda: queue_server.shards[0].queue.processing == 0)
@@ -293,6 +294,20 @@ async def test_a_subscriber_begins_by_not_knowing_and_then_hears_everything(queu
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(1, 4), (2, 6)], False)
 
 
+async def test_what_goes_on_is_told_once_and_an_end_before_it(queue_server: QueueServer) -> None:
+    async with Publisher(queue_server.address) as publisher, Subscriber(queue_server.address) as subscriber:
+        await anext(subscriber)
+        for _ in range(100):
+            publisher.publish(1, ExecutionPhase.RUNNING)
+            publisher.publish(2, ExecutionPhase.RUNNING)
+        publisher.publish(2, ExecutionPhase.FAILED)
+        assert await asyncio.wait_for(anext(subscriber), 5) == ([(2, ExecutionPhase.FAILED)], False)
+        assert await asyncio.wait_for(anext(subscriber), 5) == ([(1, ExecutionPhase.RUNNING)], False)
+        publisher.publish(3, ExecutionPhase.RUNNING)
+    # Leaving does not lose it, and this would not return if it had been said twice.
+    assert publisher.counters.items_sent == 3
+
+
 async def test_a_subscriber_that_was_cut_off_does_not_know_again(queue_server: QueueServer) -> None:
     async with Publisher(queue_server.address) as publisher, Subscriber(queue_server.address) as subscriber:
         await anext(subscriber)
@@ -320,5 +335,5 @@ async def test_publishing_to_nobody_costs_nothing(queue_server: QueueServer) -> 
     await queue_server.stop()
     async with Publisher(queue_server.address, capacity_hints=10) as publisher:
         for number in range(1000):
-            publisher.publish(number, 2)
+            publisher.publish(number, 4)
         assert len(publisher._waiting) == 10

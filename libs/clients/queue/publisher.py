@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import grpc.aio
 
@@ -12,13 +14,23 @@ from libs.rpc import channel
 from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
 from libs.wire.hints import Hint, to_messages
+from libs.workflow.phases import ExecutionPhase
 from protos import queue_pb2
 
 Call = grpc.aio.StreamUnaryCall[queue_pb2.PublishRequest, queue_pb2.PublishReply]
 
 
+GATHER_SECONDS: Final = 0.05
+"""How long hints about what goes on may gather: those who watch look at it no more than ten times a second."""
+
+_FINAL = frozenset(int(phase) for phase in ExecutionPhase if phase.terminal)
+
+
 class Publisher(Client):
     """Tells the queue service's watchers what has been committed. Best effort.
+
+    An end is told at once. What goes on is told a little later, once, with its latest phase: an execution commits far
+    more often than anybody looks at it.
 
     Not guaranteed: that a hint arrives. Those on their way when a connection breaks are gone, and while the service is
     away only the youngest `capacity_hints` are kept.
@@ -33,10 +45,25 @@ class Publisher(Client):
     ) -> None:
         super().__init__("publisher", address, connect)
         self._waiting: Batcher[Hint] = Batcher(capacity_hints, when_full=WhenFull.DROP_OLDEST)
+        self._going_on: dict[int, int] = {}
+        """Phases of what goes on, not told yet."""
+        self._gathering: asyncio.TimerHandle | None = None
 
     def publish(self, id: int, phase: int) -> None:
         """The execution has changed and is in `phase` now. Returns at once."""
-        self._waiting.put(Hint(id, phase))
+        if phase in _FINAL:
+            self._going_on.pop(id, None)
+            self._waiting.put(Hint(id, phase))
+            return
+        self._going_on[id] = phase
+        if self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._tell_what_goes_on)
+
+    def _tell_what_goes_on(self) -> None:
+        self._gathering = None
+        for id, phase in self._going_on.items():
+            self._waiting.put(Hint(id, phase))
+        self._going_on.clear()
 
     async def _session(self) -> bool:
         call = self._stub.Publish()
@@ -58,4 +85,7 @@ class Publisher(Client):
         return self._waiting.closed
 
     def _close(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._tell_what_goes_on()
         self._waiting.close()

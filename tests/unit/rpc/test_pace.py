@@ -21,13 +21,13 @@ def messages_for(items_per_second: float, seconds: float = 2.0) -> tuple[int, in
     return messages, sent
 
 
-@pytest.mark.parametrize("rate", [1, 50, 500, 1_900])
+@pytest.mark.parametrize("rate", [1, 50, 490])
 def test_slow_traffic_never_rests(rate: int) -> None:
     messages, items = messages_for(rate)
     assert messages == items
 
 
-@pytest.mark.parametrize("rate", [10_000, 50_000, 200_000])
+@pytest.mark.parametrize("rate", [1_000, 10_000, 100_000])
 def test_a_fast_trickle_travels_in_batches(rate: int) -> None:
     messages, items = messages_for(rate)
     assert messages <= 0.1 * items
@@ -36,23 +36,23 @@ def test_a_fast_trickle_travels_in_batches(rate: int) -> None:
 def test_two_items_in_a_hurry_are_not_a_trickle() -> None:
     pace = Pace()
     assert pace.rest_after(1, 100.0) == 0
-    assert pace.rest_after(1, 100.0005) == 0
+    assert pace.rest_after(1, 100.003) == 0
 
 
 def test_a_rest_is_as_long_as_the_wanted_items_need_and_never_longer_than_the_longest() -> None:
     pace = Pace()
     for number in range(100):
-        rest = pace.rest_after(200, 100 + number * 0.01)
-    assert rest == pytest.approx(WANTED_ITEMS / 20_000, rel=0.01)
+        rest = pace.rest_after(20, 100 + number * 0.01)
+    assert rest == pytest.approx(WANTED_ITEMS / 2000, rel=0.01)
     for number in range(100):
-        rest = pace.rest_after(30, 200 + number * 0.01)
+        rest = pace.rest_after(6, 200 + number * 0.01)
     assert rest == LONGEST_SECONDS
 
 
 def test_after_a_pause_the_rate_is_forgotten() -> None:
     pace = Pace()
     for number in range(100):
-        pace.rest_after(10, 100 + number * 0.002)
+        pace.rest_after(2, 100 + number * 0.002)
     for second in range(10):
         rest = pace.rest_after(1, 110.0 + second)
     assert rest == 0
