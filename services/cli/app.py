@@ -19,6 +19,7 @@ from services.cli.operate import etcd, migrate, start, version
 from services.cli.queue import queue
 from services.cli.shards import shards
 from services.cli.signals import approve, signal
+from services.cli.submit import submit
 from services.cli.watch import watch
 
 
@@ -34,7 +35,7 @@ def airscrew() -> None:
 for command in (
     *(start, demo, get, watch, explain, events, logs),
     *(abort, approve, signal, relaunch, recover, cache, compile_files),
-    *(intake, queue, shards, executors, chaos),
+    *(submit, intake, queue, shards, executors, chaos),
     *(migrate, etcd, version),
 ):
     airscrew.add_command(command)

@@ -8,13 +8,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from flyteidl.core import literals_pb2, types_pb2
+from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 from google.protobuf import json_format
 
 from libs.workflow import intake as intakes
-from libs.workflow.identity import ExecutionId
+from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from libs.workflow.types import describe
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """What can be launched."""
+
+    id: EntityId
+    expected: interface_pb2.ParameterMap
+    """The inputs that it asks for."""
 
 
 @dataclass(frozen=True, slots=True)

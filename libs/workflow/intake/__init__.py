@@ -13,7 +13,7 @@ from libs.workflow.intake.definition import (
     Source,
     tag,
 )
-from libs.workflow.intake.items import Decoded, decode, name_of
+from libs.workflow.intake.items import Decoded, decode, inputs_of_json, name_of
 
 __all__ = [
     "Codec",
@@ -25,6 +25,7 @@ __all__ = [
     "Progress",
     "Source",
     "decode",
+    "inputs_of_json",
     "name_of",
     "tag",
 ]

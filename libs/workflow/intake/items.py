@@ -43,6 +43,11 @@ def decode(intake: Intake, item: bytes, expected: interface_pb2.ParameterMap) ->
     return Decoded(_inputs(fields, expected), own_id)
 
 
+def inputs_of_json(item: bytes, expected: interface_pb2.ParameterMap) -> literals_pb2.LiteralMap:
+    """The inputs that a JSON object means, with a value for each. Raises InvalidArgument as `decode`."""
+    return _inputs(_object(item), expected)
+
+
 def name_of(intake: IntakeId, claim: str, item: bytes, own_id: str | None) -> str:
     """The name of the item's execution."""
     digest = hashlib.blake2b(digest_size=16)

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import grpc
-from flyteidl.admin import common_pb2, execution_pb2, signal_pb2, version_pb2
+from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, signal_pb2, version_pb2
 from flyteidl.core import identifier_pb2, literals_pb2
 from flyteidl.service.admin_pb2_grpc import AdminServiceStub
 from flyteidl.service.signal_pb2_grpc import SignalServiceStub
 
+from libs.clients.bulk import Bulk
 from libs.rpc import channel, errors
 from libs.workflow.errors import NotFound
 from libs.workflow.identity import ExecutionId
@@ -51,6 +52,7 @@ class Admin:
     """The calls that the commands need."""
 
     def __init__(self, connection: grpc.aio.Channel) -> None:
+        self._connection = connection
         self._flyte = AdminServiceStub(connection)
         self._signals = SignalServiceStub(connection)
         self._airscrew = airscrew_pb2_grpc.AirscrewStub(connection)
@@ -141,6 +143,45 @@ class Admin:
         with _errors():
             reply = await self._flyte.RecoverExecution(request, timeout=DEADLINE_SECONDS)
         return decode.execution_id(reply.id)
+
+    async def launch_plan(self, project: str, domain: str, name: str, version: str) -> views.LaunchPlan:
+        """Without a version the active one, or else the newest. Raises NotFound."""
+        named = common_pb2.NamedEntityIdentifier(project=project, domain=domain, name=name)
+        with _errors():
+            if version:
+                id = identifier_pb2.Identifier(
+                    resource_type=identifier_pb2.LAUNCH_PLAN, project=project, domain=domain, name=name, version=version
+                )
+                asked = common_pb2.ObjectGetRequest(id=id)
+                return decode.launch_plan(await self._flyte.GetLaunchPlan(asked, timeout=DEADLINE_SECONDS))
+            try:
+                active = launch_plan_pb2.ActiveLaunchPlanRequest(id=named)
+                return decode.launch_plan(await self._flyte.GetActiveLaunchPlan(active, timeout=DEADLINE_SECONDS))
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+            newest = common_pb2.ResourceListRequest(
+                id=named, limit=1, sort_by=common_pb2.Sort(key="created_at", direction=common_pb2.Sort.DESCENDING)
+            )
+            listed = (await self._flyte.ListLaunchPlans(newest, timeout=DEADLINE_SECONDS)).launch_plans
+        if not listed:
+            raise NotFound(f"there is no launch plan {name} in {project}:{domain}")
+        return decode.launch_plan(listed[0])
+
+    def bulk(self, plan: views.LaunchPlan, project: str, domain: str, batch: str, tags: Sequence[str]) -> Bulk:
+        """A stream of executions of the plan."""
+        common = execution_pb2.ExecutionCreateRequest(project=project, domain=domain)
+        common.spec.launch_plan.CopyFrom(
+            identifier_pb2.Identifier(
+                resource_type=identifier_pb2.LAUNCH_PLAN,
+                project=plan.id.project,
+                domain=plan.id.domain,
+                name=plan.id.name,
+                version=plan.id.version,
+            )
+        )
+        common.spec.tags.extend(tags)
+        return Bulk(self._connection, common, batch)
 
     async def explain(self, id: ExecutionId, node: str) -> views.Explanation:
         """Why an execution, or (not empty) a node of it, stands where it stands."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flyteidl.admin import execution_pb2, node_execution_pb2, signal_pb2
+from flyteidl.admin import execution_pb2, launch_plan_pb2, node_execution_pb2, signal_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from libs.workflow.identity import ExecutionId
+from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from protos import airscrew_pb2
 from services.cli import views
@@ -134,3 +134,8 @@ def _microseconds(
         return None
     moment: Timestamp = getattr(closure, field)
     return int(moment.ToMicroseconds())
+
+
+def launch_plan(message: launch_plan_pb2.LaunchPlan) -> views.LaunchPlan:
+    id = message.id
+    return views.LaunchPlan(EntityId(id.project, id.domain, id.name, id.version), message.closure.expected_inputs)
