@@ -90,8 +90,9 @@ protos: .venv/.synced ## generate protos/*_pb2*.py anew
 	.venv/bin/python deploy/dev/generate_protos.py
 
 .PHONY: docs
-docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, and the tables of docs/metrics.md
+docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, the tables of docs/metrics.md, and the dashboard
 	.venv/bin/python deploy/dev/generate_docs.py
+	.venv/bin/python deploy/dev/generate_dashboards.py
 
 .PHONY: images
 images: ## build all images with buildah, without a docker engine (BASE=FOLDER: a root file system to build on)

@@ -2,7 +2,8 @@
 
 - **Errors** leave by the table of `libs.rpc.errors`; nothing leaves as UNKNOWN, malformed requests included.
 - **Health and reflection** are always there. Health is NOT_SERVING from `start` until `ready`, and again from
-  `not_serving` on; it is answered from memory, so that it never waits behind work.
+  `not_serving` on; it is answered from memory, so that it never waits behind work. The health of `LIVE` is SERVING as
+  long as the event loop answers, whether the service may be sent work or not: it is what a liveness probe asks for.
 - **Deadlines**: a unary call is given up shortly before the caller's own deadline, so that the caller hears why; a
   caller without one gets `UNARY_SECONDS`. Streams live as long as both sides want.
 - **TLS** as the process is configured (`libs.rpc.security`); then health may also be asked without it, elsewhere.
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 PENDING_CALLS: Final = 20_000
 
+LIVE: Final = "airscrew.live"
+"""The name under which health tells that the process is alive."""
+
 Registrar = Callable[[grpc.aio.Server], None]
 Servicer = TypeVar("Servicer")
 
@@ -65,6 +69,7 @@ class Server:
         Raises Unavailable when the address cannot be had.
         """
         await self._set_health(_NOT_SERVING)
+        await self._health.set(LIVE, _SERVING)
         credentials = security.server_credentials(self._rpc)
         port = _bound(self._server, self._listen, credentials)
         if self._rpc.health_listen:

@@ -60,12 +60,12 @@ def configure(monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
     security.configured.cache_clear()
 
 
-async def asked(address: str) -> Any:
+async def asked(address: str, service: str = "") -> Any:
     """What health says there; the status of the failure where it cannot be asked."""
     async with channel.connect(address) as connection:
         try:
             stub: Any = health_pb2_grpc.HealthStub(connection)
-            return (await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)).status
+            return (await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)).status
         except grpc.aio.AioRpcError as error:
             return error.code()
 
@@ -103,8 +103,12 @@ async def test_probes_find_health_and_nothing_else_without_tls(monkeypatch: pyte
     configure(monkeypatch)
     probed = "unix:" + str(keys / "health.sock")
     assert await asked(probed) == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await asked(probed, server.LIVE) == health_pb2.HealthCheckResponse.SERVING
     running.ready()
     assert await asked(probed) == health_pb2.HealthCheckResponse.SERVING
+    running.not_serving()
+    assert await asked(probed) == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await asked(probed, server.LIVE) == health_pb2.HealthCheckResponse.SERVING, "who drains must not be killed"
     await running.stop(0)
     assert await asked(probed) is grpc.StatusCode.UNAVAILABLE
 
