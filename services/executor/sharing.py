@@ -74,10 +74,13 @@ class Sharing:
         self._offered: dict[int, Slots] = {}
         self._served: dict[int, int] = {}
         self._numbers = itertools.count(1)
+        self._known: set[int] = set()
+        """Shards that have ever had a session or an attempt: as long as it is one, its offer is everything."""
         self._due = False
 
     def join(self, shard: int) -> Slots:
         """A session begins. Returns its first offer."""
+        self._known.add(shard)
         self._demands[shard] = Demand()
         self._offered[shard] = self._now()[shard]
         self._changed()
@@ -96,6 +99,7 @@ class Sharing:
             self._changed()
 
     def take(self, shard: int, slots: Slots) -> None:
+        self._known.add(shard)
         self._held[shard] = self._held.get(shard, NOTHING).plus(slots)
         self._served[shard] = next(self._numbers)
         self._changed()
@@ -109,7 +113,7 @@ class Sharing:
 
     def _changed(self) -> None:
         """Looks once, after all that happens in this round of the event loop."""
-        if not self._due and self._demands:
+        if not self._due and self._demands and len(self._known) > 1:
             self._due = True
             asyncio.get_running_loop().call_soon(self._look)
 

@@ -38,7 +38,8 @@ class PropellerSettings:
     """Under which executors reach this replica; default: the address that it listens on."""
 
     identity: str = ""
-    """Name of this replica, for people; default: host name and process id."""
+    """Name of this replica, for people and for the other replicas, so each has its own; default: host name and process
+    id."""
 
     shards: int = 1
     """How many shards the installation has: fixed for its life, and the same for `admin`."""
