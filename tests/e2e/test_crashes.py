@@ -8,23 +8,34 @@ a task has started, and just after one has ended (before its report is committed
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 from flyteidl.admin import common_pb2 as common
 from flyteidl.admin import task_execution_pb2 as task_execution
 from flyteidl.core import execution_pb2 as phases
 from flyteidl.core import identifier_pb2 as identifier
+from flyteidl.core import interface_pb2 as interface
+from flyteidl.core import workflow_pb2 as workflow
 
 from libs.store.schema import ATTEMPT_IS_FINAL
+from libs.workflow.intake import Kind
 from tests.support import executions, markers, otlp, smalltasks
+from tests.support.flytetypes import INTEGER
+from tests.support.intakes import KEY, push
 from tests.support.markers import Markers
+from tests.support.redis import RedisServer
 from tests.support.smalltasks import Registrar
 from tests.support.system import System
 
@@ -32,6 +43,7 @@ SEED = 1968
 MOMENTS = 20
 LANES = 20
 LENGTH = 2
+ITEMS = 100
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -172,6 +184,40 @@ def test_losing_the_queue_loses_no_work(
     for launched in (before, during):
         assert fragile_markers.started_twice(launched.name) == []
         assert len(fragile_markers.starts(launched.name)) == LANES * LENGTH
+
+
+def test_a_task_list_is_done_exactly_although_leader_and_queue_and_redis_are_killed(
+    fragile_system: System, fragile: Registrar, fragile_markers: Markers, redis_server: RedisServer
+) -> None:
+    task = fragile.marking_task("item", fragile_markers.path, seconds=0.1)
+    node = workflow.Node(id="n0", task_node=workflow.TaskNode(reference_id=task))
+    inputs = interface.VariableMap(variables={"x": interface.Variable(type=INTEGER)})
+    fragile.workflow("item", [node], inputs=inputs)
+    started, ended = len(fragile_markers.starts()), len(fragile_markers.ends())
+
+    def done() -> int:
+        return len(fragile_markers.ends()) - ended
+
+    _intake(fragile_system, "add", redis_server.source(KEY), "--launch-plan", "item", "--limit", "20")
+    push(redis_server, Kind.LIST, *({"x": x} for x in range(ITEMS)))
+    for part, victims in enumerate((("propeller",), ("queue",), ("propeller", "queue", "redis")), start=1):
+        fragile_markers.wait(lambda part=part: done() > part * ITEMS // 5)  # type: ignore[misc]
+        for victim in victims:
+            redis_server.restart() if victim == "redis" else fragile_system.kill(victim)
+    fragile_markers.wait(lambda: done() >= ITEMS, timeout_seconds=90)
+    deadline = time.monotonic() + 60
+    while (standing := _intake(fragile_system, "list")[0])["done"] < ITEMS or standing["pending"]:
+        assert time.monotonic() < deadline, standing
+    _intake(fragile_system, "remove", KEY)
+    assert (standing["done"], standing["dead"]) == (ITEMS, 0)
+    mine = fragile_markers.starts()[started:]
+    assert len(mine) == len({start.execution for start in mine}) == ITEMS
+
+
+def _intake(system: System, *arguments: str) -> Any:
+    command = [str(Path(sys.executable).with_name("airscrew")), "intake", *arguments]
+    command += ["-o", "json", "--endpoint", system.endpoint]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
 
 
 def test_an_accepted_submission_survives_the_loss_of_admin(

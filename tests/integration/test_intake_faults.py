@@ -152,10 +152,12 @@ def test_two_services_take_in_one_list_once(
     other = QueueService(folder, admin.endpoint)
     try:
         add(stubs, redis_server, Kind.LIST)
-        push(redis_server, Kind.LIST, *({"x": x} for x in range(ITEMS)))
+        push(redis_server, Kind.LIST, *({"x": x} for x in range(ITEMS // 2)))
         until(lambda: len(xs(admin)) > 50, service)
         stopped = taking_in(redis_server)
         os.kill(stopped, signal.SIGSTOP)
+        # However late the signal came, there is something left to do for the other one.
+        push(redis_server, Kind.LIST, *({"x": x} for x in range(ITEMS // 2, ITEMS)))
         until(lambda: len(xs(admin)) >= ITEMS, other)  # the other one, once the lease of the first is over
         assert taking_in(redis_server) != stopped
         os.kill(stopped, signal.SIGCONT)
