@@ -24,13 +24,17 @@ from libs.election.election import Election, Leadership
 from libs.election.etcd import Access
 from libs.workflow import errors
 from services.standalone.etcd import Etcd, EtcdServer
+from tests.support.waiting import until
 
 TTL = 2
-GRACE = 1.0
+LONG_TTL = 60
+"""Of leases whose end no test waits for."""
+GRACE = 10.0
+"""What a busy machine may take on top; how fast it is without that, `make takeover` measures."""
 
 _numbers = itertools.count(1)
 
-Candidate = Callable[[str], Election]
+Candidate = Callable[..., Election]
 
 
 def new_key() -> str:
@@ -43,8 +47,8 @@ async def candidate(etcd: EtcdServer) -> AsyncIterator[Candidate]:
     key = new_key()
     async with AsyncExitStack() as stack:
 
-        def make(holder: str) -> Election:
-            election = Election([etcd.endpoint], key=key, holder=holder, address=f"{holder}:1", ttl_seconds=TTL)
+        def make(holder: str, ttl: float = TTL) -> Election:
+            election = Election([etcd.endpoint], key=key, holder=holder, address=f"{holder}:1", ttl_seconds=ttl)
             stack.push_async_callback(election.close)
             return election
 
@@ -96,27 +100,27 @@ async def test_many_candidates_at_once_make_one_leader(candidate: Candidate) -> 
         await end(task)
 
 
-async def test_a_leader_that_resigns_is_succeeded_in_under_a_second_with_a_higher_revision(
+async def test_a_leader_that_resigns_is_succeeded_long_before_its_lease_would_end_with_a_higher_revision(
     candidate: Candidate,
 ) -> None:
-    a, b = candidate("a"), candidate("b")
+    a, b = candidate("a", LONG_TTL), candidate("b")
     first = await a.campaign()
     waiting = campaign(b)
     await asyncio.sleep(0.3)
     start = time.monotonic()
     await first.resign()
     assert first.lost.is_set() and first.deadline() < start
-    second = await within(1.0, waiting)
+    second = await within(GRACE, waiting)
     assert second.create_revision > first.create_revision and second.cluster_id == first.cluster_id
 
 
 async def test_closing_resigns(candidate: Candidate) -> None:
-    a, b = candidate("a"), candidate("b")
+    a, b = candidate("a", LONG_TTL), candidate("b")
     leadership = await a.campaign()
     waiting = campaign(b)
     await a.close()
     assert leadership.lost.is_set()
-    await within(1.0, waiting)
+    await within(GRACE, waiting)
     threads = [thread for thread in threading.enumerate() if thread.name == f"election-{a.key}"]
     assert len(threads) == 1, "the successor's"
 
@@ -202,7 +206,7 @@ def leader_process(etcd: EtcdServer) -> Iterator[Callable[[str], subprocess.Pope
         process.communicate()
 
 
-async def test_a_leader_that_is_killed_is_succeeded_within_its_lease_and_a_second(
+async def test_a_leader_that_is_killed_is_succeeded_when_its_lease_ends(
     candidate: Candidate, leader_process: Callable[[str], subprocess.Popen[str]]
 ) -> None:
     b = candidate("b")
@@ -235,10 +239,10 @@ async def test_when_etcd_hangs_leadership_is_over_before_the_lease_could_expire(
         os.kill(own_etcd.pid, signal.SIGSTOP)
         stopped = time.monotonic()
         try:
-            async with asyncio.timeout(TTL):
-                await leadership.lost.wait()
             # The last keep-alive that etcd can have seen was sent before it stopped.
-            assert time.monotonic() < stopped + TTL - 0.3
+            assert leadership.deadline() < stopped + TTL - 0.3
+            async with asyncio.timeout(TTL + GRACE):
+                await leadership.lost.wait()
             assert leadership.deadline() < stopped
             with pytest.raises(errors.Unavailable):
                 await election.leader()
@@ -249,19 +253,21 @@ async def test_when_etcd_hangs_leadership_is_over_before_the_lease_could_expire(
 
 
 async def test_a_short_restart_of_etcd_costs_nobody_the_leadership(own_etcd: EtcdServer) -> None:
-    async with Election([own_etcd.endpoint], key="/k", holder="a", address="a:1", ttl_seconds=5) as election:
+    async with Election([own_etcd.endpoint], key="/k", holder="a", address="a:1", ttl_seconds=15) as election:
         leadership = await election.campaign()
         await asyncio.to_thread(own_etcd.stop)
         await asyncio.to_thread(own_etcd.start)
-        await asyncio.sleep(5)
-        assert not leadership.lost.is_set() and leadership.deadline() > time.monotonic()
+        back = time.monotonic()
+        # Only what was renewed since then lasts so long: the TTL without its margin, and without etcd's fractions.
+        await until(lambda: leadership.deadline() > back + 15 * 0.8 - 1, "a renewal", 15)
+        assert not leadership.lost.is_set()
 
 
 async def test_after_a_long_outage_of_etcd_somebody_leads_again_with_a_higher_revision(own_etcd: EtcdServer) -> None:
     async with Election([own_etcd.endpoint], key="/k", holder="a", address="a:1", ttl_seconds=TTL) as election:
         leadership = await election.campaign()
         await asyncio.to_thread(own_etcd.stop)
-        async with asyncio.timeout(TTL):
+        async with asyncio.timeout(TTL + GRACE):
             await leadership.lost.wait()
         waiting = campaign(election)
         await asyncio.sleep(1)
@@ -272,26 +278,28 @@ async def test_after_a_long_outage_of_etcd_somebody_leads_again_with_a_higher_re
 
 
 async def test_a_lease_that_was_revoked_by_others_is_noticed_at_the_next_keep_alive(
-    candidate: Candidate, etcd: EtcdServer
+    candidate: Candidate, etcd: EtcdServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     leadership = await candidate("a").campaign()
     host, _, port = etcd.endpoint.rpartition(":")
     with etcd3.client(host, int(port)) as other:
         other.revoke_lease(leadership._tenure.lease_id)
-    async with asyncio.timeout(TTL / 3 + 0.3):
+    async with asyncio.timeout(TTL + GRACE):
         await leadership.lost.wait()
+    assert "its lease is gone" in caplog.text, "and not only when the deadline passes"
 
 
 async def test_a_key_that_was_deleted_by_others_is_noticed_at_the_next_keep_alive(
-    candidate: Candidate, etcd: EtcdServer
+    candidate: Candidate, etcd: EtcdServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     a = candidate("a")
     leadership = await a.campaign()
     host, _, port = etcd.endpoint.rpartition(":")
     with etcd3.client(host, int(port)) as other:
         other.delete(a.key)
-    async with asyncio.timeout(TTL / 3 + 0.3):
+    async with asyncio.timeout(TTL + GRACE):
         await leadership.lost.wait()
+    assert "its key was deleted" in caplog.text, "and not only when the deadline passes"
 
 
 async def test_an_endpoint_that_does_not_answer_costs_no_leadership(etcd: EtcdServer) -> None:

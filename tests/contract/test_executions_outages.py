@@ -20,7 +20,7 @@ from libs.workflow.errors import FailedPrecondition, Unavailable
 from tests.support import stored
 from tests.support.postgres import PostgresServer
 
-SOON_SECONDS = 2.9  # two by design, and a busy machine
+SOON_SECONDS = 20.0  # two by design; here it is only seen that it ends
 
 
 @contextmanager

