@@ -33,6 +33,28 @@ def execution_prefix(root: str, id: ExecutionId) -> str:
     return f"{root}/metadata/propeller/{_execution(id)}"
 
 
+class Places:
+    """The places of one execution's nodes and attempts, for those who need many of them; as the functions below say."""
+
+    __slots__ = ("_kept", "_logs", "_raw")
+
+    def __init__(self, root: str, id: ExecutionId, raw_root: str) -> None:
+        """`raw_root` is where what attempts store themselves begins."""
+        name = _execution(id)
+        self._kept = f"{root}/metadata/propeller/{name}"
+        self._raw = f"{raw_root.rstrip('/')}/raw/{name}"
+        self._logs = f"{root}/logs/{name}"
+
+    def attempt_prefix(self, node: str, attempt: int) -> str:
+        return f"{self._kept}/{_segment('node', node)}/data/{attempt}"
+
+    def raw_prefix(self, node: str, attempt: int) -> str:
+        return f"{self._raw}/{_segment('node', node)}/{attempt}"
+
+    def log_uri(self, node: str, attempt: int) -> str:
+        return f"{self._logs}/{_segment('node', node)}/{attempt}.log"
+
+
 def node_inputs(root: str, id: ExecutionId, node: str) -> str:
     """The inputs of a node, the same for all its attempts."""
     return f"{execution_prefix(root, id)}/{_segment('node', node)}/data/{INPUTS}"

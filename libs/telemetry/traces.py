@@ -27,6 +27,8 @@ Attribute = str | bool | int | float
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED_FLAG = 0x01
+NOT_SAMPLED = "-00"
+"""How our own traceparents of what nobody records end."""
 _LOW_64_BITS = (1 << 64) - 1
 
 

@@ -6,7 +6,11 @@ P4).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from libs.blob import layout
+from libs.telemetry.traces import NOT_SAMPLED
 from libs.wire.session import NO_INDEX, Assignment, Spec
 from libs.workflow.errors import Internal
 from libs.workflow.graph import TaskTarget
@@ -19,14 +23,31 @@ CHECKPOINTS = "_flytecheckpoints"
 """Folder below an attempt's raw output prefix: Flyte's name for it."""
 
 
+KNOWN = 1_000
+"""Executions whose part of their assignments is remembered: those of a few batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What all assignments of an execution have in common."""
+
+    places: layout.Places
+    workflow: str
+    launch_plan: str
+    envs: Mapping[str, str]
+    security_context: bytes
+
+
 class Assignments:
     """Builds assignments; `root` is where the blob store's own paths begin."""
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._known: dict[int, _Common] = {}
+        """By key of the execution; what it is made of never changes."""
 
-    def log_uri(self, execution: ExecutionId, node_id: str, attempt: int) -> str:
-        return layout.log_uri(self._root, execution, node_id, attempt)
+    def log_uri(self, execution: Execution, node_id: str, attempt: int) -> str:
+        return self._common(execution).places.log_uri(node_id, attempt)
 
     def inputs_uri(self, execution: ExecutionId, node_id: str) -> str:
         return layout.node_inputs(self._root, execution, node_id)
@@ -48,7 +69,7 @@ class Assignments:
         state, attempt, task = execution.state, node.attempt, _task(node)
         if attempt is None:
             raise Internal(f"node {node.state.id} has no attempt to assign")
-        raw = self._raw_prefix(execution, node.state.id, attempt.attempt)
+        common = self._common(execution)
         index = item_index(node)
         return Assignment(
             id=AttemptId(state.key, node.state.id, attempt.attempt),
@@ -60,31 +81,44 @@ class Assignments:
             project=state.id.project,
             domain=state.id.domain,
             name=state.id.name,
-            workflow=_shown(state.workflow),
-            launch_plan=_shown(state.launch_plan),
+            workflow=common.workflow,
+            launch_plan=common.launch_plan,
             container_image=node.spec.image,
-            envs={pair.key: pair.value for pair in execution.spec.envs.values},
-            output_prefix=layout.attempt_prefix(self._root, state.id, node.state.id, attempt.attempt),
-            raw_output_prefix=raw,
-            previous_checkpoint=self._previous_checkpoint(execution, node, attempt.attempt),
+            envs=common.envs,
+            output_prefix=common.places.attempt_prefix(node.state.id, attempt.attempt),
+            raw_output_prefix=common.places.raw_prefix(node.state.id, attempt.attempt),
+            previous_checkpoint=_previous_checkpoint(common.places, node, attempt.attempt),
             log_uri=attempt.log_uri or "",
             inline_limit=INLINE_LIMIT_BYTES,
             array_index=NO_INDEX if index is None else index,
             interruptible=interruptible(execution, node),
-            security_context=execution.spec.security_context.SerializeToString(),
+            security_context=common.security_context,
             shard=state.shard,
         )
 
-    def _raw_prefix(self, execution: Execution, node_id: str, attempt: int) -> str:
-        chosen = execution.spec.raw_output_data_config.output_location_prefix
-        return layout.raw_prefix(chosen or self._root, execution.state.id, node_id, attempt)
+    def _common(self, execution: Execution) -> _Common:
+        state, spec = execution.state, execution.spec
+        common = self._known.get(state.key)
+        if common is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            raw_root = spec.raw_output_data_config.output_location_prefix or self._root
+            common = self._known[state.key] = _Common(
+                layout.Places(self._root, state.id, raw_root),
+                _shown(state.workflow),
+                _shown(state.launch_plan),
+                {pair.key: pair.value for pair in spec.envs.values},
+                spec.security_context.SerializeToString(),
+            )
+        return common
 
-    def _previous_checkpoint(self, execution: Execution, node: LiveNode, attempt: int) -> str:
-        """That of the attempt before; one that never ran, as it was rejected or lost, is passed over."""
-        if attempt == 0:
-            return ""
-        before = attempt - 1 if node.began is None else node.began
-        return f"{self._raw_prefix(execution, node.state.id, before)}/{CHECKPOINTS}"
+
+def _previous_checkpoint(places: layout.Places, node: LiveNode, attempt: int) -> str:
+    """That of the attempt before; one that never ran, as it was rejected or lost, is passed over."""
+    if attempt == 0:
+        return ""
+    before = attempt - 1 if node.began is None else node.began
+    return f"{places.raw_prefix(node.state.id, before)}/{CHECKPOINTS}"
 
 
 def _task(node: LiveNode) -> TaskTarget:
@@ -98,5 +132,7 @@ def _shown(entity: EntityId) -> str:
 
 
 def _traceparent(execution: ExecutionState, node_id: str, attempt: int) -> str:
+    if execution.traceparent.endswith(NOT_SAMPLED):
+        return execution.traceparent  # nobody will look for a span of the attempt's own
     context = root_context(execution)
     return attempt_context(context, node_id, attempt).traceparent() if context else ""

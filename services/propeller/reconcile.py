@@ -129,6 +129,14 @@ class Reconciler:
         self._inbox[key][event] = None
         self.attend(key, priority=priority)
 
+    def tell_all(self, key: int, events: Iterable[m.Event]) -> None:
+        """Several facts about an execution, in their order, for one turn."""
+        inbox = self._inbox[key]
+        for event in events:
+            inbox.pop(event, None)
+            inbox[event] = None
+        self.attend(key)
+
     def when_settled(self, key: int, callback: Callable[[], None]) -> None:
         """Calls back once a turn of this key has begun after now and is durable."""
         self._settled[key].append(callback)
@@ -258,7 +266,7 @@ class Reconciler:
         )
 
     def placed(self, execution: Execution, node_id: str, attempt: int, executor: str, incarnation: str) -> m.Placed:
-        log_uri = self._assignments.log_uri(execution.state.id, node_id, attempt)
+        log_uri = self._assignments.log_uri(execution, node_id, attempt)
         return m.Placed(node_id, attempt, executor, incarnation, log_uri)
 
     def _ask(self, execution: Execution, turn: Turn) -> None:

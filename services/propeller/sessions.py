@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,17 +72,20 @@ class Sessions:
         clock: Clock,
         grace_seconds: float,
         tell: Callable[[int, m.Event, int], None],
+        tell_all: Callable[[int, Iterable[m.Event]], None],
         fill: Callable[[], None],
         when_quiet: Callable[[int, Callable[[], None]], None],
     ) -> None:
-        """`tell` puts an event into an execution's inbox, for a turn of some priority; `fill` gives free slots to
-        attempts that wait; `when_quiet` calls back as soon as no turn of an execution is open."""
+        """`tell` puts an event into an execution's inbox, for a turn of some priority, `tell_all` several at once;
+        `fill` gives free slots to attempts that wait; `when_quiet` calls back as soon as no turn of an execution is
+        open."""
         self._library = library
         self._placement = placement
         self._assignments = assignments
         self._clock = clock
         self._grace = grace_seconds
         self._tell = tell
+        self._tell_all = tell_all
         self._fill = fill
         self._when_quiet = when_quiet
         self._sessions: dict[str, Session] = {}
@@ -207,8 +211,11 @@ class Sessions:
 
     def fold(self, session: Session, said: Iterable[Report]) -> None:
         """Reports become events of their executions."""
+        by_execution: defaultdict[int, list[m.Event]] = defaultdict(list)
         for report in said:
-            self._tell(report.id.execution, reports.event(report, session.executor), 0)
+            by_execution[report.id.execution].append(reports.event(report, session.executor))
+        for key, events in by_execution.items():
+            self._tell_all(key, events)
 
     # ------------------------------------------------------------------------------------------- what they are told
 

@@ -144,6 +144,7 @@ class Term:
             clock,
             settings.executor_grace_seconds,
             self.reconciler.tell,
+            self.reconciler.tell_all,
             self.reconciler.fill,
             self.reconciler.when_quiet,
         )

@@ -40,3 +40,13 @@ def test_a_name_that_is_not_one_segment_is_refused_by_its_field(bad: str) -> Non
         layout.upload_uri("/b", "p", "d", "f", bad)
     with pytest.raises(InvalidArgument, match=r"^node: "):
         layout.attempt_prefix("/b", ID, bad, 0)
+
+
+def test_places_of_an_execution_are_those_of_the_functions() -> None:
+    id = ExecutionId("p-1", "d", "x")
+    places = layout.Places("/root", id, "s3://mine/")
+    assert places.attempt_prefix("n0", 2) == layout.attempt_prefix("/root", id, "n0", 2)
+    assert places.raw_prefix("n0", 2) == layout.raw_prefix("s3://mine/", id, "n0", 2)
+    assert places.log_uri("n0", 2) == layout.log_uri("/root", id, "n0", 2)
+    with pytest.raises(InvalidArgument):
+        places.raw_prefix("../n0", 2)
