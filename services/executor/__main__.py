@@ -13,7 +13,10 @@ from services.executor.settings import ExecutorSettings
 def main() -> int:
     """Runs until told to stop; returns the exit code."""
     hardening.hide_memory()
-    return process.run("executor", lambda life: app.serve(settings.load(ExecutorSettings, "executor"), life))
+    # The standard loop: it watches over processes that others than it have started, too.
+    return process.run(
+        "executor", lambda life: app.serve(settings.load(ExecutorSettings, "executor"), life), fast_loop=False
+    )
 
 
 if __name__ == "__main__":
