@@ -108,6 +108,18 @@ def test_an_offloaded_value_fits_where_its_recorded_type_does(
     assert [mismatch.path for mismatch in mismatches] == ([] if types.assignable(recorded, wanted) else ["x[0]"])
 
 
+@given(st.lists(literal_types, min_size=1, max_size=3))
+def test_a_value_that_says_which_variant_of_a_union_it_is_fits_that_union(
+    variants: list[types_pb2.LiteralType],
+) -> None:
+    for variant in variants:
+        metadata = literals_pb2.LiteralOffloadedMetadata(uri="/x", inferred_type=variant)
+        literal = literals_pb2.Literal()
+        literal.scalar.union.type.CopyFrom(variant)
+        literal.scalar.union.value.offloaded_metadata.CopyFrom(metadata)
+        assert types.validate(literal, ft.union(*variants), "x") == []
+
+
 @given(literal_types, literal_types)
 def test_assignability_carries_through_lists_maps_and_single_unions(
     upstream: types_pb2.LiteralType, downstream: types_pb2.LiteralType

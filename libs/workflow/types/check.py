@@ -18,7 +18,7 @@ from flyteidl.core import literals_pb2, types_pb2
 from libs.workflow.errors import InvalidArgument
 from libs.workflow.types.assign import assignable
 from libs.workflow.types.infer import type_of_scalar
-from libs.workflow.types.simple import PRIMITIVES, is_structure
+from libs.workflow.types.simple import PRIMITIVES, is_none, is_structure
 from libs.workflow.types.text import describe
 
 MOST: Final = 10
@@ -90,7 +90,9 @@ def _check_type(
 
 def _check_tagged(union: literals_pb2.Union, wanted: types_pb2.LiteralType, path: _Path, found: list[Mismatch]) -> None:
     """A value that says which variant it is: that variant must be welcome, and the value must be what it says."""
-    if not assignable(union.type, wanted):
+    # Several places of the union may take it: which one is no question, for the value goes on saying what it is.
+    places = wanted.union_type.variants
+    if not assignable(union.type, wanted) and not any(assignable(union.type, place) for place in places):
         found.append(Mismatch(_text(path), describe(wanted), f"a union value of {describe(union.type)}"))
     else:
         _check(union.value, union.type, path, found)
@@ -99,7 +101,11 @@ def _check_tagged(union: literals_pb2.Union, wanted: types_pb2.LiteralType, path
 def _check_untagged(
     literal: literals_pb2.Literal, wanted: types_pb2.LiteralType, path: _Path, found: list[Mismatch]
 ) -> None:
-    """A plain value for a union: exactly one variant must take it, or nobody could tell which is meant."""
+    """A plain value for a union: exactly one variant must take it, or nobody could tell which is meant. None is meant
+    as None where that is a variant, though a dataset would take it, too.
+    """
+    if literal.scalar.HasField("none_type") and any(map(is_none, wanted.union_type.variants)):
+        return
     fitting = [variant for variant in wanted.union_type.variants if _fits(literal, variant)]
     if len(fitting) > 1:
         ambiguous = f"{_got(literal)}, which is ambiguous: both {describe(fitting[0])} and {describe(fitting[1])} fit"

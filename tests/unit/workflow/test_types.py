@@ -154,6 +154,10 @@ FITTING = [
     (None, OPTIONAL),
     ([1, None], listed(OPTIONAL)),
     (union_value(1, INTEGER), OPTIONAL),
+    # Of an optional dataset, both variants would take None.
+    (union_value(None, NONE), union(dataset(""), NONE)),
+    (None, union(dataset(""), NONE)),
+    (union_value("a", STRING), union(STRING, enum("a"))),
     (union_value(1, INTEGER), INTEGER),
     (None, dataset("parquet")),
 ]
