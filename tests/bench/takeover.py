@@ -29,6 +29,7 @@ from libs.store.records import ExecutionRecord, WorkflowRecord
 from libs.store.registry import Registry
 from libs.telemetry.traces import Tracing
 from libs.wire.session import Hello, Report, ReportPhase
+from libs.workflow.errors import Unavailable
 from libs.workflow.graph import build
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import messages as m
@@ -108,7 +109,12 @@ def _run(database: str, keys: Sequence[int]) -> list[AttemptId]:
             turn.absorb(step(execution, [m.Placed("n0", 0, EXECUTOR, LIFE, "log")], 2))
             turn.absorb(step(execution, [m.Started("n0", 0, EXECUTOR, 2, 1)], 3))
             batch.append(turn.changes)
-        former.commit(0, epoch, batch)
+        while True:
+            try:
+                former.commit(0, epoch, batch)
+                break
+            except Unavailable:  # a busy machine: the next try has longer
+                epoch = former.renew(0)
     former.close()
     return [AttemptId(key, "n0", 0) for key in keys]
 

@@ -63,15 +63,18 @@ def test_an_executor_is_emptied_by_command_and_the_other_one_goes_on(tmp_path: P
         flyte.Client(system.endpoint, tmp_path / "home").stubs() as stubs,
     ):
         registrar = Registrar(stubs)
-        long = registrar.launch(registrar.marking_task("long", markers.path, seconds=4), "long")
+        # So long that no machine is too slow to come before its end.
+        long = registrar.launch(registrar.marking_task("long", markers.path, seconds=600), "long")
         markers.wait(lambda: len(markers.starts()) == 1)
         [busy] = [each["executor"] for each in _airscrew(system, "list") if each["attempts"]]
         _airscrew(system, "drain", busy, "--deadline", "1s")
-        executions.succeed(registrar, long)
+        markers.wait(lambda: len(markers.starts()) == 2)
         assert [start.attempt for start in markers.starts()] == [0, 1]
-        assert [end.attempt for end in markers.ends()] == [1]
-        states = {each["executor"]: each["state"] for each in _airscrew(system, "list")}
-        assert states.pop(busy) == "drained" and list(states.values()) == ["ready"]
+        states = {each["executor"]: (each["state"], each["attempts"]) for each in _airscrew(system, "list")}
+        assert states.pop(busy) == ("drained", 0) and list(states.values()) == [("ready", 1)]
+        registrar.abort(long, "seen enough")
+        assert executions.end(registrar, long).closure.phase == executions.ABORTED
+        assert markers.ends() == []
 
 
 def _airscrew(system: System, *arguments: str) -> Any:
