@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 from typing import Generic
 
 from libs.workqueue.items import Handed, Item, K
+from libs.workqueue.layer import short_cut
 from libs.workqueue.queue import WorkQueue
 
 # A key that is delayed again, for earlier, leaves its old place in the heap behind. When most of the heap is such
@@ -29,6 +30,7 @@ class DelayingQueue(Generic[K]):
         self._heap: list[tuple[int, int, K]] = []
         """(due time, tie breaker, key) for every delayed key, and left-overs that no longer match `_delayed`."""
         self._pushed = 0
+        short_cut(self, DelayingQueue, self._queue, ("is_dirty", "is_processing", "add", "done"))
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -94,7 +96,8 @@ class DelayingQueue(Generic[K]):
         return False
 
     def get(self, now_us: int) -> Handed[K] | None:
-        self.advance(now_us)
+        if self._heap:
+            self.advance(now_us)
         return self._queue.get(now_us)
 
     def done(self, key: K, now_us: int | None = None) -> None:

@@ -51,12 +51,17 @@ class Turns(Generic[L, K]):
 
     def pop(self) -> K:
         """Takes the next key: of the lane whose turn it is the first. Raises IndexError when nothing waits."""
-        if not self._lanes:
+        lanes = self._lanes
+        if not lanes:
             raise IndexError("nothing waits")
-        lane, keys = next(iter(self._lanes.items()))
+        lane = next(iter(lanes))
+        keys = lanes[lane]
         key, _ = keys.popitem(last=False)
-        self._lanes.move_to_end(lane)
-        self._shrink(lane)
+        self._size -= 1
+        if not keys:
+            del lanes[lane]
+        else:
+            lanes.move_to_end(lane)
         return key
 
     def remove(self, key: K, lane: L) -> None:
@@ -110,8 +115,11 @@ class Lanes(Generic[K]):
             IndexError: nothing waits.
         """
         priority = self._highest()
-        key = self._levels[priority].pop()
-        self._shrink(priority)
+        level = self._levels[priority]
+        key = level.pop()
+        self._size -= 1
+        if not level:
+            del self._levels[priority]
         return key
 
     def remove(self, key: K, lane: str, priority: int) -> None:

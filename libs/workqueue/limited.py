@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from libs.workqueue.delaying import DelayingQueue
 from libs.workqueue.items import Item, K
-from libs.workqueue.layer import Layer, Queue
+from libs.workqueue.layer import Layer, Queue, short_cut
 from libs.workqueue.limiters import Limiter
 
 
@@ -18,6 +18,7 @@ class RateLimitingQueue(Layer[K]):
     def __init__(self, limiter: Limiter[K], queue: Queue[K] | None = None) -> None:
         super().__init__(queue if queue is not None else DelayingQueue())
         self._limiter = limiter
+        short_cut(self, RateLimitingQueue, limiter, ("forget", "retries"))
 
     def add_limited(self, item: Item[K], now_us: int, *, at_least_us: int = 0) -> bool:
         """Adds the item as soon as the limiter allows, and not before `at_least_us` from now. Returns whether its key

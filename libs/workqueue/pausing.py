@@ -46,7 +46,8 @@ class PausableQueue(Layer[K]):
         return 0 if self._paused_until_us is None else max(self._paused_until_us - now_us, 0)
 
     def get(self, now_us: int) -> Handed[K] | None:
-        self.advance(now_us)
+        if self._paused_until_us is not None:
+            self.advance(now_us)
         return super().get(now_us) if self._paused_until_us is None else None
 
     def advance(self, now_us: int) -> None:

@@ -19,7 +19,7 @@ from libs.workqueue.composite import BATCHING_INTERVAL_US, WHAT_IS_QUEUED, Batch
 from libs.workqueue.delaying import DelayingQueue
 from libs.workqueue.items import Item
 from libs.workqueue.kinds import BASE_DELAY_US, CAPACITY, MAX_DELAY_US, RATE, LimiterKind, limiter
-from libs.workqueue.layer import Layer
+from libs.workqueue.layer import Layer, short_cut
 from libs.workqueue.limited import RateLimitingQueue
 from libs.workqueue.limiters import Limiter
 from libs.workqueue.metrics import QueueMetrics
@@ -89,6 +89,7 @@ class Line(Layer[int]):
         self._pausable = PausableQueue(self._composite)
         self._gathers = shape.kind == "batch"
         super().__init__(self._pausable)
+        short_cut(self, Line, self._composite, ("forget", "retries"))
 
     def _composed(self, shape: Shape) -> SimpleQueue[int] | BatchingQueue[int]:
         if shape.kind == "simple":
@@ -122,8 +123,9 @@ class Line(Layer[int]):
     def takes_place(self, key: int, delay_us: int) -> bool:
         """Whether a key that is enqueued adds to the depth: one that collapses does not, nor one that somebody has."""
         entrance = self._sub if self._gathers else self._main
-        collapses = entrance.is_delayed(key) if delay_us > 0 else entrance.is_dirty(key)
-        return not collapses and not self.is_processing(key)
+        if entrance.is_delayed(key) if delay_us > 0 else entrance.is_dirty(key):
+            return False
+        return not self.is_processing(key)
 
     def enqueue(self, key: Key, delay_us: int, now_us: int) -> bool:
         """Takes a key in. Returns whether it was unknown where it came in."""

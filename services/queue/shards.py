@@ -80,7 +80,8 @@ class WorkStream:
         self.propeller = propeller
         self.ended: errors.AirscrewError | None = None
         self._credits = 0
-        self._leases: dict[int, Held] = {}
+        self._leases: dict[int, tuple[Key, int]] = {}
+        """By number, the key and since when."""
         self._news = asyncio.Event()
 
     @property
@@ -91,7 +92,7 @@ class WorkStream:
     @property
     def leases(self) -> Iterable[tuple[int, Held]]:
         """By number, the oldest first."""
-        return self._leases.items()
+        return ((number, Held(*held)) for number, held in self._leases.items())
 
     @property
     def paused_until_us(self) -> int | None:
@@ -109,25 +110,35 @@ class WorkStream:
             raise self.ended
         self._news.clear()
         room = min(self._credits - len(self._leases), _LEASES_AT_ONCE)
-        leases = list(itertools.islice(self._shard.hand_out(now_us), max(room, 0)))
-        self._leases.update((lease.number, Held(lease.key, now_us)) for lease in leases)
+        leases = self._shard.hand_out(room, now_us)
+        held = self._leases
+        for number, key, _ in leases:
+            held[number] = (key, now_us)
         return leases
 
     def done(self, number: int, now_us: int) -> None:
         """Ends a lease: its key is dealt with. A lease that is not ours, or no longer, is ignored."""
-        held = self._leases.pop(number, None)
-        if held is not None:
-            self._shard.queue.forget(held.key.key, now_us)
-            self._shard.queue.done(held.key.key, now_us)
-            self._news.set()
+        self.all_done((number,), now_us)
+
+    def all_done(self, numbers: Iterable[int], now_us: int) -> None:
+        """Ends leases as `done` does."""
+        take, forget, end = self._leases.pop, self._shard.queue.forget, self._shard.queue.done
+        for number in numbers:
+            held = take(number, None)
+            if held is not None:
+                key = held[0].key
+                forget(key, now_us)
+                end(key, now_us)
+        self._news.set()
 
     def retry(self, number: int, after_us: int, now_us: int) -> None:
         """Ends a lease: its key waits again, after a delay, or longer if the limiter says so. A lease that is not ours,
         or no longer, is ignored."""
         held = self._leases.pop(number, None)
         if held is not None:
-            self._shard.queue.done(held.key.key, now_us)
-            self._shard.queue.come_back(held.key, after_us, now_us)
+            key, _ = held
+            self._shard.queue.done(key.key, now_us)
+            self._shard.queue.come_back(key, after_us, now_us)
             self._news.set()
 
     async def wait(self, now_us: int) -> None:
@@ -148,7 +159,7 @@ class WorkStream:
         if self.ended is not None:
             return
         self.ended = why
-        self._shard.take_back((held.key for held in self._leases.values()), now_us)
+        self._shard.take_back((key for key, _ in self._leases.values()), now_us)
         self._leases.clear()
         self._news.set()
 
@@ -222,14 +233,18 @@ class Shard:
         if self.stream is stream:
             self.stream = None
 
-    def hand_out(self, now_us: int) -> Iterator[Lease]:
-        """Leases one due key after the other."""
-        while (handed := self.queue.get(now_us)) is not None:
-            self.counts.delivered += 1
-            if handed.item.key in self._returned:
-                self._returned.discard(handed.item.key)
+    def hand_out(self, room: int, now_us: int) -> list[Lease]:
+        """Leases due keys, at most `room` of them."""
+        leases: list[Lease] = []
+        get, numbers, returned = self.queue.get, self._lease_numbers, self._returned
+        while len(leases) < room and (handed := get(now_us)) is not None:
+            item, waited_us = handed
+            if returned and item.key in returned:
+                returned.discard(item.key)
                 self.counts.redelivered += 1
-            yield Lease(next(self._lease_numbers), handed.item, handed.waited_us)
+            leases.append(Lease(next(numbers), item, waited_us))
+        self.counts.delivered += len(leases)
+        return leases
 
     def take_back(self, keys: Iterable[Key], now_us: int) -> None:
         """Lets keys wait again whose leases were lost."""
@@ -320,15 +335,17 @@ class Shards:
         for shard in self._shards.values():
             shard.resume()
 
-    def add(self, wanted: Iterable[Wanted], now_us: int) -> None:
-        """Takes keys in, in their order.
+    def add(self, wanted: Iterable[tuple[int, Key, int]], now_us: int) -> None:
+        """Takes keys in, in their order: the fields of `Wanted`.
 
         Raises:
             ResourceExhausted: as many keys wait as may. Those before the one too many are in.
         """
         room = self.limit - self.depth
+        shard: Shard | None = None
         for number, key, delay_us in wanted:
-            shard = self[number]
+            if shard is None or shard.number != number:
+                shard = self[number]
             takes_place = shard.queue.takes_place(key.key, delay_us)
             if takes_place and room <= 0:
                 self.refused += 1

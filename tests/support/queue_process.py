@@ -21,7 +21,9 @@ SERVICE = "airscrew.queue.v1.Queue"
 class QueueProcess:
     """`python -m services.queue`, on a port of its own unless it is said where."""
 
-    def __init__(self, log: Path, address: str | None = None) -> None:
+    def __init__(self, log: Path, address: str | None = None, *, profile: str | None = None) -> None:
+        """`profile` is a file for cProfile's findings."""
+        self._profiler = ["-m", "cProfile", "-o", profile] if profile else []
         self.address = address or f"{ports.LOOPBACK}:{ports.free(set())}"
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,7 +35,7 @@ class QueueProcess:
 
     async def start(self) -> None:
         environ = os.environ | {"AIRSCREW_LISTEN": self.address, "AIRSCREW_LOG_FORMAT": "text"}
-        command = [sys.executable, "-m", "services.queue"]
+        command = [sys.executable, *self._profiler, "-m", "services.queue"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environ, stderr=log)
         async with asyncio.timeout(20), channel.connect(self.address) as connection:

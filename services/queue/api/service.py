@@ -7,7 +7,7 @@ or when the service stops: then it ends with OK, and its peer connects again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any
 
 import grpc.aio
@@ -21,7 +21,7 @@ from libs.workqueue.items import Item
 from protos import queue_pb2, queue_pb2_grpc
 from services.queue.api import inspection
 from services.queue.hints import Relay
-from services.queue.shards import Lease, Shard, Shards, Wanted, WorkStream
+from services.queue.shards import Lease, Shard, Shards, WorkStream
 from services.queue.spans import Spans
 
 SERVICE = queue_pb2.DESCRIPTOR.services_by_name["Queue"].full_name
@@ -125,8 +125,8 @@ class Queue(queue_pb2_grpc.QueueServicer):
             if request.HasField("open"):
                 raise errors.InvalidArgument("open: only the first message of a Work stream may have it")
             now_us = self._now_us()
-            for lease in request.done:
-                stream.done(lease, now_us)
+            if request.done:
+                stream.all_done(request.done, now_us)
             for retry in request.retry:
                 stream.retry(retry.lease, retry.after_us, now_us)
             if request.credits:
@@ -147,7 +147,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
                 await asyncio.sleep(0)  # whoever is about to add more may do so first
                 continue
             self._spans.emit(shard.number, leases)
-            await context.write(queue_pb2.WorkReply(leases=[_lease(shard.number, lease) for lease in leases]))
+            await context.write(_reply(shard.number, leases))
             await pace.rest(len(leases))
 
     # -------------------------------------------------------------------------------------------- Publish and Subscribe
@@ -210,14 +210,20 @@ async def _acknowledge(acknowledged: _Acknowledged, context: Context) -> None:
         await context.write(queue_pb2.EnqueueReply(seq=acknowledged.seq))
 
 
-def _wanted(request: queue_pb2.EnqueueRequest) -> Iterator[Wanted]:
+def _wanted(request: queue_pb2.EnqueueRequest) -> Iterator[tuple[int, Item[int], int]]:
+    """The fields of `shards.Wanted`."""
     for position, key in enumerate(request.keys):
-        if key.id <= 0:
-            raise errors.InvalidArgument(f"keys[{position}].id: {key.id} is not positive")
-        item = Item(key.id, key.lane, key.priority, key.reasons, key.traceparent)
-        yield Wanted(key.shard, item, key.delay_us)
+        if (id := key.id) <= 0:
+            raise errors.InvalidArgument(f"keys[{position}].id: {id} is not positive")
+        yield key.shard, Item(id, key.lane, key.priority, key.reasons, key.traceparent), key.delay_us
 
 
-def _lease(shard: int, lease: Lease) -> queue_pb2.WorkReply.Lease:
-    key = inspection.key_message(shard, lease.key)
-    return queue_pb2.WorkReply.Lease(lease=lease.number, key=key, waited_us=lease.waited_us)
+def _reply(shard: int, leases: Sequence[Lease]) -> queue_pb2.WorkReply:
+    """Field by field, which takes a third of the time of building each message by itself."""
+    reply = queue_pb2.WorkReply()
+    add = reply.leases.add
+    for number, item, waited_us in leases:
+        lease = add(lease=number, waited_us=waited_us)
+        key = lease.key
+        key.shard, key.id, key.lane, key.priority, key.reasons, key.traceparent = shard, *item
+    return reply
