@@ -63,6 +63,7 @@ class ExecutorSession:
         self.reports: list[executor_pb2.Report] = []
         self.heartbeats: list[propeller_pb2.Heartbeat] = []
         self.draining = False
+        self.offer: executor_pb2.Resources = hello.offer if hello.HasField("offer") else hello.capacity
         self.messages = 0
         self.closed = asyncio.Event()
         self._known: set[bytes] = set()
@@ -82,6 +83,11 @@ class ExecutorSession:
                 message.specs.add(digest=assign.spec_digest, task_template=data)
             message.assigns.append(assign)
         self.send(message)
+
+    def demand(self, cores: float, count: int) -> None:
+        """Says that so many wait, each for so many cores."""
+        each = executor_pb2.Resources(cpu_millis=round(cores * 1000))
+        self.send(propeller_pb2.LeaderMessage(demand=propeller_pb2.Demand(each=each, count=count)))
 
     def stop(self, id: executor_pb2.AttemptId, reason: str = "because") -> None:
         self.send(propeller_pb2.LeaderMessage(stops=[executor_pb2.Stop(id=id, reason=reason)]))
@@ -139,6 +145,8 @@ class ExecutorSession:
             self.messages += 1
             self.reports.extend(message.reports)
             self.draining |= message.draining
+            if message.HasField("offer"):
+                self.offer = message.offer
             if message.HasField("heartbeat"):
                 self.heartbeats.append(message.heartbeat)
             self._changed.notify_all()
@@ -161,6 +169,8 @@ class Leader:
     acknowledges: bool = True
     refers_to: str | None = None
     """When set, this replica does not lead, and says that this address does (empty: nobody)."""
+    others: list[Leader] = field(default_factory=list)
+    """Those who lead the other shards, in order, this one left out."""
 
     address: str = ""
     hellos: list[propeller_pb2.Hello] = field(default_factory=list)
@@ -198,9 +208,17 @@ class Leader:
         incoming = aiter(requests)
         hello = (await anext(incoming)).hello
         self.hellos.append(hello)
-        if self.refers_to is not None:
-            leader = propeller_pb2.NotLeader.Leader(shard=self.shard, address=self.refers_to, epoch=self.epoch)
-            yield propeller_pb2.LeaderMessage(not_leader=propeller_pb2.NotLeader(leaders=[leader]))
+        if self.refers_to is not None or hello.shard != self.shard:
+            own = self.address if self.refers_to is None else self.refers_to
+            leaders = [
+                propeller_pb2.NotLeader.Leader(shard=self.shard, address=own, epoch=self.epoch),
+                *(
+                    propeller_pb2.NotLeader.Leader(shard=other.shard, address=other.address, epoch=other.epoch)
+                    for other in self.others
+                ),
+            ]
+            leaders.sort(key=lambda each: each.shard)
+            yield propeller_pb2.LeaderMessage(not_leader=propeller_pb2.NotLeader(leaders=leaders))
             return
         yield propeller_pb2.LeaderMessage(
             welcome=propeller_pb2.Welcome(
@@ -208,6 +226,7 @@ class Leader:
                 epoch=self.epoch,
                 heartbeat_us=int(self.heartbeat_seconds * 1_000_000),
                 grace_us=15_000_000,
+                shards=1 + len(self.others),
             )
         )
         async for message in self._converse(ExecutorSession(hello, self.acknowledges), incoming):
