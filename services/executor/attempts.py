@@ -151,6 +151,11 @@ class Attempts:
             if self._sent_at.get(report.id, 0.0) < before:
                 self._send(report)
 
+    def offer_again(self, shard: int) -> None:
+        """Repeats what a shard may hold here, where several share: one that was missed must not be missed for ever."""
+        if (offer := self._sharing.offer(shard)) is not None:
+            self.say(shard, Offer(offer))
+
     def write_again(self) -> None:
         """Tries the disk again if it has refused reports: as long as nothing new is taken on, nobody else would."""
         if self._spool.is_refused:

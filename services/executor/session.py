@@ -193,6 +193,7 @@ class Session:
             self._attempts.say(self._shard, Heartbeat(self._desk.disk.free_bytes(), self._attempts.trouble()))
             self._attempts.send_again()
             self._attempts.write_again()
+            self._attempts.offer_again(self._shard)
             await asyncio.sleep(welcome.heartbeat_us / 1_000_000 or 1.0)
 
     def _obey(self, message: LeaderSays) -> None:

@@ -86,6 +86,10 @@ class Sharing:
         self._changed()
         return self._offered[shard]
 
+    def offer(self, shard: int) -> Slots | None:
+        """What a shard is offered now; None while it is the only one, which is offered everything."""
+        return self._offered.get(shard) if len(self._known) > 1 else None
+
     def leave(self, shard: int) -> None:
         """The session is over; what the shard holds it goes on to hold."""
         self._demands.pop(shard, None)

@@ -7,6 +7,7 @@ its way to an executor is still part of the demand for which the executor keeps 
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from libs.runtime.clock import Clock
 from libs.wire.session import Demand
@@ -14,6 +15,8 @@ from services.propeller.placement import Placement
 from services.propeller.sessions import Sessions
 
 LOOK_SECONDS = 0.1
+REPEATED = 30
+"""Every so many looks everything is told again: a demand that was missed must not be missed for ever."""
 MOST = 1_000
 """A demand counts no further: no executor starts more at once."""
 
@@ -28,12 +31,12 @@ class Demands:
 
     async def watch(self) -> None:
         """Looks for ever."""
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(LOOK_SECONDS)
-            self.look()
+            self.look(again=number % REPEATED == 0)
 
-    def look(self) -> None:
-        """Tells each executor what is new to it."""
+    def look(self, *, again: bool = False) -> None:
+        """Tells each executor what is new to it, or everything `again`."""
         demands = self._placement.demands(self._clock.now_us())
         for room in self._placement.rooms.all():
             demand = Demand()
@@ -41,4 +44,4 @@ class Demands:
                 wish, count = demands[room.executor]
                 kept = self._placement.rooms.keeps(room, wish)
                 demand = Demand(wish.slots, min(count, MOST), wish.priority, kept)
-            self._sessions.demand(room.executor, demand)
+            self._sessions.demand(room.executor, demand, again)

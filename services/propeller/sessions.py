@@ -249,10 +249,10 @@ class Sessions:
             self._send(session, Drain(grace_us))
         return session is not None
 
-    def demand(self, executor: str, demand: Demand) -> None:
-        """Tells an executor that several shards share what waits here for its slots, if that is news."""
+    def demand(self, executor: str, demand: Demand, again: bool) -> None:
+        """Tells an executor that several shards share what waits here for its slots, if that is news, or `again`."""
         session = self._sessions.get(executor)
-        if session is not None and session.demand != demand:
+        if session is not None and (again or session.demand != demand):
             session.demand = demand
             self._send(session, demand)
 

@@ -24,6 +24,8 @@ Observer = Callable[["Call", Any], None]
 
 _DELAY_SECONDS = 0.002
 _LATE_SECONDS = 0.5
+_NEXT_SECONDS = 1e-6
+"""How long after what was sent before it something arrives at least: at one moment there is no order."""
 _RESET_SECONDS = 0.05
 _SILENT_SECONDS = 15.0
 """How long a peer may not notice that a connection is gone: keep-alives tell it by then."""
@@ -152,7 +154,7 @@ class Call:
 
     def arrival(self, direction: int, at: float) -> float:
         """When something that could arrive at `at` does: after what was sent before it."""
-        self._arrivals[direction] = max(self._arrivals[direction], at)
+        self._arrivals[direction] = max(self._arrivals[direction] + _NEXT_SECONDS, at)
         return self._arrivals[direction]
 
 

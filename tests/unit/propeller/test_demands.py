@@ -98,8 +98,8 @@ class Told:
         self.demands: dict[str, Demand] = {}
         self.messages = 0
 
-    def demand(self, executor: str, demand: Demand) -> None:
-        if self.demands.get(executor, Demand()) != demand:
+    def demand(self, executor: str, demand: Demand, again: bool) -> None:
+        if again or self.demands.get(executor, Demand()) != demand:
             self.messages += 1
         self.demands[executor] = demand
 
@@ -127,6 +127,8 @@ def test_executors_are_told_what_waits_and_when_nothing_does() -> None:
     demands.look()
     demands.look()
     assert told.demands == {"e1": Demand()} and told.messages == 2
+    demands.look(again=True)
+    assert told.messages == 3
 
 
 async def test_a_request_for_the_whole_executor_gets_its_turn_beside_a_shard_of_many_small_ones() -> None:
