@@ -116,19 +116,22 @@ def run(service: str, main: Callable[[Life], Awaitable[None]], *, fast_loop: boo
     """Runs `main` as the process of `service` and returns the exit code, for `sys.exit`. With `fast_loop` on uvloop's
     event loop, where that is installed.
 
-    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`, traces and metrics from `OTEL_*`;
-    `AIRSCREW_METRICS_LISTEN` is where Prometheus finds the metrics. `main` may raise SettingsError.
+    Logs are configured from `AIRSCREW_LOG_LEVEL` and `AIRSCREW_LOG_FORMAT`; traces, metrics and who else gets the logs
+    from `OTEL_*`; `AIRSCREW_METRICS_LISTEN` is where Prometheus finds the metrics. `main` may raise SettingsError.
     """
     try:
         log_settings = settings.load(LogSettings, service)
-        logs.configure(service, log_settings.log_level, log_settings.log_format)
+        sender = otel.logs_handler(service)
+        logs.configure(service, log_settings.log_level, log_settings.log_format, [sender[0]] if sender else [])
         tracing, metering = otel.configure(service), _metering(service)
         try:
             with asyncio.Runner(loop_factory=_loop_factory() if fast_loop else None) as runner:
                 return runner.run(_live(service, main, tracing, metering))
         finally:
-            with ThreadPoolExecutor(2, thread_name_prefix="telemetry") as last:  # a collector that is away costs once
-                list(last.map(lambda each: each.shutdown(), (tracing, metering)))
+            with ThreadPoolExecutor(3, thread_name_prefix="telemetry") as last:  # a collector that is away costs once
+                list(
+                    last.map(lambda end: end(), (tracing.shutdown, metering.shutdown, *([sender[1]] if sender else [])))
+                )
     except settings.SettingsError as error:
         print(f"airscrew {service} cannot start:\n{error}", file=sys.stderr)
         return MISCONFIGURED

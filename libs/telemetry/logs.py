@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -32,15 +32,18 @@ _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _bound: ContextVar[Mapping[str, object]] = ContextVar("airscrew_log_fields", default=_NOTHING)
 
 
-def configure(service: str, level: str = "info", format: str = "json") -> None:
-    """Sends every record of `level` and above to stderr. Raises ValueError for an unknown level or format."""
+def configure(service: str, level: str = "info", format: str = "json", others: Iterable[logging.Handler] = ()) -> None:
+    """Sends every record of `level` and above to stderr, and to `others`.
+
+    Raises ValueError for an unknown level or format.
+    """
     if level not in LEVELS:
         raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
     if format not in FORMATS:
         raise ValueError(f"log format {format!r} is none of {', '.join(FORMATS)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter(service) if format == "json" else _TextFormatter(service))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler, *others], force=True)
 
 
 @contextmanager
@@ -64,7 +67,8 @@ def _shown(name: str, value: object) -> object:
     return value
 
 
-def _fields(record: logging.LogRecord) -> dict[str, object]:
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """What a record carries beside its message: what is bound, and its `extra`."""
     extra = {name: _shown(name, value) for name, value in record.__dict__.items() if name not in _STANDARD_ATTRIBUTES}
     return {**bound(), **extra}
 
@@ -83,7 +87,7 @@ class _JsonFormatter(logging.Formatter):
             "service": self._service,
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -99,8 +103,8 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        told = " ".join(f"{name}={value}" for name, value in fields(record).items())
         line = f"{moment} {record.levelname.lower():7} {self._service}: {record.getMessage()}"
-        if fields:
-            line += f"  {fields}"
+        if told:
+            line += f"  {told}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

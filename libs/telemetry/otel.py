@@ -1,10 +1,10 @@
-"""What OpenTelemetry's standard variables ask for: whether there are traces and metrics, and where they go."""
+"""What OpenTelemetry's standard variables ask for: whether there are traces, metrics and logs, and where they go."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from libs.telemetry.metrics import Exporter, Metering
 from libs.telemetry.traces import Tracing
@@ -54,6 +54,22 @@ def metering(service: str, environ: Mapping[str, str] | None = None, scraped_at:
         return otlp.SdkMetrics(service, *readers)
 
     return Metering(connect) if page is None else Metering(connect, page.close, page.port)
+
+
+def logs_handler(
+    service: str, environ: Mapping[str, str] | None = None
+) -> tuple[logging.Handler, Callable[[], None]] | None:
+    """What sends log records, and what ends it within a bounded time; None unless `OTEL_LOGS_EXPORTER=otlp` and there
+    is an endpoint. Logs go to standard error in any case, where most platforms collect them: so they are not sent too
+    without being asked for.
+    """
+    source = os.environ if environ is None else environ
+    if source.get("OTEL_LOGS_EXPORTER", "").strip() != "otlp" or not _wanted(source, "LOGS"):
+        return None
+    from libs.telemetry import otlp
+
+    handler = otlp.OtlpLogs(service)
+    return handler, handler.finish
 
 
 def _wanted(environ: Mapping[str, str], signal: str) -> bool:

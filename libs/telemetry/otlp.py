@@ -7,15 +7,21 @@ sent by a thread of the SDK's too, or when Prometheus scrapes them, by the threa
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -24,6 +30,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.status import Status, StatusCode
 
+from libs.telemetry import logs
 from libs.telemetry.metrics import Kind, Metric, Read, Record
 from libs.telemetry.traces import Attribute, Span, TraceContext
 
@@ -32,6 +39,13 @@ from libs.telemetry.traces import Attribute, Span, TraceContext
 CLOSE_SECONDS: Final = 3.0
 
 _SCOPE: Final = InstrumentationScope("airscrew")
+_SEVERITY: Final = {
+    logging.DEBUG: SeverityNumber.DEBUG,
+    logging.INFO: SeverityNumber.INFO,
+    logging.WARNING: SeverityNumber.WARN,
+    logging.ERROR: SeverityNumber.ERROR,
+    logging.CRITICAL: SeverityNumber.FATAL,
+}
 _OK: Final = Status(StatusCode.UNSET)
 
 
@@ -87,6 +101,50 @@ class SdkMetrics:
 def sender() -> MetricReader:
     """Sends to the OTLP endpoint that the `OTEL_*` variables name, as often as they say."""
     return PeriodicExportingMetricReader(OTLPMetricExporter())
+
+
+class OtlpLogs(logging.Handler):
+    """Sends log records, with the fields that they carry as attributes, and the ids of their trace in its place."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._provider = LoggerProvider(_resource(service), shutdown_on_exit=False)
+        self._provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+        self._logger = self._provider.get_logger("airscrew")
+        # What the SDK logs about sending must not be sent: it would never end.
+        self.addFilter(lambda record: not record.name.startswith("opentelemetry"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            fields = logs.fields(record)
+            trace_id, span_id = fields.pop("trace_id", None), fields.pop("span_id", None)
+            self._logger.emit(
+                timestamp=int(record.created * 1e9),
+                context=_logged_in(trace_id, span_id),
+                severity_number=_SEVERITY.get(record.levelno, SeverityNumber.UNSPECIFIED),
+                severity_text=record.levelname,
+                body=record.getMessage(),
+                attributes={"logger": record.name, **{name: _plain(value) for name, value in fields.items()}},
+                exception=record.exc_info[1] if record.exc_info else None,
+            )
+        except Exception:
+            self.handleError(record)
+
+    def finish(self) -> None:
+        """Sends what is left, within a bounded time."""
+        _within_bounds(self._provider.shutdown)
+
+
+def _logged_in(trace_id: object, span_id: object) -> Context | None:
+    if not (isinstance(trace_id, str) and isinstance(span_id, str)):
+        return None
+    return trace.set_span_in_context(
+        trace.NonRecordingSpan(_context(TraceContext(int(trace_id, 16), int(span_id, 16), True)))
+    )
+
+
+def _plain(value: object) -> Attribute:
+    return value if isinstance(value, str | bool | int | float) else str(value)
 
 
 def _within_bounds(shutdown: Callable[[], object]) -> None:

@@ -20,6 +20,7 @@ from services.cli.queue import queue
 from services.cli.shards import shards
 from services.cli.signals import approve, signal
 from services.cli.submit import submit
+from services.cli.trace import trace
 from services.cli.watch import watch
 
 
@@ -33,7 +34,7 @@ def airscrew() -> None:
 
 
 for command in (
-    *(start, demo, get, watch, explain, events, logs),
+    *(start, demo, get, watch, explain, events, trace, logs),
     *(abort, approve, signal, relaunch, recover, cache, compile_files),
     *(submit, intake, queue, shards, executors, chaos),
     *(migrate, etcd, version),

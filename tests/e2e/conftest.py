@@ -40,6 +40,9 @@ def system(
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "500",  # milliseconds until a span is sent, so that tests need not wait long
+        "OTEL_METRIC_EXPORT_INTERVAL": "2000",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_BLRP_SCHEDULE_DELAY": "500",
         **scrape.settings(scraped),
         **smalltasks.settings(tmp_path_factory.mktemp("small"), slots=4),
     }

@@ -14,7 +14,7 @@ from services.executor import meters as executor
 from services.propeller import levels
 from services.propeller import meters as propeller
 from services.queue import meters as queue
-from tests.support import executions, scrape, smalltasks
+from tests.support import executions, otlp, scrape, smalltasks
 from tests.support.markers import Markers
 
 LISTED: dict[str, tuple[Metric, ...]] = {
@@ -83,3 +83,23 @@ def test_what_a_run_costs_is_counted_everywhere(scraped: dict[str, int]) -> None
 
 def _of_ours(labels: dict[str, set[str]]) -> dict[str, set[str]]:
     return {name: found for name, found in labels.items() if not name.startswith(OTHERS)}
+
+
+def test_a_collector_receives_traces_metrics_and_logs_of_every_service(
+    receiver: otlp.Receiver, registrar: smalltasks.Registrar, markers: Markers
+) -> None:
+    task = registrar.marking_task("collected", markers.path, seconds=0.0)
+    launched = registrar.launch(registrar.lanes("collected", task, lanes=1))
+    executions.succeed(registrar, launched)
+    everybody = {f"airscrew-{service}" for service in scrape.SERVICES}
+    about = executions.text(launched)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        told = [log for log in receiver.logs if log.attributes.get("execution") == about and log.trace_id]
+        if everybody == {service for service, _ in receiver.metrics} == {log.service for log in receiver.logs} and told:
+            break
+        time.sleep(0.5)
+    assert {service for service, _ in receiver.metrics} == everybody
+    assert {log.service for log in receiver.logs} == everybody
+    assert ("airscrew-propeller", "airscrew.turn.duration") in receiver.metrics
+    assert {log.trace_id for log in told} == receiver.about("flyte.execution.id", about), "a log leads to its trace"

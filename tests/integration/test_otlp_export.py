@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from libs.telemetry import otel, traces
+from libs.telemetry import logs, otel, traces
 from libs.telemetry.metrics import Kind, Level, Metric
 from tests.support import otlp
 
@@ -52,3 +54,28 @@ def test_a_gauge_is_sent_at_the_latest_when_the_process_ends(monkeypatch: pytest
             otlp.Gauge("things", "airscrew-propeller", 3, {"kind": "a"}),
             otlp.Gauge("things", "airscrew-propeller", 0, {"kind": "b"}),
         ]
+
+
+def test_a_log_record_arrives_with_its_fields_and_its_trace_and_what_the_sender_says_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with otlp.Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        assert otel.logs_handler("propeller") is None, "nobody has asked for it"
+        monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+        made = otel.logs_handler("propeller")
+        assert made is not None
+        handler, finish = made
+        for name in ("airscrew.test", "opentelemetry.exporter"):
+            logger = logging.getLogger(name)
+            logger.addHandler(handler)
+            try:
+                with logs.bind(execution="p:d:n", trace_id=7, span_id=9):
+                    logger.warning("it %s", "broke", extra={"node": "n0", "attempt": 1})
+            finally:
+                logger.removeHandler(handler)
+        finish()
+        (found,) = receiver.logs
+    assert (found.service, found.level, found.message) == ("airscrew-propeller", "WARNING", "it broke")
+    assert found.trace_id == f"{7:032x}"
+    assert found.attributes == {"logger": "airscrew.test", "execution": "p:d:n", "node": "n0", "attempt": "1"}

@@ -1,4 +1,4 @@
-"""A receiver of traces and metrics: OpenTelemetry's real gRPC services, keeping every span and gauge it is sent.
+"""A receiver of traces, metrics and logs: OpenTelemetry's real gRPC services, keeping all that it is sent.
 
     with otlp.Receiver() as receiver:
         ...start something with OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint...
@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1 import common_pb2
@@ -49,6 +50,18 @@ class Gauge:
     name: str
     service: str
     value: int
+    attributes: dict[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log record as it came over the wire."""
+
+    service: str
+    level: str
+    message: str
+    trace_id: str
+    """Empty where it belongs to no trace."""
     attributes: dict[str, str] = field(hash=False)
 
 
@@ -94,9 +107,11 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self._arrived = threading.Condition()
         self._spans: list[Span] = []
         self._gauges = _Gauges()
+        self._logs = _Logs()
         self._server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix="otlp"), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(self._gauges, self._server)  # type: ignore[no-untyped-call]
+        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(self._logs, self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
@@ -125,6 +140,16 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     def gauges(self) -> list[Gauge]:
         """In the order in which they arrived."""
         return list(self._gauges.arrived)
+
+    @property
+    def metrics(self) -> set[tuple[str, str]]:
+        """Service and name of every metric that has arrived, of any kind."""
+        return set(self._gauges.names)
+
+    @property
+    def logs(self) -> list[Log]:
+        """In the order in which they arrived."""
+        return list(self._logs.arrived)
 
     def about(self, attribute: str, value: str) -> set[str]:
         """Ids of the traces in which some span carries this attribute."""
@@ -159,10 +184,17 @@ class _Gauges(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     def __init__(self) -> None:
         self.arrived: list[Gauge] = []
+        self.names: set[tuple[str, str]] = set()
 
     def Export(
         self, request: metrics_service_pb2.ExportMetricsServiceRequest, context: grpc.ServicerContext
     ) -> metrics_service_pb2.ExportMetricsServiceResponse:
+        self.names.update(
+            (_service(resource.resource), metric.name)
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        )
         self.arrived.extend(
             Gauge(metric.name, _service(resource.resource), point.as_int, _texts(point.attributes))
             for resource in request.resource_metrics
@@ -171,6 +203,30 @@ class _Gauges(metrics_service_pb2_grpc.MetricsServiceServicer):
             for point in metric.gauge.data_points
         )
         return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
+class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
+    """Keeps the log records."""
+
+    def __init__(self) -> None:
+        self.arrived: list[Log] = []
+
+    def Export(
+        self, request: logs_service_pb2.ExportLogsServiceRequest, context: grpc.ServicerContext
+    ) -> logs_service_pb2.ExportLogsServiceResponse:
+        self.arrived.extend(
+            Log(
+                _service(resource.resource),
+                record.severity_text,
+                record.body.string_value,
+                record.trace_id.hex(),
+                _texts(record.attributes),
+            )
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        )
+        return logs_service_pb2.ExportLogsServiceResponse()
 
 
 def _spans_of(resource: trace_pb2.ResourceSpans) -> list[Span]:
