@@ -7,16 +7,19 @@ of their own.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from flytekit.remote import FlyteRemote, FlyteWorkflowExecution
 
-from tests.support import flyte, otlp, scrape, smalltasks
-from tests.support.example_cases import ALL, GATED, Example, Kind
+from tests.support import example_cases, flyte, otlp, scrape, smalltasks
+from tests.support.example_cases import ALL, CONVERTED, GATED, Example, Kind
 from tests.support.markers import Markers
 from tests.support.system import System
+
+CLIENTS_AT_ONCE = 3
 
 
 @pytest.fixture(scope="session")
@@ -90,10 +93,30 @@ def examples_version(client: flyte.Client) -> str:
 
 
 @pytest.fixture(scope="session")
+def by_pyflyte(
+    client: flyte.Client, examples_version: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Example], subprocess.CompletedProcess[str]]]:
+    """The finished `pyflyte run --remote --wait` of an example; all are started at the first question."""
+    folder = tmp_path_factory.mktemp("examples")
+
+    def run(example: Example) -> subprocess.CompletedProcess[str]:
+        book = example_cases.book(folder)
+        args = [book if argument == "{book}" else argument for argument in example.args]
+        wait = ("--remote", "--wait", "--poll-interval", "1")
+        return client.pyflyte("run", *wait, str(example.path), example.entity, *args, timeout_seconds=280)
+
+    with ThreadPoolExecutor(CLIENTS_AT_ONCE, thread_name_prefix="pyflyte") as pool:
+        running = {example.name: pool.submit(run, example) for example in ALL}
+        yield lambda example: running[example.name].result()
+
+
+@pytest.fixture(scope="session")
 def by_remote(
     client: flyte.Client, examples_version: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Example], FlyteWorkflowExecution]]:
-    """The finished execution of an example that `FlyteRemote` fetched and executed; all are started at once."""
+    """The finished execution of an example in `CONVERTED` that `FlyteRemote` fetched and executed; all are started at
+    once.
+    """
     folder = tmp_path_factory.mktemp("inputs")
 
     def run(example: Example) -> FlyteWorkflowExecution:
@@ -110,9 +133,27 @@ def by_remote(
         )
         return flyte.wait(remote, execution, timeout_seconds=280)
 
-    with ThreadPoolExecutor(len(ALL), thread_name_prefix="remote") as pool:
-        running: dict[str, Future[FlyteWorkflowExecution]] = {each.name: pool.submit(run, each) for each in ALL}
+    chosen = [each for each in ALL if each.file in CONVERTED]
+    with ThreadPoolExecutor(len(chosen), thread_name_prefix="remote") as pool:
+        running: dict[str, Future[FlyteWorkflowExecution]] = {each.name: pool.submit(run, each) for each in chosen}
         yield lambda example: running[example.name].result()
+
+
+@pytest.fixture(scope="session")
+def finished_example(
+    by_pyflyte: Callable[[Example], subprocess.CompletedProcess[str]], client: flyte.Client
+) -> Callable[[Example], FlyteWorkflowExecution]:
+    """The finished execution of an example, with its nodes: that of `pyflyte`, for an execution takes seconds."""
+    known: dict[str, FlyteWorkflowExecution] = {}
+
+    def fetch(example: Example) -> FlyteWorkflowExecution:
+        if example.name not in known:
+            remote = client.remote()
+            execution = remote.fetch_execution(name=flyte.execution_name(by_pyflyte(example).stdout))
+            known[example.name] = remote.sync(execution, sync_nodes=True)
+        return known[example.name]
+
+    return fetch
 
 
 @pytest.fixture(scope="session")

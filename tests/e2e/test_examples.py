@@ -1,4 +1,5 @@
-"""Every example, registered by `pyflyte register` and run twice: by `pyflyte run --remote --wait` and by `FlyteRemote`.
+"""Every example, run by `pyflyte run --remote --wait`; those of which the inputs are of interest also by `FlyteRemote`,
+registered by `pyflyte register`.
 
 A process of the client and an attempt of a task cost a second or more each, so everything is started at once and each
 test waits for its own.
@@ -8,45 +9,22 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flytekit.models.core.execution import WorkflowExecutionPhase
-from flytekit.remote import FlyteRemote, FlyteWorkflowExecution
+from flytekit.remote import FlyteWorkflowExecution
 
-from tests.support import example_cases, flyte
-from tests.support.example_cases import ALL, EXAMPLES_THAT_SUCCEED, FAILING, GATED, Example
-
-CLIENTS_AT_ONCE = 3
+from tests.support import flyte
+from tests.support.example_cases import ALL, CONVERTED, EXAMPLES_THAT_SUCCEED, FAILING, GATED, Example
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("examples")
-
-
-@pytest.fixture(scope="module")
-def by_pyflyte(
-    client: flyte.Client, examples_version: str, folder: Path
-) -> Iterator[Callable[[Example], subprocess.CompletedProcess[str]]]:
-    """The finished `pyflyte run --remote --wait` of an example; all are started at the first question."""
-
-    def run(example: Example) -> subprocess.CompletedProcess[str]:
-        book = example_cases.book(folder)
-        args = [book if argument == "{book}" else argument for argument in example.args]
-        wait = ("--remote", "--wait", "--poll-interval", "1")
-        return client.pyflyte("run", *wait, str(example.path), example.entity, *args, timeout_seconds=280)
-
-    with ThreadPoolExecutor(CLIENTS_AT_ONCE, thread_name_prefix="pyflyte") as pool:
-        running = {example.name: pool.submit(run, example) for example in ALL}
-        yield lambda example: running[example.name].result()
-
-
-@pytest.mark.parametrize("example", EXAMPLES_THAT_SUCCEED, ids=lambda example: example.name)
+@pytest.mark.parametrize(
+    "example", [each for each in EXAMPLES_THAT_SUCCEED if each.file in CONVERTED], ids=lambda example: example.name
+)
 def test_an_example_run_by_flyte_remote_gives_what_a_local_run_gives(
     example: Example, by_remote: Callable[[Example], FlyteWorkflowExecution], tmp_path: Path
 ) -> None:
@@ -59,20 +37,20 @@ def test_an_example_run_by_flyte_remote_gives_what_a_local_run_gives(
 def test_an_example_run_by_pyflyte_gives_what_a_local_run_gives(
     example: Example,
     by_pyflyte: Callable[[Example], subprocess.CompletedProcess[str]],
-    remote: FlyteRemote,
+    finished_example: Callable[[Example], FlyteWorkflowExecution],
     tmp_path: Path,
 ) -> None:
-    finished = by_pyflyte(example)
-    assert finished.returncode == 0, finished.stdout
-    execution = remote.sync(remote.fetch_execution(name=flyte.execution_name(finished.stdout)))
+    ended = by_pyflyte(example)
+    assert ended.returncode == 0, ended.stdout
+    execution = finished_example(example)
     assert execution.closure.phase == WorkflowExecutionPhase.SUCCEEDED, execution.closure.error
     assert example.outputs_of(execution) == example.run_locally(tmp_path)
 
 
 def test_a_failing_task_fails_its_execution_with_its_own_message_and_starts_nothing_after_it(
-    by_remote: Callable[[Example], FlyteWorkflowExecution],
+    finished_example: Callable[[Example], FlyteWorkflowExecution],
 ) -> None:
-    execution = by_remote(FAILING)
+    execution = finished_example(FAILING)
     assert execution.closure.phase == WorkflowExecutionPhase.FAILED
     assert "amount -5 is below zero" in execution.closure.error.message
     assert execution.closure.error.code.startswith("USER")
@@ -81,29 +59,26 @@ def test_a_failing_task_fails_its_execution_with_its_own_message_and_starts_noth
 
 
 def test_pyflyte_shows_the_message_of_a_failed_task(
-    by_pyflyte: Callable[[Example], subprocess.CompletedProcess[str]], remote: FlyteRemote
+    by_pyflyte: Callable[[Example], subprocess.CompletedProcess[str]],
 ) -> None:
-    finished = by_pyflyte(FAILING)
-    execution = remote.fetch_execution(name=flyte.execution_name(finished.stdout))
-    assert execution.closure.phase == WorkflowExecutionPhase.FAILED
-    assert "amount -5 is below zero" in finished.stdout
+    assert "amount -5 is below zero" in by_pyflyte(FAILING).stdout
 
 
 def test_a_recoverable_failure_is_retried_and_both_attempts_are_shown(
-    by_remote: Callable[[Example], FlyteWorkflowExecution],
+    finished_example: Callable[[Example], FlyteWorkflowExecution],
 ) -> None:
     retried = next(example for example in EXAMPLES_THAT_SUCCEED if example.entity == "retried")
-    first, second = by_remote(retried).node_executions["n0"].task_executions
+    first, second = finished_example(retried).node_executions["n0"].task_executions
     assert [first.id.retry_attempt, second.id.retry_attempt] == [0, 1]
     assert "station Zugspitze does not answer" in first.closure.error.message
     assert second.closure.error is None
 
 
 def test_nodes_of_workflows_in_workflows_are_named_by_their_path(
-    by_remote: Callable[[Example], FlyteWorkflowExecution],
+    finished_example: Callable[[Example], FlyteWorkflowExecution],
 ) -> None:
     nested = next(example for example in EXAMPLES_THAT_SUCCEED if example.entity == "subworkflows")
-    nodes = by_remote(nested).node_executions
+    nodes = finished_example(nested).node_executions
     assert nodes["start-node"].closure.phase == nodes["end-node"].closure.phase
     twice = nodes["n0"].subworkflow_node_executions
     assert set(twice) >= {"n0-0-n0", "n0-0-n1"}

@@ -41,9 +41,9 @@ def test_tasks_are_listed_by_version(remote: FlyteRemote, examples_version: str)
 
 
 def test_a_finished_execution_can_be_fetched_and_synchronised_with_its_nodes(
-    client: flyte.Client, by_remote: Callable[[Example], FlyteWorkflowExecution]
+    client: flyte.Client, finished_example: Callable[[Example], FlyteWorkflowExecution]
 ) -> None:
-    finished = by_remote(_example("training_data"))
+    finished = finished_example(_example("training_data"))
     fresh = client.remote()
     execution = fresh.sync(fresh.fetch_execution(name=finished.id.name), sync_nodes=True)
 
@@ -58,9 +58,9 @@ def test_a_finished_execution_can_be_fetched_and_synchronised_with_its_nodes(
 
 
 def test_recent_executions_come_newest_first_and_can_be_filtered(
-    remote: FlyteRemote, by_remote: Callable[[Example], FlyteWorkflowExecution]
+    remote: FlyteRemote, finished_example: Callable[[Example], FlyteWorkflowExecution]
 ) -> None:
-    failed = by_remote(_example("failing")).id.name
+    failed = finished_example(_example("failing")).id.name
     recent = remote.recent_executions(limit=100)
     created = [execution.closure.created_at for execution in recent]
     assert created == sorted(created, reverse=True)
@@ -88,9 +88,9 @@ def test_a_terminated_execution_is_aborted_with_its_cause_and_its_process_is_gon
 
 
 def test_terminating_a_finished_execution_changes_nothing(
-    remote: FlyteRemote, by_remote: Callable[[Example], FlyteWorkflowExecution]
+    remote: FlyteRemote, finished_example: Callable[[Example], FlyteWorkflowExecution]
 ) -> None:
-    finished = by_remote(_example("primes"))
+    finished = finished_example(_example("primes"))
     remote.terminate(finished, "too late")
     again = remote.fetch_execution(name=finished.id.name)
     assert again.closure.phase == WorkflowExecutionPhase.SUCCEEDED
@@ -98,9 +98,9 @@ def test_terminating_a_finished_execution_changes_nothing(
 
 
 def test_a_relaunched_execution_runs_again_with_the_same_inputs_under_a_new_name(
-    remote: FlyteRemote, by_remote: Callable[[Example], FlyteWorkflowExecution]
+    remote: FlyteRemote, finished_example: Callable[[Example], FlyteWorkflowExecution]
 ) -> None:
-    first = by_remote(_example("outputs_and_defaults"))
+    first = finished_example(_example("outputs_and_defaults"))
     relaunched = remote.client.relaunch_execution(first.id)
     assert relaunched.name != first.id.name
     second = flyte.wait(remote, remote.fetch_execution(name=relaunched.name))
@@ -121,9 +121,9 @@ def test_an_execution_can_be_started_twice_under_one_name_and_runs_once(
 
 
 def test_a_deck_can_be_downloaded_by_its_signed_address_and_by_its_flyte_url(
-    remote: FlyteRemote, by_remote: Callable[[Example], FlyteWorkflowExecution]
+    remote: FlyteRemote, finished_example: Callable[[Example], FlyteWorkflowExecution]
 ) -> None:
-    name = by_remote(_example("report")).id.name
+    name = finished_example(_example("report")).id.name
     link = remote.client.get_download_artifact_signed_url("n0", flyte.PROJECT, flyte.DOMAIN, name)
     (address,) = link.pre_signed_urls.signed_url
     assert f"metadata/propeller/{flyte.PROJECT}-{flyte.DOMAIN}-{name}/n0/data/0/deck.html" in address
@@ -134,9 +134,9 @@ def test_a_deck_can_be_downloaded_by_its_signed_address_and_by_its_flyte_url(
 
 
 def test_outputs_and_inputs_can_be_got_by_flyte_url(
-    client: flyte.Client, remote: FlyteRemote, by_remote: Callable[[Example], FlyteWorkflowExecution]
+    client: flyte.Client, remote: FlyteRemote, finished_example: Callable[[Example], FlyteWorkflowExecution]
 ) -> None:
-    name = by_remote(_example("training_data")).id.name
+    name = finished_example(_example("training_data")).id.name
     outputs = remote.get(f"flyte://v1/{flyte.PROJECT}/{flyte.DOMAIN}/{name}/n5/o")
     assert outputs.get("flights", as_type=int) == 20
     literal = remote.get(f"flyte://v1/{flyte.PROJECT}/{flyte.DOMAIN}/{name}/n1/i/flights")
@@ -145,9 +145,9 @@ def test_outputs_and_inputs_can_be_got_by_flyte_url(
 
 
 def test_output_files_and_directories_can_be_downloaded(
-    remote: FlyteRemote, by_remote: Callable[[Example], FlyteWorkflowExecution], tmp_path: Path
+    remote: FlyteRemote, finished_example: Callable[[Example], FlyteWorkflowExecution], tmp_path: Path
 ) -> None:
-    execution = by_remote(_example("files"))
+    execution = finished_example(_example("files"))
     remote.download(execution.outputs, str(tmp_path))
     downloaded = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert downloaded["001.txt"] == "Chapter two\nThe wind rose.\n"

@@ -22,7 +22,7 @@ from tests.support.system import System
 
 pytestmark = pytest.mark.timeout(300)
 
-ByRemote = Callable[[Example], FlyteWorkflowExecution]
+Finished = Callable[[Example], FlyteWorkflowExecution]
 
 
 def example(entity: str) -> Example:
@@ -48,8 +48,8 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = 240.
 # ------------------------------------------------------------------------------------------------------- node trees
 
 
-def test_a_branch_shows_the_chosen_case_only(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    assert tree(stubs, identity(by_remote(example("branches")))) == {
+def test_a_branch_shows_the_chosen_case_only(finished_example: Finished, stubs: flyte.Stubs) -> None:
+    assert tree(stubs, identity(finished_example(example("branches")))) == {
         "n0": "SUCCEEDED",
         "n1": "SUCCEEDED",
         "n1-0-n1-n0": "SUCCEEDED",
@@ -57,8 +57,8 @@ def test_a_branch_shows_the_chosen_case_only(by_remote: ByRemote, stubs: flyte.S
     }
 
 
-def test_a_launch_plan_node_has_an_execution_of_its_own(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    parent = identity(by_remote(example("plans")))
+def test_a_launch_plan_node_has_an_execution_of_its_own(finished_example: Finished, stubs: flyte.Stubs) -> None:
+    parent = identity(finished_example(example("plans")))
     assert tree(stubs, parent) == {"n0": "SUCCEEDED child", "n1": "SUCCEEDED child", "n2": "SUCCEEDED"}
     children = [child_of(stubs, parent, node_id) for node_id in ("n0", "n1")]
     for child, node_id, plan in zip(children, ("n0", "n1"), ("summer", "winter"), strict=True):
@@ -70,8 +70,10 @@ def test_a_launch_plan_node_has_an_execution_of_its_own(by_remote: ByRemote, stu
         assert shown.spec.metadata.parent_node_execution.execution_id == parent
 
 
-def test_dynamic_nodes_hold_the_nodes_they_asked_for_at_any_depth(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    execution = identity(by_remote(example("generated")))
+def test_dynamic_nodes_hold_the_nodes_they_asked_for_at_any_depth(
+    finished_example: Finished, stubs: flyte.Stubs
+) -> None:
+    execution = identity(finished_example(example("generated")))
     assert tree(stubs, execution) == {
         "n0": "SUCCEEDED parent dynamic",
         "n0-0-dn0": "SUCCEEDED parent dynamic",
@@ -92,8 +94,8 @@ def test_dynamic_nodes_hold_the_nodes_they_asked_for_at_any_depth(by_remote: ByR
     assert {task.template.id.name for task in compiled.tasks} == {"generated.square", "generated.add_up"}
 
 
-def test_a_map_shows_its_items_and_one_task_execution_for_all(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    execution = identity(by_remote(example("mapped")))
+def test_a_map_shows_its_items_and_one_task_execution_for_all(finished_example: Finished, stubs: flyte.Stubs) -> None:
+    execution = identity(finished_example(example("mapped")))
     nodes = tree(stubs, execution)
     assert {name: nodes[name] for name in nodes if "-" not in name} == {
         "n0": "SUCCEEDED array",
@@ -114,20 +116,20 @@ def test_a_map_shows_its_items_and_one_task_execution_for_all(by_remote: ByRemot
 
 
 def test_a_failure_node_runs_after_the_failure_and_changes_nothing_about_it(
-    by_remote: ByRemote, stubs: flyte.Stubs
+    finished_example: Finished, stubs: flyte.Stubs
 ) -> None:
-    execution = by_remote(example("cleanup"))
+    execution = finished_example(example("cleanup"))
     assert execution.closure.phase == Phase.FAILED
     assert "lemon does not start" in execution.closure.error.message
     assert tree(stubs, identity(execution)) == {"n0": "SUCCEEDED", "n1": "FAILED", "fn0": "SUCCEEDED"}
 
 
-def test_echo_tasks_are_nodes_like_others(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    assert tree(stubs, identity(by_remote(example("echoes")))) == {"n0": "SUCCEEDED", "n1": "SUCCEEDED"}
+def test_echo_tasks_are_nodes_like_others(finished_example: Finished, stubs: flyte.Stubs) -> None:
+    assert tree(stubs, identity(finished_example(example("echoes")))) == {"n0": "SUCCEEDED", "n1": "SUCCEEDED"}
 
 
-def test_overrides_are_those_of_the_node(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    execution = identity(by_remote(example("overrides")))
+def test_overrides_are_those_of_the_node(finished_example: Finished, stubs: flyte.Stubs) -> None:
+    execution = identity(finished_example(example("overrides")))
     assert tree(stubs, execution) == {"the-measurement": "SUCCEEDED"}
     node = identifier_pb2.NodeExecutionIdentifier(execution_id=execution, node_id="the-measurement")
     request = task_execution_pb2.TaskExecutionListRequest(node_execution_id=node, limit=10)
@@ -135,8 +137,8 @@ def test_overrides_are_those_of_the_node(by_remote: ByRemote, stubs: flyte.Stubs
     assert len(attempts) == 2, "one retry: the task itself has none"
 
 
-def test_a_cached_node_takes_over_what_another_has_computed(by_remote: ByRemote, stubs: flyte.Stubs) -> None:
-    execution = identity(by_remote(example("cached")))
+def test_a_cached_node_takes_over_what_another_has_computed(finished_example: Finished, stubs: flyte.Stubs) -> None:
+    execution = identity(finished_example(example("cached")))
     status = [node.closure.task_node_metadata.cache_status for node in _tasks(stubs, execution)]
     # Another run of the example may have been first.
     assert status[1] == catalog_pb2.CACHE_HIT

@@ -143,10 +143,10 @@ def test_the_trace_of_an_aborted_execution_is_whole_too(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("entity", ["subworkflows", "retried", "failing"])
 def test_sub_workflows_retries_and_failures_leave_no_gap(
-    receiver: otlp.Receiver, by_remote: Callable[[Example], FlyteWorkflowExecution], entity: str
+    receiver: otlp.Receiver, finished_example: Callable[[Example], FlyteWorkflowExecution], entity: str
 ) -> None:
     example = next(example for example in ALL if example.entity == entity)
-    trace = _trace_of(receiver, by_remote(example).id)
+    trace = _trace_of(receiver, finished_example(example).id)
     (root,) = trace.roots
     assert root.name == "execution"
     assert root.failed == (entity == "failing")

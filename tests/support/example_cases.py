@@ -139,6 +139,18 @@ CLEANED_UP = Example("cleanup", "cleanup", {"server": "lemon"}, ("--server", "le
 ALL = [*EXAMPLES_THAT_SUCCEED, FAILING, CLEANED_UP]
 """Everything that runs without anybody's help."""
 
+CONVERTED = {
+    "scalars",
+    "lists_and_dicts",
+    "choices",
+    "records",
+    "files",
+    "frames",
+    "outputs_and_defaults",
+    "single_task",
+}
+"""Files whose inputs are of interest: `FlyteRemote` converts them in another way than `pyflyte` does."""
+
 GATED = Example("gates", "gates", {"topic": "spring"}, ("--topic", "spring"))
 """Waits for an approval and a value."""
 
