@@ -31,10 +31,13 @@ from services.executor.attempts import Attempts
 from services.executor.datadir import DataDir
 from services.executor.disk import Disk
 from services.executor.journal import Journal
+from services.executor.kept import KeptProcesses
 from services.executor.session import Desk, Sessions
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import SlotPool
 from services.executor.spool import Spool
+from services.executor.warmprocess import WarmProcesses
+from services.executor.zygotes import Zygotes
 
 logger = logging.getLogger(__name__)
 
@@ -55,17 +58,23 @@ async def serve(
     """
     directory = DataDir(settings.data_dir)
     with contextlib.closing(directory), contextlib.closing(Journal(directory.journal)) as journal:
-        await journal.reap(directory.scratch_root)
+        await journal.reap(directory.scratch_root, directory.warm_root)
         await asyncio.to_thread(directory.sweep)
         spool = Spool(directory.spool, settings.spool_limit_bytes, codec.report_to_bytes, codec.report_from_bytes)
         slots = await _slots(settings)
         disk = Disk(settings.data_dir, settings.disk_floor_bytes, life.clock)
+        cold = processes or runner.SupervisedProcesses(life.clock)
+        warm = settings.warm and processes is None
+        zygotes = Zygotes(settings, directory.warm_root, cold, life.clock) if warm else None
+        kept = None if zygotes is None else KeptProcesses(settings, directory.warm_root, zygotes, life.clock)
         bench = Workbench(
             settings=settings,
             clock=life.clock,
             tracing=life.tracing,
             storage=results.Storage(blob or blobs.open(settings.blob), settings.storage_patience_seconds),
-            processes=processes or runner.SupervisedProcesses(life.clock),
+            processes=cold if zygotes is None else WarmProcesses(cold, zygotes, life.clock),
+            zygotes=zygotes,
+            kept=kept,
             environments=environments.Environments(settings.task_environments, settings.task_python),
             platform=_platform(settings, slots, os.environ),
             secrets=tasksecrets.SecretSource(settings.secrets_dir, os.environ),
@@ -87,7 +96,8 @@ async def serve(
             sessions = Sessions(desk)
             if life.metering.enabled:
                 _ = life.spawn("meters", meters.board(life.metering, slots, attempts, spool, disk, sessions).watch())
-            await _live(settings, life, attempts, sessions)
+            async with zygotes or contextlib.nullcontext(), kept or contextlib.nullcontext():
+                await _live(settings, life, attempts, sessions)
         await spool.close()
 
 

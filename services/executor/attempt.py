@@ -25,9 +25,11 @@ from libs.workflow import errors
 from libs.workflow.identity import AttemptId
 from services.executor import datadir, environments, outcome, results, runner, tasksecrets, variables
 from services.executor.journal import Journal
+from services.executor.kept import KeptProcesses
 from services.executor.outcome import Outcome
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import Grant
+from services.executor.zygotes import Zygotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Workbench:
     secrets: tasksecrets.SecretSource
     directory: datadir.DataDir
     journal: Journal
+    zygotes: Zygotes | None = None
+    """Warm processes; None: every task starts cold."""
+    kept: KeptProcesses | None = None
+    """Those that run many tasks; None as well, then."""
 
 
 class Attempt(ABC):

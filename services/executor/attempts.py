@@ -41,7 +41,7 @@ from libs.wire.session import (
     Spec,
     Stop,
 )
-from libs.workflow import errors
+from libs.workflow import errors, options
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workflow.supported import ECHO
@@ -50,6 +50,7 @@ from services.executor.attempt import Attempt, Workbench
 from services.executor.disk import Disk
 from services.executor.echo import EchoAttempt, Echoes
 from services.executor.outcome import Outcome
+from services.executor.reused import ReusedAttempt
 from services.executor.sharing import Sharing
 from services.executor.slots import Grant, SlotPool
 from services.executor.spool import Spool
@@ -65,7 +66,9 @@ _LAST_SEQ: Final = 1 << 32
 
 
 def _kind_of(template: tasks_pb2.TaskTemplate) -> type[Attempt]:
-    return EchoAttempt if template.type == ECHO else ProcessAttempt
+    if template.type == ECHO:
+        return EchoAttempt
+    return ReusedAttempt if template.config.get(options.REUSE) == "true" else ProcessAttempt
 
 
 class Attempts:

@@ -5,6 +5,7 @@ id        the executor's stable name, made at the first start
 journal   what runs, and the highest epoch seen (`journal`)
 spool     final reports that nobody has acknowledged (`spool`)
 scratch/  one directory per attempt, removed when it ends
+warm/     one directory for each process that attempts are forked from or share, removed when it ends
 logs/     logs on their way to a blob store that is not a directory, removed when uploaded
 """
 
@@ -34,7 +35,7 @@ class DataDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            for directory in (path, path / "scratch", path / "logs"):
+            for directory in (path, path / "scratch", path / "warm", path / "logs"):
                 directory.mkdir(parents=True, exist_ok=True)
                 directory.chmod(0o711)  # task processes of another user pass through to their own, and see nothing else
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -58,6 +59,10 @@ class DataDir:
     def scratch_root(self) -> Path:
         return self.path / "scratch"
 
+    @property
+    def warm_root(self) -> Path:
+        return self.path / "warm"
+
     def scratch(self, id: AttemptId) -> Path:
         """Where this attempt's private directories lie."""
         return self.scratch_root / file_name(id)
@@ -80,7 +85,7 @@ class DataDir:
 
     def sweep(self) -> None:
         """Removes what attempts of an earlier life have left. Their processes must be gone."""
-        for directory in (self.scratch_root, self.path / "logs"):
+        for directory in (self.scratch_root, self.warm_root, self.path / "logs"):
             for entry in directory.iterdir():
                 remove(entry)
 

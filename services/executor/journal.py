@@ -69,10 +69,13 @@ class Journal:
         """No process of the attempt is left."""
         self._write(_key(id), None)
 
-    async def reap(self, scratch_root: Path) -> None:
-        """Ends every process that an earlier life has left, and forgets the attempts (`lost` still names them)."""
+    async def reap(self, *roots: Path) -> None:
+        """Ends every process that an earlier life has left: all that have one of `roots` in their environment.
+
+        Forgets the attempts (`lost` still names them).
+        """
         supervisors = tuple(each.supervisor for each in self.lost if each.supervisor is not None)
-        if not await processes.end_all(scratch_root, supervisors):
+        if not all([await processes.end_all(root, supervisors) for root in roots]):
             logger.error("processes of an earlier life do not end; they may hold memory and gpus")
         for each in self.lost:
             logger.warning("attempt %s/%s/%d was lost with an earlier life of this executor", *each.id)

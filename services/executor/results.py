@@ -87,6 +87,11 @@ async def collect(storage: Storage, prefix: str, inline_limit: int, size_limit: 
     )
 
 
+def handed_back(prefix: str, outputs: bytes, deck: bool) -> outcome.Files:
+    """What the task has handed over itself: nothing else of it lies at `prefix`, but its deck."""
+    return outcome.Files(prefix, outputs=Data.of(outputs), deck_uri=_at(prefix, layout.DECK) if deck else "")
+
+
 async def _error(storage: Storage, uri: str, size_limit: int) -> bytes | None:
     try:
         return await storage.read(uri, size_limit)

@@ -55,6 +55,41 @@ class Launch:
     kill_grace_seconds: float = 5.0
     uid: int | None = None
     gid: int | None = None
+    descriptors: tuple[int, ...] = ()
+    """Descriptors of this process that the command gets too, under their numbers."""
+    warm: Warm | None = None
+    """How the same is done in a process that is forked from a warm one. Who runs none so takes the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """flytekit's command as a call in a process that has imported what it needs."""
+
+    recipe: Recipe
+    words: tuple[str, ...]
+    """`pyflyte-execute …`, or that of a map; without the fetching of code."""
+    inputs: bytes | None = field(repr=False)
+    """None: they lie where the words say."""
+    inline_limit: int
+    """Outputs up to this size, in bytes, are handed back (`Exit.outputs`) and not written."""
+    environment: Mapping[str, str] = field(repr=False)
+    """As `Launch.environment`, and what the fetching of code adds."""
+    configured: bool
+    """Whether flytekit finds the same configuration in the zygote's environment: not where secrets are variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a zygote is made of: tasks with the same recipe are forked from the same one."""
+
+    commands: Path
+    """The `bin` of its Python environment."""
+    environment: tuple[tuple[str, str], ...]
+    """What tasks find in their environment, without what is an attempt's own. Sorted."""
+    distribution: str
+    """Where the code's archive lies; empty when the code is part of the environment."""
+    version: str
+    """Of code that is part of the environment; empty with a distribution, whose name changes with the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +100,10 @@ class Exit:
     signal: int | None = None
     out_of_memory: bool = False
     """It was killed for using more than its limit, or by the kernel for want of memory."""
+    outputs: bytes | None = field(default=None, repr=False)
+    """What it handed back instead of writing it; None when its files say what came out."""
+    deck: bool = False
+    """Beside `outputs`: whether it has written a deck."""
 
 
 class Running(Protocol):
@@ -144,7 +183,7 @@ def _spawn(launch: Launch, control: socket.socket) -> subprocess.Popen[bytes]:
         env=launch.environment,
         cwd=launch.working_directory,
         start_new_session=True,
-        pass_fds=(control.fileno(),),
+        pass_fds=(control.fileno(), *launch.descriptors),
     )
 
 
@@ -175,7 +214,7 @@ class _SupervisedProcess:
             # Closing is the kill switch: whoever stops waiting, for whatever reason, leaves nothing behind.
             self._control.close()
         await asyncio.to_thread(self._popen.wait)
-        if (ended := _parse_exit(last_words)) is not None:
+        if (ended := parse_exit(last_words)) is not None:
             return ended
         status = self._popen.returncode
         logger.error("the supervisor %d of %s died with status %s", self._popen.pid, self._directory, status)
@@ -197,7 +236,7 @@ class _SupervisedProcess:
             said += data
 
 
-def _parse_exit(said: str) -> Exit | None:
+def parse_exit(said: str) -> Exit | None:
     """Reads the supervisor's last line; None when it died before it could say anything."""
     for line in said.splitlines():
         match line.split(" "):

@@ -83,6 +83,25 @@ class ExecutorSettings:
     offload_limit_mb: int = 1000
     """Largest output that a task may have in such a file (`_F_L_MAX_SIZE_MB`)."""
 
+    warm: bool = True
+    """Whether flytekit tasks are forked from warm processes. False: each starts an interpreter of its own."""
+
+    zygotes: int = 4
+    """How many warm processes there may be: one for each task environment and version of code. Each takes what an
+    interpreter takes that has imported flytekit (90 MB) and the version's own modules."""
+
+    zygote_idle_seconds: float = 300.0
+    """After so long without a task a warm process ends, and so does one that is kept for a task's re-use."""
+
+    zygote_start_seconds: float = 60.0
+    """How long it may take to fetch and import a version's code. One that takes longer has its tasks started cold."""
+
+    reuse_tasks: int = 10_000
+    """How many tasks a process runs at most, where tasks ask to share one (`airscrew/reuse`)."""
+
+    reuse_memory_bytes: int = 256 << 20
+    """By how much such a process may grow before it ends."""
+
     echo_seconds: float = 0.0
     """How long an echo task takes: Flyte's `sleep-duration` of its echo plugin, for trying things out under load."""
 
@@ -129,7 +148,8 @@ class ExecutorSettings:
             raise ValueError(f"SECRETS_DIR: {str(self.secrets_dir)!r} is not an absolute path")
         if not 0 <= self.offload_from_mb <= self.offload_limit_mb:
             raise ValueError("OFFLOAD_FROM_MB: must not be more than OFFLOAD_LIMIT_MB, nor less than 0")
-        for name in ("storage_patience_seconds", "resend_seconds", "dial_seconds", "log_upload_seconds"):
+        positive = ("storage_patience_seconds", "resend_seconds", "dial_seconds", "log_upload_seconds")
+        for name in (*positive, "zygotes", "zygote_idle_seconds", "zygote_start_seconds", "reuse_tasks"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name.upper()}: must be more than 0")
         if (self.task_uid is None) != (self.task_gid is None):

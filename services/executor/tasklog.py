@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 # An upload is followed by a pause of at least this many times its own duration.
 _PAUSE_FACTOR: Final = 10
 _TAIL_BYTES: Final = 4 << 10
+_KEPT_BYTES: Final = 16 << 10  # of the end of a log that was cut
 
 
 class TaskLog:
@@ -79,3 +80,52 @@ class TaskLog:
             pass  # nothing has been started
         except (OSError, errors.AirscrewError) as error:
             logger.warning("the log %s was not uploaded: %s", self._uri, error)
+
+
+class Printed:
+    """What a task prints in a process that it shares: a log with a cap, like the supervisor's, made when there is
+    something to put into it. A disk that refuses loses lines, never the task.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._room = limit
+        self._file: int | None = None
+        self._dropped = 0
+        self._last = b""
+        self.any = False
+        """Whether anything was printed."""
+
+    def write(self, data: bytes) -> None:
+        self.any = True
+        head, rest = data[: self._room], data[self._room :]
+        self._room -= len(head)
+        self._dropped += len(rest)
+        self._last = (self._last + data)[-_KEPT_BYTES:]
+        self._append(head)
+
+    def tail(self) -> str:
+        """The last lines, for a message."""
+        return self._last[-_TAIL_BYTES:].decode(errors="replace").strip()
+
+    def close(self) -> None:
+        if self._dropped:
+            last = self._last[-self._dropped :]
+            missing = self._dropped - len(last)
+            notice = f"\n[the log was cut at {self._limit} bytes: {missing} bytes are missing here]\n"
+            self._append(notice.encode() + last)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _append(self, data: bytes) -> None:
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._file = os.open(self._path, flags, 0o644)
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError:
+            self._dropped += len(data)

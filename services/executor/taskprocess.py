@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from flyteidl.core import tasks_pb2
@@ -22,12 +23,13 @@ from flyteidl.core import tasks_pb2
 from libs.blob import layout
 from libs.runtime import together
 from libs.wire.session import Assignment, Report
-from libs.workflow import errors, quantities
+from libs.workflow import errors, options, quantities
 from services.executor import (
     commandline,
     datadir,
     environments,
     outcome,
+    recipes,
     results,
     runner,
     tasksecrets,
@@ -38,6 +40,7 @@ from services.executor.attempt import Attempt, Workbench
 from services.executor.outcome import Outcome
 from services.executor.slots import Grant
 from services.executor.tasklog import TaskLog
+from services.executor.zygotes import Cold
 
 _TEMPLATE: Final = "task.pb"
 
@@ -59,6 +62,7 @@ class ProcessAttempt(Attempt):
             bench.storage, assignment.log_uri, bench.directory.log(assignment.id), bench.settings.log_upload_seconds
         )
         self._running: runner.Running | None = None
+        self._options = options.process(template.config, "config")
 
     async def _work(self) -> Outcome:
         try:
@@ -102,21 +106,38 @@ class ProcessAttempt(Attempt):
             traceparent="" if self.trace is None else self.trace.child("process").traceparent(),
             secrets=secrets,
         )
+        platform = self._bench.platform
         launch = runner.Launch(
             command=commandline.with_private_code(words, self._scratch / "work"),
-            environment=variables.of_attempt(self._bench.platform, place, assignment, self._template.id, command.env),
+            environment=variables.of_attempt(platform, place, assignment, self._template.id, command.env),
             directory=self._scratch,
             working_directory=self._scratch / "work",
             log=self._log.path,
             log_limit_bytes=settings.log_limit_bytes,
-            memory_limit_bytes=_memory_limit(self._template),
+            memory_limit_bytes=memory_limit(self._template),
             kill_grace_seconds=settings.kill_grace_seconds,
             uid=settings.task_uid,
             gid=settings.task_gid,
         )
         _require_command(launch, environment)
         await self._log.open()
-        return launch
+        return await self._warmed(launch, environment, command.env)
+
+    async def _warmed(
+        self, launch: runner.Launch, environment: environments.Environment, template_env: Mapping[str, str]
+    ) -> runner.Launch:
+        """The launch, with the way to do the same by a fork where there is a warm process to fork from."""
+        zygotes, call = self._bench.zygotes, recipes.call_of(launch.command)
+        if zygotes is None or call is None or environment.commands is None or not self._options.warm:
+            return launch
+        shared = variables.of_zygote(self._bench.platform, environment.commands, self._assignment, template_env)
+        recipe = recipes.recipe_of(call, environment.commands, shared, self._template.id)
+        try:
+            await zygotes.ready(recipe, call.module)
+        except Cold:
+            return launch
+        warm = recipes.warm(call, recipe, launch, self._assignment.inputs.inline, self._assignment.inline_limit)
+        return replace(launch, warm=warm)
 
     def _furnish(self, with_template: bool) -> Mapping[str, str]:
         """Makes the private directories and what the task finds in them. Returns the variables of its secrets."""
@@ -168,7 +189,7 @@ class ProcessAttempt(Attempt):
     # -------------------------------------------------------------------------------------------------------- finish
 
     async def _finish(self, ended: runner.Exit) -> Outcome:
-        tail = await asyncio.to_thread(self._log.tail)
+        tail = "" if ended.outputs is not None else await asyncio.to_thread(self._log.tail)
         closing = asyncio.create_task(self._log.close(), name="upload log")
         try:
             return self._wish or await self._judge(ended, tail)
@@ -177,16 +198,19 @@ class ProcessAttempt(Attempt):
 
     async def _judge(self, ended: runner.Exit, tail: str) -> Outcome:
         assignment, settings = self._assignment, self._bench.settings
-        try:
-            files = await results.collect(
-                self._bench.storage, assignment.output_prefix, assignment.inline_limit, settings.output_limit_bytes
-            )
-        except errors.Unavailable as error:
-            return outcome.system("OutputsNotRead", error.message)
+        if ended.outputs is not None:
+            files = results.handed_back(assignment.output_prefix, ended.outputs, ended.deck)
+        else:
+            try:
+                files = await results.collect(
+                    self._bench.storage, assignment.output_prefix, assignment.inline_limit, settings.output_limit_bytes
+                )
+            except errors.Unavailable as error:
+                return outcome.system("OutputsNotRead", error.message)
         return outcome.of_ended_process(ended, files, bool(self._template.interface.outputs.variables), tail)
 
 
-def _memory_limit(template: tasks_pb2.TaskTemplate) -> int:
+def memory_limit(template: tasks_pb2.TaskTemplate) -> int:
     """The memory limit that the task sets for itself, in bytes; 0 when it sets none."""
     for entry in template.container.resources.limits:
         if entry.name == tasks_pb2.Resources.MEMORY:

@@ -71,24 +71,40 @@ def of_attempt(
     return {name: value for name, value in environment.items() if name and "=" not in name and "\0" not in name + value}
 
 
+def of_zygote(
+    platform: Platform, commands: Path, assignment: Assignment, template_env: Mapping[str, str]
+) -> dict[str, str]:
+    """What `of_attempt` gives to all attempts of a task in an execution alike: nothing that names one, no secret."""
+    environment = _shared(platform)
+    environment.update(platform.additions or {})
+    environment.update(template_env)
+    environment.update(assignment.envs)
+    environment["PATH"] = f"{commands}:{environment.get('PATH') or _SYSTEM_PATH}"
+    return {name: value for name, value in environment.items() if name and "=" not in name and "\0" not in name + value}
+
+
 def _basics(platform: Platform, place: Place, assignment: Assignment) -> dict[str, str]:
-    basics = {
-        "HOME": str(place.home),
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",  # what a task prints is in its log when it prints it
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that numbers mean what nvidia-smi means by them
-    }
-    if platform.admin_address:
-        basics["FLYTE_PLATFORM_URL"] = platform.admin_address
-        basics["FLYTE_PLATFORM_INSECURE"] = "true" if platform.admin_insecure else "false"
-    if platform.offload_mb is not None:
-        basics["_F_L_MIN_SIZE_MB"], basics["_F_L_MAX_SIZE_MB"] = map(str, platform.offload_mb)
+    basics = {"HOME": str(place.home), **_shared(platform)}
     if platform.console_url:
         basics["FLYTE_EXECUTION_URL"] = (
             f"{platform.console_url.rstrip('/')}/projects/{assignment.project}/domains/{assignment.domain}"
             f"/executions/{assignment.name}/nodeId/{assignment.id.node}/nodes"
         )
     return basics
+
+
+def _shared(platform: Platform) -> dict[str, str]:
+    shared = {
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",  # what a task prints is in its log when it prints it
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that numbers mean what nvidia-smi means by them
+    }
+    if platform.admin_address:
+        shared["FLYTE_PLATFORM_URL"] = platform.admin_address
+        shared["FLYTE_PLATFORM_INSECURE"] = "true" if platform.admin_insecure else "false"
+    if platform.offload_mb is not None:
+        shared["_F_L_MIN_SIZE_MB"], shared["_F_L_MAX_SIZE_MB"] = map(str, platform.offload_mb)
+    return shared
 
 
 def _identity(assignment: Assignment, task: identifier_pb2.Identifier) -> dict[str, str]:

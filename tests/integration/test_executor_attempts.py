@@ -28,6 +28,9 @@ from tests.support.waiting import until
 USER = execution_pb2.ExecutionError.USER
 SYSTEM = execution_pb2.ExecutionError.SYSTEM
 
+# What a task's config says of its process.
+PROCESSES = {"cold": {"airscrew/warm": "false"}, "fork": {}, "reuse": {"airscrew/reuse": "true"}}
+
 MODULE = """
 import os, signal, sys, time
 from flytekit import Deck, task, current_context
@@ -91,7 +94,9 @@ def code(tmp_path: Path) -> str:
     return str(archive)
 
 
-def flytekit_task(code: str, name: str, output: types_pb2.SimpleType = types_pb2.INTEGER) -> tasks_pb2.TaskTemplate:
+def flytekit_task(
+    code: str, name: str, output: types_pb2.SimpleType = types_pb2.INTEGER, process: str = "fork"
+) -> tasks_pb2.TaskTemplate:
     """What `pyflyte register` makes of a task of MODULE."""
     fast = ("pyflyte-fast-execute", "--additional-distribution", code, "--dest-dir", "/root", "--")
     words = """pyflyte-execute --inputs {{.input}} --output-prefix {{.outputPrefix}}
@@ -99,7 +104,9 @@ def flytekit_task(code: str, name: str, output: types_pb2.SimpleType = types_pb2
         --prev-checkpoint {{.prevCheckpointPrefix}}
         --resolver flytekit.core.python_auto_container.default_task_resolver --"""
     words = (*fast, *words.split(), "task-module", "mine", "task-name", name)
-    return template(*words, outputs={"o0": output})
+    task = template(*words, outputs={"o0": output})
+    task.config.update(PROCESSES[process])
+    return task  # type: ignore[no-any-return]
 
 
 def number(value: int) -> literals_pb2.Literal:
@@ -115,16 +122,20 @@ async def run(session: ExecutorSession, assigned: tuple[executor_pb2.Assign, Any
     return await session.final(assigned[0].id)
 
 
+@pytest.mark.parametrize("process", PROCESSES)
 async def test_flytekit_tasks_run_from_their_upload_to_typed_outputs_and_typed_errors(
-    session: ExecutorSession, work: Assignments, code: str, tmp_path: Path
+    session: ExecutorSession, work: Assignments, code: str, tmp_path: Path, process: str
 ) -> None:
-    sum_ = work.of(flytekit_task(code, "add"), {"a": number(2), "b": number(40)})
-    breaks = work.of(flytekit_task(code, "breaks"), {"message": string("no good")})
-    recovers = work.of(flytekit_task(code, "recovers"))
-    leaves = work.of(flytekit_task(code, "leaves"), {"code": number(3)})
-    decked = work.of(flytekit_task(code, "decked"))
-    big = work.of(flytekit_task(code, "big", types_pb2.STRING), {"size": number(20_000)})
-    own = work.of(flytekit_task(code, "uses_own_libs", types_pb2.STRING))
+    def task(name: str, output: types_pb2.SimpleType = types_pb2.INTEGER) -> tasks_pb2.TaskTemplate:
+        return flytekit_task(code, name, output, process)
+
+    sum_ = work.of(task("add"), {"a": number(2), "b": number(40)})
+    breaks = work.of(task("breaks"), {"message": string("no good")})
+    recovers = work.of(task("recovers"))
+    leaves = work.of(task("leaves"), {"code": number(3)})
+    decked = work.of(task("decked"))
+    big = work.of(task("big", types_pb2.STRING), {"size": number(20_000)})
+    own = work.of(task("uses_own_libs", types_pb2.STRING))
     session.assign(sum_, breaks, recovers, leaves, decked, big, own)
 
     report = await session.final(sum_[0].id)

@@ -15,12 +15,15 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from flyteidl.core import literals_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos import executor_pb2
+from services.executor import processes
 from tests.support.executing import shell, template
 from tests.support.leader import TOKEN, Assignments, ExecutorSession, Leader, error_of
 from tests.support.markers import alive
+from tests.support.waiting import until
 
 
 class Executor:
@@ -99,6 +102,34 @@ async def test_when_the_executor_is_killed_its_tasks_are_gone_within_a_second(
         while any(map(alive, pids)):
             assert time.monotonic() - killed_at < 1.0, "still alive after a second"
             await asyncio.sleep(0.01)
+
+
+async def test_when_the_executor_is_killed_its_warm_processes_are_gone_with_their_tasks(
+    executor: Executor, leader: Leader, work: Assignments, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os, pathlib, time\nfrom flytekit import task\n\n@task\ndef sleeps(place: str) -> int:\n"
+        "    if not os.fork():\n        os.setsid()\n"
+        "    pathlib.Path(place, str(os.getpid())).touch()\n    time.sleep(600)\n    return 1\n"
+    )
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    words = """pyflyte-execute --inputs {{.input}} --output-prefix {{.outputPrefix}}
+        --raw-output-data-prefix {{.rawOutputDataPrefix}}
+        --resolver flytekit.core.python_auto_container.default_task_resolver -- task-module mine task-name sleeps"""
+    place = literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(string_value=str(pids))))
+    task = template(*words.split(), env=[{"key": "PYTHONPATH", "value": str(tmp_path)}])
+    reused = template(*words.split(), env=[{"key": "PYTHONPATH", "value": str(tmp_path)}])
+    reused.config["airscrew/reuse"] = "true"
+    async with executor.running() as process:
+        session = await leader.session()
+        session.assign(work.of(task, {"place": place}), work.of(reused, {"place": place}))
+        await until(lambda: len(list(pids.iterdir())) == 4)
+        below = processes.inside(tmp_path / "data")
+        assert len(below) >= 6, "a zygote, two wardens, two tasks with a fork each"
+        process.kill()
+        await until(lambda: not processes.inside(tmp_path / "data"))
+        assert not any(map(alive, below))
 
 
 async def test_a_restarted_executor_tells_what_was_finished_and_nothing_of_what_was_lost(

@@ -72,7 +72,9 @@ TASKS: Final[Table] = {
         "k8s_pod": NO_POD,
         "sql": unbuilt("queries that a plugin runs are not built yet: run the query in a task of your own"),
         "task_type_version": recorded("there is one version of each task type"),
-        "config": enforced("`airscrew/retry.backoff`; all others are for plugins, of which there are none"),
+        "config": enforced(
+            "`airscrew/retry.backoff`, `airscrew/reuse`, `airscrew/warm`; others are for plugins: there are none"
+        ),
     },
     tasks_pb2.TaskMetadata.DESCRIPTOR.full_name: {
         "timeout": enforced("where the task runs by itself; in a workflow its node's counts, to which SDKs copy it"),

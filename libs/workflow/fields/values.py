@@ -55,6 +55,7 @@ def _check_location(config: Any, place: str) -> None:
 
 def _check_task(template: Any, place: str) -> None:
     options.retry_backoff_us(template.config, f"{place}.config")
+    options.process(template.config, f"{place}.config")
     if template.metadata.discoverable and not template.metadata.discovery_version:
         raise InvalidArgument(f"{place}.metadata.discovery_version: a task whose outputs are cached needs one")
 

@@ -37,6 +37,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself would double the time this takes to start
+    from collections.abc import Callable, Container
     from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -54,9 +55,9 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
-def descendants(root: int) -> list[int]:
-    """Process ids below `root`, by one pass over /proc. A snapshot: callers repeat until nothing is left."""
-    children: dict[int, list[int]] = {}
+def children() -> dict[int, list[int]]:
+    """Who has which children, by one pass over /proc. A snapshot: callers repeat until nothing is left."""
+    found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -65,13 +66,19 @@ def descendants(root: int) -> list[int]:
                     parent = int(file.read().rpartition(b")")[2].split()[1])
             except (OSError, IndexError, ValueError):
                 continue  # ended meanwhile
-            children.setdefault(parent, []).append(int(name))
+            found.setdefault(parent, []).append(int(name))
+    return found
+
+
+def descendants(root: int, spared: Container[int] = ()) -> list[int]:
+    """Process ids below `root`, without its children that are `spared` and what is below those."""
+    below = children()
+    waiting = [pid for pid in below.get(root, []) if pid not in spared]
     found: list[int] = []
-    waiting = [root]
     while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += below
+        pid = waiting.pop()
+        found.append(pid)
+        waiting += below.get(pid, [])
     return found
 
 
@@ -114,16 +121,20 @@ def kernel_oom_kills() -> int:
     return 0
 
 
-class Log:
-    """The log file with its cap: the head is kept, then the tail."""
+def open_log(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        # Task code writes to the same store: a link that it leaves here must not choose what we append to.
+        return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    except OSError:
+        return os.open(os.devnull, flags)
 
-    def __init__(self, path: str, limit: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        try:
-            # Task code writes to the same store: a link that it leaves here must not choose what we append to.
-            self.file = os.open(path, flags | os.O_NOFOLLOW, 0o644)
-        except OSError:
-            self.file = os.open(os.devnull, flags)
+
+class Log:
+    """The log file with its cap: the head is kept, then the tail. Owns the descriptor `file`."""
+
+    def __init__(self, file: int, limit: int) -> None:
+        self.file = file
         self.room = limit
         self.limit = limit
         self.dropped = 0
@@ -154,29 +165,81 @@ class Log:
         os.close(self.file)
 
 
+class Output:
+    """The pipe that a command prints into, on its way to the log."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.end, self.printed_to = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.end, False)
+
+    def pump(self) -> bool:
+        """Moves one piece into the log. False when there is none for now or none will come."""
+        try:
+            data = os.read(self.end, 1 << 16)
+        except BlockingIOError:
+            return False
+        self.log.write(data)
+        return bool(data)
+
+    def close(self) -> None:
+        """Takes what is left and ends the log."""
+        while self.pump():
+            pass
+        os.close(self.end)
+        self.log.close()
+
+
+class Alarm:
+    """Wakes a `poll` when a child has ended or a signal has come. One for a process."""
+
+    def __init__(self) -> None:
+        self.rings, self.ring = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self.ring, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def hush(self) -> None:
+        try:
+            os.read(self.rings, 4096)
+        except BlockingIOError:
+            pass
+
+
+def stand_apart(output: int) -> None:
+    """In the forked child: a process group of its own, its own standard streams, first to go when memory runs out."""
+    os.setpgid(0, 0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")  # when memory runs out, the kernel shall take tasks before the executor
+    except OSError:
+        pass
+
+
+def die_with(parent: int) -> None:
+    """In the forked child, after any change of user, which would undo it."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(126)
+
+
 def become(command: list[str], output: int, uid: int, gid: int, supervisor: int) -> NoReturn:
     """In the forked child: turn into the command. Never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # ours, and those that Python ignores: ignored ones survive exec
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        try:
-            with open("/proc/self/oom_score_adj", "w") as file:
-                file.write("500")  # when memory runs out, the kernel shall take tasks before the executor
-        except OSError:
-            pass
+        stand_apart(output)
         if gid >= 0:
             os.setgroups([])
             os.setgid(gid)
         if uid >= 0:
             os.setuid(uid)
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it
-        if os.getppid() != supervisor:
-            os._exit(126)
+        die_with(supervisor)
         os.execvp(command[0], command)
     except BaseException as error:
         os.write(2, f"cannot start {command[0]}: {error}\n".encode())
@@ -184,11 +247,11 @@ def become(command: list[str], output: int, uid: int, gid: int, supervisor: int)
 
 
 class Supervisor:
-    """The loop: waits for the life-line, the log pipe, ended children and two deadlines."""
+    """The loop: waits for the life-line, the log pipe, ended children and two deadlines. One for each command."""
 
-    def __init__(self, control: int, log: Log, memory_limit: int, grace: float) -> None:
+    def __init__(self, control: int, alarm: Alarm, memory_limit: int, grace: float) -> None:
         self.control = control
-        self.log = log
+        self.alarm = alarm
         self.memory_limit = memory_limit
         self.grace = grace
         self.kill_at: float | None = None  # monotonic seconds; set by a stop
@@ -197,42 +260,45 @@ class Supervisor:
         self.main = 0
         self.status: int | None = None
 
-    def run(self, command: list[str], uid: int, gid: int) -> None:
-        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self.terminate())
-        pipe_read, pipe_write = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(pipe_read, False)
-        oom_kills = kernel_oom_kills()
+    def run(self, start: Callable[[], object], output: Output | None, given: tuple[int, ...] = ()) -> None:
+        """Forks; the child calls `start`, which never returns. Returns when it and all below it are gone.
 
-        me = os.getpid()
+        `given` are descriptors that are the child's alone from then on.
+        """
+        signal.signal(signal.SIGTERM, lambda *_: self.terminate())
+        oom_kills = kernel_oom_kills()
         self.main = os.fork()
         if self.main == 0:
-            become(command, pipe_write, uid, gid, me)
-        os.close(pipe_write)
+            start()
+            os._exit(126)
+        for descriptor in given if output is None else (output.printed_to, *given):
+            os.close(descriptor)
         self.tell(f"started {self.main}")
+        self.attend(output)
+        self.kill_everything()
+        if output is not None:
+            output.close()
+        assert self.status is not None
+        self.tell("ended {} {} {:d}".format(*self.verdict(self.status, kernel_oom_kills() > oom_kills)))
 
+    def attend(self, output: Output | None) -> None:
+        """Returns when the command has ended."""
         poll = select.poll()
-        for descriptor in (self.control, wake_read, pipe_read):
-            poll.register(descriptor, select.POLLIN)
+        poll.register(self.control, select.POLLIN)
+        poll.register(self.alarm.rings, select.POLLIN)
+        if output is not None:
+            poll.register(output.end, select.POLLIN)
         while self.status is None:
             for descriptor, _ in poll.poll(self.timeout()):
-                if descriptor == pipe_read:
-                    if not self.pump(pipe_read):
-                        poll.unregister(pipe_read)
-                elif descriptor == wake_read:
-                    os.read(wake_read, 4096)
-                elif not self.obey():
-                    poll.unregister(self.control)
+                if descriptor == self.alarm.rings:
+                    self.alarm.hush()
+                elif descriptor == self.control:
+                    if not self.obey():
+                        poll.unregister(self.control)
+                elif output is not None and not output.pump():
+                    poll.unregister(output.end)
             self.reap()
             self.check_deadlines()
-
-        self.kill_everything()
-        while self.pump(pipe_read):
-            pass
-        self.log.close()
-        self.tell("ended {} {} {:d}".format(*self.verdict(self.status, kernel_oom_kills() > oom_kills)))
 
     def verdict(self, status: int, kernel_killed: bool) -> tuple[str, int, bool]:
         if os.WIFSIGNALED(status):
@@ -252,15 +318,6 @@ class Supervisor:
     def timeout(self) -> float | None:
         deadlines = [at for at in (self.kill_at, self.look_at) if at is not None]
         return max(0, min(deadlines) - time.monotonic()) * 1000 + 1 if deadlines else None
-
-    def pump(self, pipe: int) -> bool:
-        """Moves one piece of output into the log. False when there is none for now or none will come."""
-        try:
-            data = os.read(pipe, 1 << 16)
-        except BlockingIOError:
-            return False
-        self.log.write(data)
-        return bool(data)
 
     def obey(self) -> bool:
         """Reads the control socket. False when the executor is gone."""
@@ -320,8 +377,10 @@ def main(arguments: list[str]) -> None:
     control, log_path, log_limit, memory_limit, grace, uid, gid, _ = arguments[:8]
     os.set_inheritable(int(control), False)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    supervisor = Supervisor(int(control), Log(log_path, int(log_limit)), int(memory_limit), float(grace))
-    supervisor.run(arguments[8:], int(uid), int(gid))
+    me = os.getpid()
+    output = Output(Log(open_log(log_path), int(log_limit)))
+    supervisor = Supervisor(int(control), Alarm(), int(memory_limit), float(grace))
+    supervisor.run(lambda: become(arguments[8:], output.printed_to, int(uid), int(gid), me), output)
 
 
 if __name__ == "__main__":

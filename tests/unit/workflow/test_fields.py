@@ -221,6 +221,8 @@ VALUES: list[tuple[Message, str]] = [
         "spec.annotations.values[airscrew/deadline]: '-5s' is no duration",
     ),
     (configured("airscrew/retry.backoff", "2h"), "spec.template.config[airscrew/retry.backoff]: '2h' is not between"),
+    (configured("airscrew/reuse", "yes"), "spec.template.config[airscrew/reuse]: 'yes' is neither"),
+    (configured("airscrew/warm", ""), "spec.template.config[airscrew/warm]: '' is neither"),
     (configured("airscrew/retries", "2"), "spec.template.config[airscrew/retries]: there is no such option"),
     (cached(""), "spec.template.metadata.discovery_version: a task whose outputs are cached needs one"),
     *(
@@ -248,6 +250,8 @@ def test_raw_outputs_go_to_an_absolute_path_or_an_address(prefix: str) -> None:
 def test_options_of_this_engine_pass_and_keys_of_others_do() -> None:
     fields.refuse(launched(annotations={"values": {"airscrew/deadline": "1h30m", "team": "soon"}}))
     fields.refuse(configured("airscrew/retry.backoff", "500ms"))
+    fields.refuse(configured("airscrew/reuse", "true"))
+    fields.refuse(configured("airscrew/warm", "false"))
     fields.refuse(configured("primary_container_name", "main"))
     fields.refuse(cached("1"))
 

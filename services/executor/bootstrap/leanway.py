@@ -1,0 +1,351 @@
+"""flytekit's own way from inputs to outputs, without the files and without the command line.
+
+flytekit's `_dispatch_execute` does everything that decides: conversion, errors, offloading, decks. Ours is what is
+around it: the command line (read without click), the context (`setup_execution`, with what never changes read once),
+and, through two names of its module, reading `inputs.pb` (from memory when the inputs came along) and keeping what it
+writes until it is clear whether it is small. Values are converted on a loop of this thread, which saves two changes of
+thread a task.
+
+`fits` says whether the installed flytekit is built so; where it is not, its command line is called.
+"""
+
+# ruff: noqa: B905, UP017 - a task environment may have an older Python than ours
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import inspect
+import os
+import pathlib
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from services.executor.bootstrap.exchange import Exchange, Result
+
+TOOLS = {"pyflyte-execute": "execute_task_cmd", "pyflyte-map-execute": "map_execute_task_cmd"}
+# Long options that flytekit's commands take with a value each, and the parameter each becomes.
+OPTIONS = {
+    "--inputs": "inputs",
+    "--output-prefix": "output_prefix",
+    "--raw-output-data-prefix": "raw_output_data_prefix",
+    "--checkpoint-path": "checkpoint_path",
+    "--prev-checkpoint": "prev_checkpoint",
+    "--dynamic-addl-distro": "dynamic_addl_distro",
+    "--dynamic-dest-dir": "dynamic_dest_dir",
+    "--resolver": "resolver",
+}
+
+
+TASK_NAMES = (("PROJECT", "PRJ"), ("DOMAIN", "DM"), ("NAME", "NM"), ("VERSION", "V"))
+
+# flytekit's coroutines from literals to values and back.
+CONVERSIONS = ("_literal_map_to_kwargs", "_output_to_literal_map")
+
+
+class LeanWay:
+    """Installs itself into the flytekit of this process, once."""
+
+    def __init__(self, exchanges: Any) -> None:
+        from flytekit.bin import entrypoint
+        from flytekit.core import base_task, context_manager, data_persistence, utils
+        from flytekit.utils import asyn
+
+        self.exchanges = exchanges
+        self.entrypoint: Any = entrypoint
+        self.exchange: Exchange | None = None
+        self.configured = True
+        self.desk = ""
+        self.default: Any = data_persistence.default_local_file_access_provider
+        self.contexts: Any = context_manager
+        self.persistence: Any = data_persistence
+        self.fits = _fits(entrypoint, self.default)
+        if not self.fits:
+            return
+        entrypoint.utils = exchanges.Utils(utils, self)
+        self.provider = exchanges.provider(data_persistence.FileAccessProvider, self)
+        self.configuration = Configuration()
+        self.loops: Any = asyn.loop_manager
+        self.lost: dict[str, Any] = {}
+        base_task.run_sync = self.loops.run_sync = _Conversions(self.loops.run_sync).run_sync
+        # Where a context was opened is for flytekit's own debugging; finding it out reads source files.
+        origin = traceback.FrameSummary("airscrew", 0, "task", lookup_line=False, line="")
+        contexts: Any = context_manager.FlyteContextManager
+        contexts.get_origin_stackframe = staticmethod(lambda limit=2: origin)
+
+    def settle(self, temporary: str) -> None:
+        """Gives flytekit's default context directories of this process instead of the zygote's."""
+        self.desk = tempfile.mkdtemp(prefix="flyte-", dir=temporary)
+        sandbox, raw = os.path.join(self.desk, "sandbox"), os.path.join(self.desk, "raw")
+        self.persistence.flyte_tmp_dir = self.desk
+        if not self.fits:
+            provider = self.persistence.FileAccessProvider(local_sandbox_dir=sandbox, raw_output_prefix=raw)
+            self.persistence.default_local_file_access_provider = provider
+            self.contexts.default_local_file_access_provider = provider
+            self.contexts.FlyteContextManager.initialize()
+            return
+        local = os.path.join(sandbox, "local_flytekit")
+        os.makedirs(local)
+        self.default._local_sandbox_dir = pathlib.Path(local)
+        self.default._raw_output_prefix = raw + os.sep
+
+    def run(self, words: list[str], inputs: bytes | None, limit: int, configured: bool) -> Result:
+        """As if the command `words` had been run by itself: returns instead of exiting.
+
+        `configured` says that nothing in the environment but what names the task differs from the zygote's.
+        """
+        try:
+            self.exchange = None
+            self.configured = configured
+            self.call(words, inputs, limit)
+        except SystemExit as exit:
+            return self.result(_exit_code(exit.code))
+        except KeyboardInterrupt:
+            print("Aborted!", file=sys.stderr)
+            return self.result(1)
+        except BaseException:
+            traceback.print_exc()
+            return self.result(1)
+        return self.result(0)
+
+    def result(self, code: int) -> Result:
+        """How the task has ended, and what it hands back if it ended well."""
+        exchange: Any = self.exchange
+        if code or exchange is None:
+            return self.exchanges.Result(code)  # type: ignore[no-any-return]
+        return self.exchanges.Result(code, exchange.outputs, exchange.deck)  # type: ignore[no-any-return]
+
+    def call(self, words: list[str], inputs: bytes | None, limit: int) -> None:
+        tool = os.path.basename(words[0])
+        lean = self.fits and not os.environ.get(self.entrypoint.RUNTIME_PACKAGES_ENV_NAME)
+        parameters = _parse(tool, words[1:]) if lean else None
+        if parameters is None:
+            self.call_command(tool, words, inputs)
+            return
+        self.exchange = self.exchanges.Exchange(parameters["inputs"], inputs, parameters["output_prefix"], limit)
+        paths = ("raw_output_data_prefix", "checkpoint_path", "prev_checkpoint")
+        normal = self.entrypoint.normalize_inputs(*(parameters.get(name) for name in paths))
+        parameters.update(dict(zip(paths, normal)))
+        self.execute(tool == "pyflyte-map-execute", parameters)
+
+    def execute(self, of_map: bool, parameters: dict[str, Any]) -> None:
+        """What flytekit's `_execute_task` and `_execute_map_task` do; `sys.path` has the working directory already."""
+        entrypoint, prefix = self.entrypoint, parameters["output_prefix"]
+        arguments = list(parameters["resolver_args"])
+        if not arguments:
+            raise ValueError("no arguments for the resolver")
+        with self.context(parameters) as ctx:
+            resolver = entrypoint.load_object_from_module(parameters["resolver"])
+            more: dict[str, Any] = {}
+            if of_map:
+                resolver = resolver()
+                more = {"max_concurrency": parameters.get("max_concurrency")}
+                if resolver.name() == "flytekit.core.legacy_map_task.MapTaskResolver":
+                    prefix = os.path.join(prefix, str(entrypoint._compute_array_job_index()))
+
+            def load() -> Any:
+                return resolver.load_task(loader_args=arguments, **more)
+
+            entrypoint._dispatch_execute(ctx, load, parameters["inputs"], prefix, is_map_task=of_map)
+
+    @contextmanager
+    def context(self, parameters: dict[str, Any]) -> Iterator[Any]:
+        """What flytekit's `setup_execution` does, in directories that are there already."""
+        of = self.entrypoint.get_one_of
+        project, domain = (
+            of("FLYTE_INTERNAL_EXECUTION_PROJECT", "_F_PRJ"),
+            of("FLYTE_INTERNAL_EXECUTION_DOMAIN", "_F_DM"),
+        )
+        name, workflow = of("FLYTE_INTERNAL_EXECUTION_ID", "_F_NM"), of("FLYTE_INTERNAL_EXECUTION_WORKFLOW", "_F_WF")
+        plan = of("FLYTE_INTERNAL_EXECUTION_LAUNCHPLAN", "_F_LP")
+        task = [of(f"FLYTE_INTERNAL_TASK_{long}", f"_F_TK_{short}") for long, short in TASK_NAMES]
+        entrypoint, raw = self.entrypoint, parameters["raw_output_data_prefix"]
+        configuration = self.configuration if self.configured else Configuration()
+        workspace = os.path.join(self.desk, "workspace")
+        os.makedirs(workspace, exist_ok=True)
+        checkpoint = None
+        if parameters["checkpoint_path"] is not None:
+            checkpoint = entrypoint.SyncCheckpoint(
+                checkpoint_dest=parameters["checkpoint_path"], checkpoint_src=parameters["prev_checkpoint"]
+            )
+        tags = {
+            "exec_project": project,
+            "exec_domain": domain,
+            "exec_workflow": workflow,
+            "exec_launchplan": plan,
+            "api_version": configuration.version,
+        }
+        user = entrypoint.ExecutionParameters(
+            execution_id=entrypoint._identifier.WorkflowExecutionIdentifier(project=project, domain=domain, name=name),
+            execution_date=datetime.datetime.now(datetime.timezone.utc),
+            stats=entrypoint._get_stats(
+                cfg=configuration.stats, prefix=f"{task[0]}.{task[1]}.{task[2]}.user_stats", tags=tags
+            ),
+            logging=entrypoint.user_space_logger,
+            tmp_dir=workspace,
+            raw_output_prefix=raw,
+            output_metadata_prefix=parameters["output_prefix"],
+            checkpoint=checkpoint,
+            task_id=entrypoint._identifier.Identifier(entrypoint._identifier.ResourceType.TASK, *task),
+        )
+        access = self.provider(
+            local_sandbox_dir=os.path.join(self.desk, "task"),
+            raw_output_prefix=raw,
+            data_config=configuration.data,
+            execution_metadata={
+                "flyte-execution-project": project,
+                "flyte-execution-domain": domain,
+                "flyte-execution-launchplan": plan,
+                "flyte-execution-workflow": workflow,
+                "flyte-execution-name": name,
+            },
+        )
+        contexts = self.contexts.FlyteContextManager
+        ctx = contexts.current_context().new_builder().with_file_access(access).build()
+        state = ctx.new_execution_state().with_params(
+            mode=entrypoint.ExecutionState.Mode.TASK_EXECUTION, user_space_params=user
+        )
+        builder = ctx.new_builder().with_execution_state(state)
+        builder = builder.with_output_metadata_tracker(entrypoint.OutputMetadataTracker())
+        settings = configuration.serialization(os.environ.get(entrypoint.SERIALIZED_CONTEXT_ENV_VAR, "")).new_builder()
+        settings.project = settings.project or project
+        settings.domain = settings.domain or domain
+        settings.version = task[3]
+        if parameters["dynamic_addl_distro"]:
+            settings.fast_serialization_settings = entrypoint.FastSerializationSettings(
+                enabled=True,
+                destination_dir=parameters["dynamic_dest_dir"],
+                distribution_location=parameters["dynamic_addl_distro"],
+            )
+        with contexts.with_context(builder.with_serialization_settings(settings.build())) as ctx:
+            yield ctx
+
+    def write_files(self) -> None:
+        """Writes the last task's outputs to their place, if they were to be handed back: nobody can take them."""
+        if self.exchange is not None and self.exchange.outputs is not None:
+            # Whoever has closed the executor's channel has closed those of flytekit's loops too: it makes new ones.
+            self.lost.update(self.loops._runner_map)
+            self.loops._runner_map.clear()
+            self.exchange.write()
+
+    def call_command(self, tool: str, words: list[str], inputs: bytes | None) -> None:
+        if inputs is not None:
+            path = words[words.index("--inputs") + 1]
+            with open(path, "wb") as file:
+                file.write(inputs)
+        getattr(self.entrypoint, TOOLS[tool]).main(words[1:], prog_name=words[0])
+
+
+class Configuration:
+    """What flytekit reads for each task of environment and files, and what comes out the same each time."""
+
+    def __init__(self) -> None:
+        from flytekit import __version__
+        from flytekit.bin import entrypoint
+        from flytekit.configuration import DataConfig, ImageConfig, StatsConfig
+
+        self.version = __version__
+        self.entrypoint: Any = entrypoint
+        self.data = DataConfig.auto()
+        self.stats = StatsConfig.auto()
+        self.settings: dict[str, Any] = {"": entrypoint.SerializationSettings(ImageConfig.auto())}
+        entrypoint._get_stats(cfg=self.stats, prefix="", tags={})  # its socket, which all tasks may share
+
+    def serialization(self, transported: str) -> Any:
+        """The settings that a task was registered with."""
+        if transported not in self.settings:
+            self.settings[transported] = self.entrypoint.SerializationSettings.from_transport(transported)
+        return self.settings[transported]
+
+
+class _Conversions:
+    """flytekit's `run_sync`, but what only converts values runs on a loop of the calling thread."""
+
+    def __init__(self, elsewhere: Callable[..., Any]) -> None:
+        self.elsewhere = elsewhere
+        self.loop: Any = None
+        self.owner = 0
+        self.lost: list[Any] = []  # those whose descriptors a task has closed; a destructor would close others'
+
+    def run_sync(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        if getattr(work, "__name__", "") not in CONVERSIONS or not self.ready():
+            return self.elsewhere(work, *arguments, **more)
+        return self.loop.run_until_complete(work(*arguments, **more))
+
+    def ready(self) -> bool:
+        """Whether this is the thread that runs tasks, and no loop of it runs already."""
+        if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:
+            return False
+        if self.owner == os.getpid():
+            try:
+                os.fstat(self.loop._selector.fileno())
+                return True
+            except OSError:
+                self.lost.append(self.loop)
+        self.loop, self.owner = asyncio.SelectorEventLoop(), os.getpid()
+        return True
+
+
+def _fits(entrypoint: Any, default: Any) -> bool:
+    try:
+        wanted = {
+            "_execute_task": {*OPTIONS.values(), "test", "resolver_args"},
+            "_execute_map_task": {*OPTIONS.values(), "test", "resolver_args", "max_concurrency"},
+        }
+        found = {name: set(inspect.signature(getattr(entrypoint, name)).parameters) for name in wanted}
+        source = inspect.getsource(entrypoint._dispatch_execute)
+        uses = (
+            "utils.load_proto_from_file",
+            "utils.write_proto_to_file",
+            "file_access.get_data",
+            "file_access.put_data",
+        )
+        names = (
+            "normalize_inputs",
+            "get_one_of",
+            "_get_stats",
+            "SyncCheckpoint",
+            "ExecutionParameters",
+            "ExecutionState",
+        )
+        known = all(hasattr(entrypoint, name) for name in names)
+        known = known and hasattr(default, "_local_sandbox_dir") and hasattr(default, "_raw_output_prefix")
+        return known and found == wanted and all(use in source for use in uses)
+    except (AttributeError, OSError, TypeError):
+        return False
+
+
+def _parse(tool: str, words: list[str]) -> dict[str, Any] | None:
+    """The parameters of a command line as the engine's own templates have it; None when it takes click to read it."""
+    parameters: dict[str, Any] = dict.fromkeys(OPTIONS.values())
+    at = 0
+    while at < len(words) and words[at] != "--":
+        if at + 1 == len(words):
+            return None
+        if words[at] == "--max-concurrency" and tool == "pyflyte-map-execute" and words[at + 1].isdigit():
+            parameters["max_concurrency"] = int(words[at + 1])
+        elif words[at] in OPTIONS:
+            parameters[OPTIONS[words[at]]] = words[at + 1]
+        else:
+            return None
+        at += 2
+    if at == len(words) or not (parameters["inputs"] and parameters["output_prefix"] and parameters["resolver"]):
+        return None
+    parameters["resolver_args"] = tuple(words[at + 1 :])
+    return parameters
+
+
+def _exit_code(code: Any) -> int:
+    """What the interpreter makes of `sys.exit(code)`."""
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1

@@ -1,0 +1,254 @@
+"""The process that a task runs in when it was forked from a zygote: surroundings, the task, what it leaves behind.
+
+Forked for one task, it looks to the task like a process of its own: environment, working directory with its code,
+command line, signals, streams, random numbers, temporary directories, exit code, exit handlers.
+
+Kept for many tasks, it puts all of that back between two of them, as far as a process can: not what modules remember.
+What a task may not leave are threads, child processes, open files beyond a handful, and much memory: then the process
+says so and ends after the task, as a process of its own would, and the next task gets another.
+"""
+
+# ruff: noqa: SIM105 - as in supervisor.py
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from services.executor.bootstrap.exchange import Result
+    from services.executor.bootstrap.frames import Channel
+    from services.executor.bootstrap.leanway import LeanWay
+
+COPIED_ENTRIES = 500  # of the code's files: more than that would cost each task more than it is worth
+KEPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR2, signal.SIGCHLD)
+EXTRA_DESCRIPTORS = 16  # what libraries keep open for later
+EXTRA_MODULES = 2000
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Worker:
+    """One forked process. `code` is where the version's code was unpacked, empty if nowhere."""
+
+    def __init__(self, channel: Channel, way: LeanWay, code: str) -> None:
+        self.channel = channel
+        self.way = way
+        self.code = code
+        self.path = list(sys.path)
+
+    def run_one(self) -> NoReturn:
+        """Runs the one task that comes over the channel and exits as it did."""
+        message = self.channel.receive()
+        if message is None:
+            os._exit(126)
+        request, inputs = message
+        self.enter(request)
+        self.way.settle(request["temporary"])
+        result = self.perform(request, inputs)
+        self.answer(result)
+        leave(result.code)
+
+    def run_many(self) -> NoReturn:
+        """Runs tasks until the channel is closed, or until one leaves something behind."""
+        start: Belongings | None = None
+        while (message := self.channel.receive()) is not None:
+            request, inputs = message
+            self.enter(request)
+            if start is None:
+                self.way.settle(request["temporary"])
+                start = Belongings(request["temporary"], request["work"], self.way.desk)
+            reseed()
+            result = self.perform(request, inputs)
+            leak = start.leak(request["memory"])
+            if result.code != 0:
+                leak = leak or f"it ended with code {result.code}"
+            self.answer(result, leak)
+            if leak:
+                leave(result.code)
+            start.put_back()
+        leave(0)
+
+    def enter(self, request: dict[str, Any]) -> None:
+        """Makes this process look as if it had been started for the request."""
+        wanted, found = request["environment"], dict(os.environ)
+        for name in found.keys() - wanted.keys():
+            del os.environ[name]
+        os.environ.update(wanted.items() - found.items())
+        work = request["work"]
+        if request["furnish"] and self.code:
+            furnish(self.code, work)
+        os.chdir(work)
+        sys.path[:] = [work if place == self.code else place for place in self.path]
+        if not self.code:
+            sys.path.append(work)
+        sys.argv[:] = request["words"]
+        tempfile.tempdir = None
+
+    def perform(self, request: dict[str, Any], inputs: bytes) -> Result:
+        given = inputs if request["inline"] else None
+        return self.way.run(request["words"], given, request["limit"], request["configured"])
+
+    def answer(self, result: Result, leak: str = "") -> None:
+        """Tells the executor. Where the task has closed the channel, its files must do."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass  # closed, or nobody reads it
+        if not self.channel.whole:
+            self.way.write_files()
+            leave(result.code)
+        header = {"code": result.code, "inline": result.outputs is not None, "deck": result.deck, "leak": leak}
+        try:
+            self.channel.send(header, result.outputs or b"")
+        except OSError:
+            self.way.write_files()
+            leave(result.code)
+
+
+def furnish(code: str, work: str) -> None:
+    """Puts the code into a task's own working directory, where the task may do with it as it likes.
+
+    Of very many files only those at the top are copied; directories are links then, shared with other tasks.
+    """
+    count = 0
+    for _, directories, files in os.walk(code):
+        count += len(directories) + len(files)
+        if count > COPIED_ENTRIES:
+            break
+    for entry in os.scandir(code):
+        target = os.path.join(work, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            if count > COPIED_ENTRIES:
+                os.symlink(entry.path, target)
+            else:
+                shutil.copytree(entry.path, target, symlinks=True)
+        else:
+            shutil.copy2(entry.path, target, follow_symlinks=False)
+
+
+def reseed() -> None:
+    """Forks of one process would draw the same numbers; Python's own generator sees to that itself at a fork."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and "numpy.random" in sys.modules:
+        numpy.random.seed()
+
+
+class Belongings:
+    """What the process had before it saw the first task: put back after each, and compared with what is there."""
+
+    def __init__(self, temporary: str, work: str, desk: str) -> None:
+        _wake_loop()
+        places = (
+            "",
+            "sandbox",
+            "sandbox/local_flytekit",
+            "task",
+            "task/local_flytekit",
+            "task/local_flytekit/engine_dir",
+        )
+        self.directories = [temporary, work, *(os.path.join(desk, place) for place in (*places, "workspace"))]
+        for directory in self.directories:
+            os.makedirs(directory, exist_ok=True)
+        self.kept = {os.path.join(directory, name) for directory in self.directories for name in os.listdir(directory)}
+        self.streams = [
+            (stream, os.dup(number)) for number, stream in ((0, sys.stdin), (1, sys.stdout), (2, sys.stderr))
+        ]
+        self.umask = os.umask(0o022)
+        os.umask(self.umask)
+        self.signals = [(number, signal.getsignal(number)) for number in KEPT_SIGNALS]
+        self.threads = set(threading.enumerate())
+        self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.modules = len(sys.modules)
+        self.resident = _resident_bytes()
+
+    def leak(self, memory: int) -> str:
+        """What a task has left, in words; empty when it may be followed by another. `memory` is how much it may add."""
+        if len(self.threads) != threading.active_count():
+            left = [thread.name for thread in threading.enumerate() if thread not in self.threads]
+            if left:
+                return f"it left a thread, {left[0]}"
+        if _has_children():
+            return "it left a child process"
+        if (count := len(os.listdir("/proc/self/fd")) - self.descriptors) > EXTRA_DESCRIPTORS:
+            return f"it left {count} open files"
+        if (count := len(sys.modules) - self.modules) > EXTRA_MODULES:
+            return f"it has imported {count} modules"
+        if (size := _resident_bytes() - self.resident) > memory:
+            return f"its memory has grown by {size >> 20} MiB"
+        return ""
+
+    def put_back(self) -> None:
+        """As far as a process can."""
+        for number, (stream, copy) in enumerate(self.streams):
+            os.dup2(copy, number)
+            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+        os.umask(self.umask)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self.signals:
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        for directory in self.directories:
+            try:
+                for entry in os.scandir(directory):
+                    if entry.path not in self.kept:
+                        _remove(entry)
+            except OSError:
+                os.makedirs(directory, exist_ok=True)  # the task has removed it
+
+
+def _wake_loop() -> None:
+    """Starts the thread of flytekit's that outlives tasks, so that it is no task's."""
+    from flytekit.utils.asyn import run_sync
+
+    async def nothing() -> None:
+        pass
+
+    run_sync(nothing)
+
+
+def _remove(entry: os.DirEntry[str]) -> None:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            os.unlink(entry.path)
+    except OSError:
+        pass
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * PAGE_BYTES
+
+
+def leave(code: int) -> NoReturn:
+    """Ends as an interpreter does: waits for threads, runs exit handlers, flushes."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else code
+    except BaseException:
+        pass
+    os._exit(code)

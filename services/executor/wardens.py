@@ -1,0 +1,74 @@
+"""The executor's end of a warden: a process that answers for one task process at a time (`bootstrap/zygote.py`).
+
+Everything that a supervisor guarantees of a command holds for what a warden starts. When this end of its socket is
+closed, it kills what it has and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.executor import processes, runner
+from services.executor.processes import ProcessId
+
+if TYPE_CHECKING:
+    from services.executor.zygotes import Zygote
+
+_SIGKILL = 9
+
+
+class Warden:
+    """One warden. `modules` is how many of the user's its zygote had imported when it was forked."""
+
+    def __init__(self, control: socket.socket, zygote: Zygote, modules: int) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._zygote = zygote
+        self.modules = modules
+        self.broken = False
+        """It has died, or may have something left to do: nobody else gets it."""
+        self.gone = asyncio.Event()
+        """It has ended, and nothing of it is left."""
+
+    async def run(self, order: dict[str, Any], *descriptors: int) -> ProcessId | None:
+        """Starts a process. Raises BrokenPipeError when the warden is dead."""
+        loop = asyncio.get_running_loop()
+        self.broken = True  # until `ended` says otherwise
+        socket.send_fds(self._control, [json.dumps(order).encode()], list(descriptors))
+        said = await loop.sock_recv(self._control, 4096)
+        kind, _, pid = said.decode().strip().partition(" ")
+        if kind != "started":
+            raise BrokenPipeError("the warden has died")
+        return ProcessId.of(int(pid))
+
+    def stop(self) -> None:
+        """Asks the process to end, and after its grace makes it."""
+        with contextlib.suppress(OSError):
+            self._control.send(b"T")
+
+    async def ended(self, directory: Path) -> runner.Exit:
+        """How the process has ended; nothing of it is left. If the warden died, `directory` says whose are the rest."""
+        try:
+            said = await asyncio.get_running_loop().sock_recv(self._control, 4096)
+        except ConnectionError:
+            said = b""
+        ended = runner.parse_exit(said.decode(errors="replace"))
+        if ended is None:
+            await self.gone.wait()
+            await processes.end_all(directory)
+            return runner.Exit(signal=_SIGKILL)
+        self.broken = False
+        return ended
+
+    def give_back(self) -> None:
+        """This end needs it no more."""
+        self._zygote.give_back(self)
+
+    def close(self) -> None:
+        """Ends it, and what it has."""
+        self._control.close()

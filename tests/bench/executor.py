@@ -1,0 +1,195 @@
+"""What the executor itself takes for a flytekit task: started cold, forked from a warm process, in one that is kept.
+
+    python -m tests.bench.executor [cold|fork|reuse …] [--tasks N] [--slots N] [--runs N] [--profile]
+
+The executor is a process of its own; a scripted leader in this one gives it no-op tasks, as many at a time as it has
+slots, and then one after the other. Printed, medians of the runs:
+
+    mode · tasks/s · ms from the assignment to the final report (p50, p99; one at a time) · CPU ms a task, and whose
+
+The first task of a version, which waits for its zygote, is not in the figures but beside them. `--profile` shows where
+the executor's own time goes (cProfile, which slows it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from flyteidl.core import interface_pb2, literals_pb2, tasks_pb2, types_pb2
+
+from protos import executor_pb2
+from tests.support.executing import template
+from tests.support.leader import TOKEN, Assignments, ExecutorSession, Leader
+
+MODES: Final = {"cold": {"airscrew/warm": "false"}, "fork": {}, "reuse": {"airscrew/reuse": "true"}}
+TASKS: Final = {"cold": 20, "fork": 300, "reuse": 4000}
+ALONE: Final = {"cold": 5, "fork": 50, "reuse": 300}
+CODE: Final = "from flytekit import task\n\n\n@task\ndef noop(x: int) -> int:\n    return x\n"
+WORDS: Final = """pyflyte-execute --inputs {{.input}} --output-prefix {{.outputPrefix}}
+    --raw-output-data-prefix {{.rawOutputDataPrefix}} --checkpoint-path {{.checkpointOutputPrefix}}
+    --prev-checkpoint {{.prevCheckpointPrefix}}
+    --resolver flytekit.core.python_auto_container.default_task_resolver -- task-module airscrew_noop task-name noop"""
+
+
+def noop(mode: str, code: Path) -> tasks_pb2.TaskTemplate:
+    """The task, whose code is part of its environment."""
+    task = template(*WORDS.split(), outputs={"o0": types_pb2.INTEGER}, env=[{"key": "PYTHONPATH", "value": str(code)}])
+    integer = interface_pb2.Variable(type=types_pb2.LiteralType(simple=types_pb2.INTEGER))
+    task.interface.inputs.variables["x"].CopyFrom(integer)
+    task.config.update(MODES[mode])
+    return task  # type: ignore[no-any-return]
+
+
+def integer(value: int) -> literals_pb2.Literal:
+    return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(integer=value)))
+
+
+@contextlib.asynccontextmanager
+async def executor(folder: Path, leader: Leader, slots: int, profile: Path | None) -> AsyncIterator[int]:
+    """The executor's process; its id."""
+    token = folder / "token"
+    token.write_text(TOKEN)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "AIRSCREW_PROPELLERS": leader.address,
+        "AIRSCREW_SESSION_TOKEN_FILE": str(token),
+        "AIRSCREW_BLOB": str(folder / "blob"),
+        "AIRSCREW_EXECUTOR_DATA_DIR": str(folder / "data"),
+        "AIRSCREW_EXECUTOR_TASK_PYTHON": os.environ["AIRSCREW_EXECUTOR_TASK_PYTHON"],
+        "AIRSCREW_EXECUTOR_CPU_MILLIS": str(1000 * slots),
+        "AIRSCREW_EXECUTOR_MEMORY_BYTES": str(slots << 30),
+        "AIRSCREW_EXECUTOR_DISK_FLOOR_BYTES": "0",
+        "AIRSCREW_LOG_LEVEL": os.environ.get("AIRSCREW_LOG_LEVEL", "warning"),
+    }
+    profiled = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
+    process = await asyncio.create_subprocess_exec(sys.executable, *profiled, "-m", "services.executor", env=environ)
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+class Ends:
+    """Waits for final reports without going through all of them each time."""
+
+    def __init__(self, session: ExecutorSession) -> None:
+        self._session = session
+        self._seen = 0
+        self._waiting: dict[str, asyncio.Future[executor_pb2.Report]] = {}
+
+    async def follow(self) -> None:
+        while True:
+            await self._session.until(lambda: len(self._session.reports) > self._seen, "reports")
+            for report in self._session.reports[self._seen :]:
+                self._seen += 1
+                waiting = self._waiting.get(report.id.node)
+                if waiting is not None and report.phase >= executor_pb2.Report.PHASE_SUCCEEDED and not waiting.done():
+                    waiting.set_result(report)
+
+    async def run(self, work: Assignments, task: tasks_pb2.TaskTemplate, number: int) -> float:
+        """Runs one task; how long it took in seconds."""
+        assigned = work.of(task, {"x": integer(number)}, resources=executor_pb2.Resources(cpu_millis=1000))
+        node = assigned[0].id.node = f"n{number}"
+        waiting = self._waiting[node] = asyncio.get_running_loop().create_future()
+        begun = time.perf_counter()
+        self._session.assign(assigned)
+        report = await waiting
+        del self._waiting[node]
+        assert report.phase == executor_pb2.Report.PHASE_SUCCEEDED, (report, report.error)
+        found = literals_pb2.LiteralMap.FromString(report.outputs.inline).literals["o0"].scalar.primitive.integer
+        assert found == number, report
+        return time.perf_counter() - begun
+
+
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """CPU seconds of the executor, and of everything below it, ended or not."""
+    own, below, children = 0.0, 0.0, {pid}
+    for entry in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
+            used, of_ended = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
+            if entry == pid:
+                own, below = own + used, below + of_ended
+            elif int(fields[1]) in children:
+                children.add(entry)
+                below += used + of_ended
+    tick = os.sysconf("SC_CLK_TCK")
+    return {"executor": own / tick, "tasks": below / tick}
+
+
+async def measure(mode: str, count: int, slots: int, profile: Path | None) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="airscrew-bench-") as name:
+        folder = Path(name)
+        (folder / "code").mkdir()
+        (folder / "code" / "airscrew_noop.py").write_text(CODE)
+        task, work = noop(mode, folder / "code"), Assignments(str(folder / "blob"))
+        leader = await Leader().start()
+        try:
+            async with executor(folder, leader, slots, profile) as pid:
+                session = await leader.session()
+                ends = Ends(session)
+                following = asyncio.create_task(ends.follow(), name="follow")
+                first = await ends.run(work, task, 0)
+                alone = sorted([await ends.run(work, task, 1 + n) for n in range(ALONE[mode])])
+                numbers = iter(range(1000, 1000 + count))
+
+                async def lane() -> None:
+                    for number in numbers:
+                        await ends.run(work, task, number)
+
+                before, begun = cpu_seconds(pid), time.perf_counter()
+                await asyncio.gather(*(lane() for _ in range(slots)))
+                seconds, after = time.perf_counter() - begun, cpu_seconds(pid)
+                following.cancel()
+        finally:
+            await leader.stop()
+    return {
+        "tasks_per_s": count / seconds,
+        "p50_ms": 1000 * alone[len(alone) // 2],
+        "p99_ms": 1000 * alone[int(len(alone) * 0.99)],
+        "first_ms": 1000 * first,
+        **{f"{whose}_cpu_ms": 1000 * (after[whose] - before[whose]) / count for whose in before},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the executor takes for a flytekit task.")
+    parser.add_argument("modes", nargs="*", metavar="MODE", help=f"of {', '.join(MODES)}; default: fork and reuse")
+    parser.add_argument("--tasks", type=int, help="how many in each run")
+    parser.add_argument("--slots", type=int, default=4, help="how many at a time")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="where the executor's time goes")
+    chosen = parser.parse_args()
+    for mode in chosen.modes or ("fork", "reuse"):
+        profile = Path(tempfile.gettempdir()) / f"airscrew-executor-{mode}.prof" if chosen.profile else None
+        runs = [
+            asyncio.run(measure(mode, chosen.tasks or TASKS[mode], chosen.slots, profile)) for _ in range(chosen.runs)
+        ]
+        of = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        print(
+            f"{mode:5}  {of['tasks_per_s']:7.0f} tasks/s   {of['p50_ms']:6.1f} ms (p99 {of['p99_ms']:.1f})"
+            f"   CPU ms a task: executor {of['executor_cpu_ms']:.2f}, tasks {of['tasks_cpu_ms']:.2f}"
+            f"   first {of['first_ms']:.0f} ms"
+            f"   {len(runs)} runs of {chosen.tasks or TASKS[mode]}, {chosen.slots} slots",
+            flush=True,
+        )
+        if profile is not None:
+            import pstats
+
+            pstats.Stats(str(profile)).sort_stats("tottime").print_stats(40)
+
+
+if __name__ == "__main__":
+    main()

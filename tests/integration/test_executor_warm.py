@@ -1,0 +1,346 @@
+"""Task processes that are forked from warm ones, and those that are kept for many tasks: what holds for both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, types_pb2
+from flyteidl.core.security_pb2 import Secret
+
+from protos import executor_pb2
+from services.executor import processes
+from tests.support.executing import executing, template
+from tests.support.leader import Assignments, ExecutorSession, Leader, error_of, outputs_of
+from tests.support.markers import alive
+from tests.support.waiting import until
+
+USER = execution_pb2.ExecutionError.USER
+SYSTEM = execution_pb2.ExecutionError.SYSTEM
+
+MODULE = """
+import ctypes, json, os, signal, subprocess, sys, tempfile, threading, time
+from pathlib import Path
+from flytekit import task
+
+@task
+def does(what: str) -> str:
+    return str(eval(what))
+
+@task
+def runs(script: str) -> str:
+    names = {}
+    exec(script, {**globals(), "names": names})
+    return json.dumps(names)
+"""
+
+SURROUNDINGS = """
+mask = os.umask(0o77); os.umask(mask)
+names.update(
+    environment=dict(os.environ), cwd=os.getcwd(), path=sys.path, argv=sys.argv, pid=os.getpid(), mask=mask,
+    here=sorted(os.listdir(".")), temporary=sorted(os.listdir(tempfile.gettempdir())),
+    alarm=signal.getitimer(signal.ITIMER_REAL)[0], term=str(signal.getsignal(signal.SIGTERM)), stdin=sys.stdin.read(),
+)
+"""
+
+CHANGES = """
+os.environ["LEFT"] = "behind"
+del os.environ["LANG"]
+os.chdir("/"); os.umask(0); sys.path.insert(0, "/left"); sys.argv.append("left")
+signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.setitimer(signal.ITIMER_REAL, 1000)
+Path(os.environ["TMPDIR"], "left").mkdir(); Path(os.environ["TMPDIR"], "left", "file").write_text("left")
+sys.stdout = open(os.devnull, "w"); os.close(0)
+names["pid"] = os.getpid()
+"""
+
+CONFIG = {"fork": {}, "reuse": {"airscrew/reuse": "true"}}
+both = pytest.mark.parametrize("kind", CONFIG)
+
+
+class Bench:
+    """Tasks of MODULE, whose code is part of their environment."""
+
+    def __init__(self, session: ExecutorSession, tmp_path: Path, kind: str) -> None:
+        self.session = session
+        self.kind = kind
+        self.tmp_path = tmp_path
+        self.work = Assignments(str(tmp_path / "blob"))
+
+    def task(self, name: str, module: str = "mine", **more: Any) -> tasks_pb2.TaskTemplate:
+        words = """pyflyte-execute --inputs {{.input}} --output-prefix {{.outputPrefix}}
+            --raw-output-data-prefix {{.rawOutputDataPrefix}} --checkpoint-path {{.checkpointOutputPrefix}}
+            --prev-checkpoint {{.prevCheckpointPrefix}}
+            --resolver flytekit.core.python_auto_container.default_task_resolver --"""
+        more.setdefault("env", [{"key": "PYTHONPATH", "value": str(self.tmp_path / "code")}])
+        arguments = ("task-module", module, "task-name", name)
+        task = template(*words.split(), *arguments, outputs={"o0": types_pb2.STRING}, **more)
+        task.config.update(CONFIG[self.kind])
+        return task  # type: ignore[no-any-return]
+
+    def assigned(self, name: str, argument: str, **more: Any) -> Any:
+        of_task = {key: more.pop(key) for key in ("module", "resources_", "env") if key in more}
+        if "resources_" in of_task:
+            of_task["resources"] = of_task.pop("resources_")
+        input_name = "what" if name == "does" else "script"
+        return self.work.of(self.task(name, **of_task), {input_name: string(argument)}, **more)
+
+    async def report(self, assigned: Any) -> executor_pb2.Report:
+        self.session.assign(assigned)
+        return await self.session.final(assigned[0].id)
+
+    async def does(self, what: str, **more: Any) -> str:
+        """The value of a Python expression, as a task says it."""
+        return value(await self.report(self.assigned("does", what, **more)))
+
+    async def runs(self, script: str, **more: Any) -> dict[str, Any]:
+        """What a script puts into `names`."""
+        found: dict[str, Any] = json.loads(value(await self.report(self.assigned("runs", script, **more))))
+        return found
+
+
+def string(text: str) -> literals_pb2.Literal:
+    return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(string_value=text)))
+
+
+def value(report: executor_pb2.Report) -> str:
+    return str(outputs_of(report)["o0"].scalar.primitive.string_value)
+
+
+@pytest.fixture
+def opened(leader: Leader, executor_settings: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "mine.py").write_text(MODULE)
+
+    @asynccontextmanager
+    async def bench(kind: str, **settings: Any) -> AsyncIterator[Bench]:
+        async with executing(executor_settings | settings):
+            yield Bench(await leader.session(), tmp_path, kind)
+        left = await asyncio.to_thread(processes.inside, tmp_path)
+        assert not left, "a stopped executor leaves no process"
+
+    return bench
+
+
+@both
+async def test_however_a_task_ends_it_is_told_as_of_a_process_of_its_own_and_hurts_no_other(
+    opened: Any, kind: str
+) -> None:
+    async with opened(kind) as bench:
+        slow = bench.assigned("does", "time.sleep(2) or 'unhurt'")
+        bench.session.assign(slow)
+        for what, blamed, code, words in [
+            ("os._exit(3)", USER, "TaskProcessFailed", "exited with code 3"),
+            ("sys.exit(4)", USER, "TaskProcessFailed", "exited with code 4"),
+            ("sys.exit('in words')", USER, "TaskProcessFailed", "in words"),
+            ("sys.exit(0)", SYSTEM, "OutputsNotFound", "without writing outputs"),
+            ("os._exit(0)", SYSTEM, "OutputsNotFound", "without writing outputs"),
+            ("ctypes.string_at(0)", USER, "TaskProcessFailed", "ended by SIGSEGV"),
+            ("os.kill(os.getpid(), 9)", SYSTEM, "Interrupted", "SIGKILL"),
+            ("os.kill(os.getppid(), 9) or time.sleep(60)", SYSTEM, "Interrupted", "SIGKILL"),
+        ]:
+            report = await bench.report(bench.assigned("does", what))
+            error = error_of(report)
+            assert (error.kind, error.code, report.recoverable) == (blamed, code, True), what
+            assert words in error.message, what
+        report = await bench.report(bench.assigned("does", "1 / 0"))
+        assert (error_of(report).code, report.recoverable) == ("USER:RuntimeError", False)
+        # It closes what it does not know, among that the way its outputs were to go: then they are written.
+        assert await bench.does("os.closerange(3, 4096) or 'closed'") == "closed"
+        assert await bench.does("40 + 2") == "42"
+        assert value(await bench.session.final(slow[0].id)) == "unhurt"
+
+
+@both
+async def test_each_task_finds_what_a_process_of_its_own_would_find_whatever_the_last_one_changed(
+    opened: Any, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUR_OWN", "secret")
+    async with opened(kind) as bench:
+        trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+        first = await bench.runs(SURROUNDINGS, attempt=2, traceparent=trace, envs={"MINE": "x"})
+        changed = await bench.runs(CHANGES, envs={"MINE": "x"})
+        again = await bench.runs(SURROUNDINGS, envs={"MINE": "x"})
+        environment = first["environment"]
+        assert environment["MINE"] == "x" and environment["FLYTE_ATTEMPT_NUMBER"] == "2"
+        assert environment["FLYTE_INTERNAL_EXECUTION_ID"] == "ex1" and "OUR_OWN" not in environment
+        assert environment["TRACEPARENT"].split("-")[1] == "ab" * 16 and again["environment"]["TRACEPARENT"] == ""
+        assert Path(first["cwd"]).is_relative_to(tmp_path / "data") and first["stdin"] == ""
+        assert first["argv"][0].endswith("/bin/pyflyte-execute") and first["argv"][-1] == "runs"
+        assert not [place for place in first["path"] if (Path(place) / "services" / "executor").is_dir()]
+        assert "left" not in again["temporary"] + again["here"] and again["alarm"] == 0
+        for personal in ("FLYTE_ATTEMPT_NUMBER", "TRACEPARENT", "HOME", "TMPDIR"):
+            del environment[personal], again["environment"][personal]
+        for same in (
+            ("environment", "mask", "term") if kind == "fork" else ("environment", "mask", "term", "cwd", "path")
+        ):
+            assert again[same] == first[same]
+        assert (first["pid"] == changed["pid"] == again["pid"]) is (kind == "reuse")
+
+
+@both
+async def test_a_stopped_task_ends_with_everything_that_it_started(opened: Any, kind: str, tmp_path: Path) -> None:
+    async with opened(kind) as bench:
+        script = f"""
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(["setsid", "sh", "-c", "trap '' TERM; while true; do sleep 1; done"])
+fork = os.fork()
+if not fork:
+    os.setsid(); time.sleep(600)
+Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{child.pid}} {{fork}} all")
+time.sleep(600)
+"""
+        assigned = bench.assigned("runs", script)
+        bench.session.assign(assigned)
+        pids = tmp_path / "pids"
+        await until(lambda: pids.exists() and pids.read_text().endswith("all"))
+        bench.session.stop(assigned[0].id, "enough")
+        report = await bench.session.final(assigned[0].id)
+        assert (report.phase, report.reason) == (executor_pb2.Report.PHASE_ABORTED, "enough")
+        assert not [pid for pid in pids.read_text().split()[:-1] if alive(int(pid))]
+        late = await bench.report(bench.assigned("does", "time.sleep(600)", time_allowed_us=300_000))
+        assert error_of(late).code == "TimeoutExpired"
+
+
+@both
+async def test_a_killed_warden_costs_its_task_and_what_that_left_behind_goes_too(
+    opened: Any, kind: str, tmp_path: Path
+) -> None:
+    async with opened(kind) as bench:
+        pids = tmp_path / "pids"
+        script = f"""
+if not os.fork():
+    os.setsid(); Path({str(pids)!r}).write_text(str(os.getpid())); time.sleep(600)
+while not os.path.exists({str(pids)!r}):
+    time.sleep(0.01)
+os.kill(os.getppid(), 9)
+time.sleep(600)
+"""
+        report = await bench.report(bench.assigned("runs", script))
+        assert (error_of(report).code, report.recoverable) == ("Interrupted", True)
+        assert not alive(int(pids.read_text()))
+
+
+@both
+async def test_a_task_above_its_memory_limit_is_killed_as_out_of_memory(opened: Any, kind: str) -> None:
+    limits = [tasks_pb2.Resources.ResourceEntry(name=tasks_pb2.Resources.MEMORY, value="300Mi")]
+    async with opened(kind) as bench:
+        what = "(big := bytearray(600 << 20)) and time.sleep(60)"
+        report = await bench.report(bench.assigned("does", what, resources_=tasks_pb2.Resources(limits=limits)))
+        assert (error_of(report).code, error_of(report).kind, report.recoverable) == ("OOMKilled", USER, True)
+
+
+@both
+async def test_what_a_task_prints_is_in_its_own_log_alone_also_what_children_print(opened: Any, kind: str) -> None:
+    async with opened(kind, log_limit_bytes=1000) as bench:
+        loud = bench.assigned("does", "print('loud') or os.write(2, b'raw') and os.system('echo child')")
+        quiet = bench.assigned("does", "1")
+        long = bench.assigned("does", "print(*range(10000), sep='\\n')")
+        for assigned in (loud, quiet, long):
+            value(await bench.report(assigned))
+        assert Path(loud[0].log_uri).read_text() == "loud\nrawchild\n"
+        assert not Path(quiet[0].log_uri).exists() or Path(quiet[0].log_uri).read_text() == ""
+        log = Path(long[0].log_uri).read_text()
+        assert log.startswith("0\n1\n") and log.endswith("9998\n9999\n") and "bytes are missing here" in log
+        assert len(log) < 20_000
+
+
+async def test_a_kept_process_runs_the_next_task_unless_the_last_has_left_something(opened: Any) -> None:
+    async with opened("reuse", reuse_memory_bytes=64 << 20, reuse_tasks=6) as bench:
+        pid = await bench.does("os.getpid()")
+        assert await bench.does("os.getpid()") == pid
+        for leak in (
+            "threading.Thread(target=time.sleep, args=(0.1,)).start()",
+            "subprocess.Popen(['sleep', '600'])",
+            "[os.open('/dev/null', os.O_RDONLY) for _ in range(50)]",
+            "globals().update(kept=bytearray(b'x' * (128 << 20)))",
+        ):
+            left = await bench.does(f"({leak}, os.getpid())[1]")
+            assert left != await bench.does("os.getpid()"), leak
+        last = await bench.does("os.getpid()")
+        pids = [await bench.does("os.getpid()") for _ in range(6)]
+        assert pids[:4] == [last] * 4 and pids[4] == pids[5] != last, "it ends after its sixth task"
+
+
+async def test_secrets_are_of_one_task_alone(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRSCREW_EXECUTOR_SECRET_MY_TOKEN", "hush")
+    look = "names.update(environment=dict(os.environ), pid=os.getpid())"
+    async with opened("reuse") as bench:
+        secret = Secret(group="my", key="token", mount_requirement=Secret.ENV_VAR, env_var="TOKEN")
+        file = Secret(group="my", key="token", mount_requirement=Secret.FILE, env_var="TOKEN_FILE")
+        assigned = bench.assigned("runs", f"{look}; names['file'] = Path(os.environ['TOKEN_FILE']).read_text()")
+        assigned[1].security_context.secrets.extend([secret, file])
+        told = json.loads(value(await bench.report(assigned)))
+        assert told["environment"]["TOKEN"] == told["file"] == "hush"
+        after = await bench.runs(look)
+        assert after["pid"] == told["pid"] and "hush" not in str(after)
+        await until(lambda: not Path(told["environment"]["TOKEN_FILE"]).exists())
+
+
+async def test_code_whose_import_leaves_threads_or_fails_starts_cold_or_tells_so_itself(
+    opened: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened("fork") as bench:
+        code = tmp_path / "code"
+        (code / "threaded.py").write_text(
+            f"{MODULE}\nthreading.Thread(target=time.sleep, args=(900,), daemon=True).start()"
+        )
+        (code / "broken.py").write_text("raise RuntimeError('no such luck')")
+        before = bench.assigned("does", "time.sleep(3) or os.getppid()")
+        bench.session.assign(before)
+        await bench.session.running(before[0].id)
+        assert "(sleep)" in await bench.does("threading.enumerate()", module="threaded")
+        assert "threaded" in caplog.text and "start cold: importing it starts threads" in caplog.text
+        report = await bench.report(bench.assigned("does", "1", module="broken"))
+        assert "no such luck" in error_of(report).message and not report.recoverable
+        value(await bench.session.final(before[0].id))
+
+
+async def test_zygotes_are_bounded_and_retire_and_all_can_be_switched_off(opened: Any, tmp_path: Path) -> None:
+    warm = tmp_path / "data" / "warm"
+    async with opened("fork", zygotes=1, zygote_idle_seconds=2.0) as bench:
+        assert await bench.does("os.environ['A']", env=env(tmp_path, A="1")) == "1"
+        assert len(list(warm.iterdir())) == 1
+        assert await bench.does("os.environ['A']", env=env(tmp_path, A="2")) == "2"
+        await until(lambda: not list(warm.iterdir()))
+    async with opened("reuse", warm=False) as bench:
+        assert await bench.does("1 + 1") == "2"
+        assert not list(warm.iterdir())
+
+
+def env(tmp_path: Path, **more: str) -> list[dict[str, str]]:
+    return [{"key": name, "value": text} for name, text in {"PYTHONPATH": str(tmp_path / "code"), **more}.items()]
+
+
+async def test_a_killed_zygote_costs_what_runs_and_the_next_task_gets_another(opened: Any, tmp_path: Path) -> None:
+    async with opened("fork") as bench:
+        assigned = bench.assigned("does", "os.kill(int(open(f'/proc/{os.getppid()}/stat').read().split()[3]), 9)")
+        report = await bench.report(assigned)
+        assert (error_of(report).code, report.recoverable) == ("Interrupted", True)
+        assert await bench.does("1 + 1") == "2"
+
+
+async def test_a_thousand_tasks_leave_no_process_descriptor_or_file(opened: Any, tmp_path: Path) -> None:
+    async with opened("reuse") as bench:
+        await bench.does("1")
+
+        def left() -> tuple[int, int, set[str]]:
+            files = {str(path) for path in (tmp_path / "data" / "warm").rglob("*")}
+            return len(os.listdir("/proc/self/fd")), len(processes.inside(tmp_path / "data")), files
+
+        bench.session.assign(*(each := [bench.assigned("does", "2 + 2") for _ in range(4)]))
+        await asyncio.gather(*(bench.session.final(assign.id) for assign, _ in each))
+        before = left()
+        for _ in range(250):
+            each = [bench.assigned("does", "2 + 2") for _ in range(4)]
+            bench.session.assign(*each)
+            for assign, _ in each:
+                assert value(await bench.session.final(assign.id)) == "4"
+            bench.session.reports.clear()
+        assert left() == before
+        assert not list((tmp_path / "data" / "scratch").iterdir()) and not (tmp_path / "blob" / "metadata").exists()
