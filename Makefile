@@ -30,7 +30,7 @@ demo run test: export AIRSCREW_EXECUTOR_TASK_PYTHON ?= $(CURDIR)/.venv-tasks/bin
 
 .PHONY: help
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/.synced .venv-tasks/.synced ## start the whole system, run the sample workflow on it with pyflyte, show what came out, stop
@@ -61,6 +61,10 @@ scale: .venv/.synced ## executions larger than most, minutes of them: how long, 
 .PHONY: takeover
 takeover: .venv/.synced ## how long a new leader of 10,000 live executions takes to its first commit, and until all are warm
 	@.venv/bin/python -m tests.bench.takeover $(ARGS)
+
+.PHONY: succession
+succession: .venv/.synced ## how long after the end of a leader (stopped, killed, frozen) the next one commits, with real processes
+	@.venv/bin/python -m tests.bench.succession $(ARGS)
 
 .PHONY: simulate
 simulate: .venv/.synced ## all services on virtual time with faults, on all cores (SEEDS=200000; SEED=n plays that one and shows it)

@@ -4,7 +4,7 @@ A system with three propellers on PostgreSQL leads many live executions, and new
 ends the leader meets it in any statement. Then it is stopped in order, killed, or made to stand still, time and again.
 All times are of one machine's clock: when the signal was sent, and when the next leader says that it has committed.
 
-    python -m tests.bench.succession [--executions 10000] [--rounds 20] [--only kill]
+    make succession ARGS="[--executions 10000] [--rounds 20] [--only kill]"
 """
 
 from __future__ import annotations
