@@ -7,10 +7,10 @@ in the blobs, who may read them, and the signing of addresses.
 from __future__ import annotations
 
 from libs.blob.directory import DirectoryStore
-from libs.blob.store import BlobStore
+from libs.blob.store import BlobStore, Usage
 from libs.workflow.errors import InvalidArgument
 
-__all__ = ["BlobStore", "open"]
+__all__ = ["BlobStore", "Usage", "open"]
 
 
 def open(url: str) -> BlobStore:

@@ -10,11 +10,14 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from libs.blob.store import is_below, joined, relative, require_below
+from libs.blob.store import Usage, is_below, joined, relative, require_below
 from libs.workflow.errors import NotFound, ResourceExhausted, Unavailable
 
 CHUNK_BYTES = 256 * 1024
 """The least that one piece of a stream has, but for the last."""
+
+_PAGE = 1000
+"""Blobs that are listed, or deleted, with one request: the most that S3 takes."""
 
 _CONNECT = timedelta(seconds=5)
 _REQUEST = timedelta(minutes=5)  # a whole request, so it bounds the largest blob that a slow link can move
@@ -73,20 +76,46 @@ class CloudStore:
     async def list(self, uri_prefix: str) -> list[str]:
         return [f"{self.root}/{path}" for path in await self._paths(uri_prefix)]
 
-    async def delete_prefix(self, uri: str) -> None:
-        require_below(self.root, uri)
-        paths = await self._paths(uri)
-        with _failures(uri):
-            if paths:
-                await obstore.delete_async(self._store, paths)
+    async def measure(self, uri_prefix: str) -> Usage:
+        usage = Usage()
+        async for page in self._pages(relative(self.root, uri_prefix), uri_prefix):
+            usage = usage.plus(_usage(page))
+        return usage
+
+    async def delete_prefix(self, uri: str) -> Usage:
+        path = require_below(self.root, uri)
+        usage = Usage()
+        async for page in self._pages(path, uri):
+            with _failures(uri):
+                await obstore.delete_async(self._store, [meta["path"] for meta in page])
+            usage = usage.plus(_usage(page))
+        return usage
 
     async def _paths(self, uri: str) -> Sequence[str]:
         """Paths of the blob itself and of all below it, in order."""
-        prefix = relative(self.root, uri)
-        itself = [prefix] if prefix and await self.size(uri) is not None else []
+        return sorted([meta["path"] async for page in self._pages(relative(self.root, uri), uri) for meta in page])
+
+    async def _pages(self, path: str, uri: str) -> AsyncIterator[Sequence[obstore.ObjectMeta]]:
+        """The blob itself and all below it, each once, a bounded number at a time."""
         with _failures(uri):
-            below = [meta["path"] async for page in obstore.list(self._store, prefix or None) for meta in page]
-        return sorted({*itself, *below})
+            try:
+                itself = await obstore.head_async(self._store, path) if path else None
+            except FileNotFoundError:
+                itself = None
+        if itself is not None:
+            yield [itself]
+        pages = aiter(obstore.list(self._store, path or None, chunk_size=_PAGE))
+        while True:
+            with _failures(uri):
+                page = await anext(pages, None)
+            if page is None:
+                return
+            # Below its own path a blob is nothing, but some stores list what they were asked for.
+            yield [meta for meta in page if itself is None or meta["path"] != path]
+
+
+def _usage(page: Sequence[obstore.ObjectMeta]) -> Usage:
+    return Usage(len(page), sum(meta["size"] for meta in page))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from libs.blob.store import is_below, joined, relative, require_below
+from libs.blob.store import Usage, is_below, joined, relative, require_below
 from libs.workflow.errors import NotFound, ResourceExhausted, Unavailable
 
 CHUNK_BYTES = 256 * 1024
@@ -61,9 +61,12 @@ class DirectoryStore:
     async def list(self, uri_prefix: str) -> list[str]:
         return list(await asyncio.to_thread(self._list, uri_prefix))
 
-    async def delete_prefix(self, uri: str) -> None:
+    async def measure(self, uri_prefix: str) -> Usage:
+        return await asyncio.to_thread(self._measure, uri_prefix)
+
+    async def delete_prefix(self, uri: str) -> Usage:
         require_below(self.root, uri)
-        await asyncio.to_thread(self._delete, uri)
+        return await asyncio.to_thread(self._delete, uri)
 
     def _path(self, uri: str) -> Path:
         """The file of a blob. Raises NotFound where a link leads out of the directory."""
@@ -112,13 +115,35 @@ class DirectoryStore:
                 if not (name.startswith(".") and name.endswith(_UNFINISHED))
             )
 
-    def _delete(self, uri: str) -> None:
+    def _measure(self, uri: str) -> Usage:
+        with _failures(uri):
+            return _usage(self._path(uri))
+
+    def _delete(self, uri: str) -> Usage:
         with _failures(uri), suppress(FileNotFoundError, NotFound):
-            path = self._path(uri)
-            if path.is_dir():
+            # The folder is resolved and what is in it is not: where task code has put a link, the link goes.
+            folder, _, name = uri.rpartition("/")
+            path = self._path(folder) / name
+            usage = _usage(path)
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+            return usage
+        return Usage()
+
+
+def _usage(start: Path) -> Usage:
+    """Of a file, or of the files below a folder; links count as what they are."""
+    if start.is_symlink() or not start.is_dir():
+        return Usage(1, start.lstat().st_size) if start.is_symlink() or start.is_file() else Usage()
+    count = size = 0
+    for folder, _, names in os.walk(start):
+        for name in names:
+            with suppress(FileNotFoundError):  # somebody else removes it too
+                size += os.lstat(os.path.join(folder, name)).st_size
+                count += 1
+    return Usage(count, size)
 
 
 def _opened(path: str, flags: int) -> int:

@@ -16,6 +16,9 @@ the end.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from libs.workflow.errors import InvalidArgument
 from libs.workflow.identity import ExecutionId
 
@@ -55,6 +58,21 @@ class Places:
         return f"{self._logs}/{_segment('node', node)}/{attempt}.log"
 
 
+def execution_prefixes(root: str, id: ExecutionId) -> Sequence[str]:
+    """All places of an execution below the root: what the engine keeps, what its tasks store, what they print."""
+    return execution_prefix(root, id), f"{root}/raw/{_execution(id)}", f"{root}/logs/{_execution(id)}"
+
+
+def references(root: str, *contents: bytes) -> set[ExecutionId]:
+    """The executions whose places are named somewhere in `contents`, whatever these are: literals, JSON, text.
+
+    Only what stands there in the clear is found, not what is compressed or in another file.
+    """
+    place = re.compile(re.escape(root.encode()) + rb"/(?:metadata/propeller|raw|logs)/([\w-]+(?:\.[\w-]+)*)")
+    found = {match.decode() for content in contents for match in place.findall(content)}
+    return {id for segment in found if (id := _identified(segment)) is not None}
+
+
 def node_inputs(root: str, id: ExecutionId, node: str) -> str:
     """The inputs of a node, the same for all its attempts."""
     return f"{execution_prefix(root, id)}/{_segment('node', node)}/data/{INPUTS}"
@@ -84,6 +102,15 @@ def upload_uri(root: str, project: str, domain: str, folder: str, filename: str)
 def _execution(id: ExecutionId) -> str:
     joint = "." if "-" in id.project + id.domain else "-"
     return _segment("execution", joint.join(id))
+
+
+def _identified(segment: str) -> ExecutionId | None:
+    """The execution whose places are called so: the inverse of `_execution`."""
+    parts = segment.split("." if "." in segment else "-", 2)
+    if len(parts) < 3 or not all(parts):
+        return None
+    id = ExecutionId(*parts)
+    return id if _execution(id) == segment else None
 
 
 def _segment(field: str, value: str) -> str:

@@ -8,9 +8,19 @@ Two writers of one uri: the last one stands.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from libs.workflow.errors import InvalidArgument
+
+
+class Usage(NamedTuple):
+    """How much there is."""
+
+    blobs: int = 0
+    bytes: int = 0
+
+    def plus(self, other: Usage) -> Usage:
+        return Usage(self.blobs + other.blobs, self.bytes + other.bytes)
 
 
 class BlobStore(Protocol):
@@ -45,8 +55,14 @@ class BlobStore(Protocol):
     async def list(self, uri_prefix: str) -> list[str]:
         """The uris of all blobs below a uri, in order. Whole path segments: `a/b` does not find `a/bc`."""
 
-    async def delete_prefix(self, uri: str) -> None:
-        """Removes the blob `uri` and all blobs below it; harmless when there are none. Refuses the root."""
+    async def measure(self, uri_prefix: str) -> Usage:
+        """How many blobs there are below a uri, and their size. Whole path segments, as in `list`."""
+
+    async def delete_prefix(self, uri: str) -> Usage:
+        """Removes the blob `uri` and all blobs below it, and says how much that was; harmless when there are none.
+
+        Links are removed, never followed. Refuses the root.
+        """
 
 
 def joined(root: str, *parts: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from libs.blob import BlobStore
+from libs.blob import BlobStore, Usage, cloud
 from libs.workflow.errors import InvalidArgument, NotFound, ResourceExhausted
 
 
@@ -96,6 +96,28 @@ async def test_deleting_a_prefix_spares_its_neighbours(blob_store: BlobStore) ->
     await blob_store.delete_prefix(blob_store.join("a/b"))
     assert await blob_store.list(blob_store.root) == [blob_store.join("a/bc/3")]
     await blob_store.delete_prefix(blob_store.join("a/bc/3"))
+    assert await blob_store.list(blob_store.root) == []
+
+
+async def test_what_is_measured_is_what_a_deletion_says_it_removed(blob_store: BlobStore) -> None:
+    for name, size in (("a/b", 1), ("a/b.pb", 5), ("a/bc/1", 7), ("a/d/2/3", 11)):
+        await blob_store.write(blob_store.join(name), b"x" * size)
+    assert await blob_store.measure(blob_store.root) == Usage(4, 24)
+    assert await blob_store.measure(blob_store.join("a/b")) == Usage(1, 1)
+    assert await blob_store.measure(blob_store.join("a/d")) == Usage(1, 11)
+    assert await blob_store.measure(blob_store.join("no/such")) == Usage()
+    assert await blob_store.delete_prefix(blob_store.join("a/b")) == Usage(1, 1)
+    assert await blob_store.delete_prefix(blob_store.join("a")) == Usage(3, 23)
+    assert await blob_store.delete_prefix(blob_store.join("a")) == Usage()
+
+
+async def test_more_blobs_than_a_store_lists_at_once_are_all_deleted(
+    blob_store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloud, "_PAGE", 10)
+    for number in range(25):
+        await blob_store.write(blob_store.join(f"many/{number}"), b"x")
+    assert await blob_store.delete_prefix(blob_store.join("many")) == Usage(25, 25)
     assert await blob_store.list(blob_store.root) == []
 
 

@@ -126,9 +126,14 @@ class MemoryBlobs:
         await self._travel()
         return sorted(uri for uri in self._bucket.blobs if uri.startswith(f"{uri_prefix}/"))
 
-    async def delete_prefix(self, uri: str) -> None:
-        for found in [uri, *await self.list(uri)]:
-            self._bucket.blobs.pop(found, None)
+    async def measure(self, uri_prefix: str) -> blobs.Usage:
+        sizes = [len(self._bucket.blobs[uri]) for uri in await self.list(uri_prefix)]
+        return blobs.Usage(len(sizes), sum(sizes))
+
+    async def delete_prefix(self, uri: str) -> blobs.Usage:
+        found = [self._bucket.blobs.pop(found, None) for found in [uri, *await self.list(uri)]]
+        sizes = [len(blob) for blob in found if blob is not None]
+        return blobs.Usage(len(sizes), sum(sizes))
 
     async def _travel(self) -> None:
         dice = self._bucket.dice

@@ -30,6 +30,18 @@ async def test_a_link_that_leads_out_of_the_directory_is_not_followed(tmp_path: 
     assert (tmp_path / "secret").exists()
 
 
+async def test_a_link_that_a_task_has_left_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    store = blob.open(str(tmp_path / "blobs"))
+    await store.write(store.join("raw", "other", "x"), b"content")
+    (tmp_path / "blobs" / "raw" / "mine").symlink_to(tmp_path / "blobs" / "raw" / "other")
+    await store.write(store.join("raw", "third", "y"), b"")
+    (tmp_path / "blobs" / "raw" / "third" / "link").symlink_to(tmp_path / "blobs" / "raw" / "other")
+    await store.delete_prefix(store.join("raw", "mine"))
+    await store.delete_prefix(store.join("raw", "third"))
+    assert await store.list(store.root) == [store.join("raw", "other", "x")]
+    assert not (tmp_path / "blobs" / "raw" / "mine").is_symlink()
+
+
 async def test_the_directory_may_be_reached_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -26,6 +26,23 @@ def test_no_two_executions_share_a_place_however_they_are_hyphenated() -> None:
     assert len({layout.execution_prefix("/b", id) for id in ids}) == len(ids)
 
 
+def test_whose_places_are_named_in_any_content_is_found() -> None:
+    ids = [ExecutionId("p", "d", "a-b"), ExecutionId("p-q", "d", "c"), ExecutionId("p", "d", "e"), ID]
+    content = b"\x00\x12" + layout.raw_prefix("s3://b/x", ids[0], "n0", 0).encode() + b"/data.parquet\x1a"
+    content += b'{"uri":"' + layout.attempt_prefix("s3://b/x", ids[1], "n0", 0).encode() + b'"}'
+    content += b"see " + layout.execution_prefixes("s3://b/x", ids[2])[1].encode() + b"."
+    log = layout.log_uri("s3://b/x", ids[3], "n0", 0).encode()
+    assert layout.references("s3://b/x", content, log) == set(ids)
+    assert layout.references("s3://b/y", content, log) == set()
+    assert layout.references("s3://b/x", b"s3://b/x/raw/nobody s3://b/x/uploads/p/d/f/x") == set()
+
+
+def test_an_execution_is_found_by_its_place_however_it_is_hyphenated() -> None:
+    parts = ["a", "b", "a-b", "b-b", "a-b-a", "b-a"]
+    for id in map(ExecutionId._make, itertools.product(parts, repeat=3)):
+        assert layout.references("/b", layout.execution_prefix("/b", id).encode()) == {id}
+
+
 def test_raw_data_may_go_to_a_place_of_the_submitters() -> None:
     assert layout.raw_prefix("s3://mine/", ID, "n0", 1) == "s3://mine/raw/flytesnacks-development-abc/n0/1"
 
