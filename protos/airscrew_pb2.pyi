@@ -151,6 +151,26 @@ class ListExecutorsReply(_message.Message):
 Global___ListExecutorsReply: _TypeAlias = ListExecutorsReply  # noqa: Y015
 
 @_typing.final
+class CollectGarbageReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[_propeller_pb2.CollectionReply]: ...
+    def __init__(
+        self,
+        *,
+        shards: _abc.Iterable[_propeller_pb2.CollectionReply] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectGarbageReply: _TypeAlias = CollectGarbageReply  # noqa: Y015
+
+@_typing.final
 class WatchExecutionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -82,6 +82,16 @@ class AirscrewStub:
                 request_serializer=protos_dot_propeller__pb2.DrainRequest.SerializeToString,
                 response_deserializer=protos_dot_propeller__pb2.DrainReply.FromString,
                 _registered_method=True)
+        self.CollectGarbage = channel.unary_unary(
+                '/airscrew.v1.Airscrew/CollectGarbage',
+                request_serializer=protos_dot_propeller__pb2.CollectionRequest.SerializeToString,
+                response_deserializer=protos_dot_airscrew__pb2.CollectGarbageReply.FromString,
+                _registered_method=True)
+        self.PreviewGarbage = channel.unary_unary(
+                '/airscrew.v1.Airscrew/PreviewGarbage',
+                request_serializer=protos_dot_propeller__pb2.PreviewCollectionRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.PreviewCollectionReply.FromString,
+                _registered_method=True)
         self.EvictCache = channel.unary_unary(
                 '/airscrew.v1.Airscrew/EvictCache',
                 request_serializer=protos_dot_airscrew__pb2.EvictCacheRequest.SerializeToString,
@@ -221,6 +231,20 @@ class AirscrewServicer:
     def DrainExecutor(self, request, context):
         """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
         over: its attempts are begun anew elsewhere, at nobody's expense.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectGarbage(self, request, context):
+        """How garbage collection stands with each leader, and has it begin. UNAVAILABLE while nobody leads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewGarbage(self, request, context):
+        """What would be collected, and why what is old enough stays. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -377,6 +401,16 @@ def add_AirscrewServicer_to_server(servicer, server):
                     servicer.DrainExecutor,
                     request_deserializer=protos_dot_propeller__pb2.DrainRequest.FromString,
                     response_serializer=protos_dot_propeller__pb2.DrainReply.SerializeToString,
+            ),
+            'CollectGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectGarbage,
+                    request_deserializer=protos_dot_propeller__pb2.CollectionRequest.FromString,
+                    response_serializer=protos_dot_airscrew__pb2.CollectGarbageReply.SerializeToString,
+            ),
+            'PreviewGarbage': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewGarbage,
+                    request_deserializer=protos_dot_propeller__pb2.PreviewCollectionRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.PreviewCollectionReply.SerializeToString,
             ),
             'EvictCache': grpc.unary_unary_rpc_method_handler(
                     servicer.EvictCache,
@@ -692,6 +726,60 @@ class Airscrew:
             '/airscrew.v1.Airscrew/DrainExecutor',
             protos_dot_propeller__pb2.DrainRequest.SerializeToString,
             protos_dot_propeller__pb2.DrainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/CollectGarbage',
+            protos_dot_propeller__pb2.CollectionRequest.SerializeToString,
+            protos_dot_airscrew__pb2.CollectGarbageReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewGarbage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.v1.Airscrew/PreviewGarbage',
+            protos_dot_propeller__pb2.PreviewCollectionRequest.SerializeToString,
+            protos_dot_propeller__pb2.PreviewCollectionReply.FromString,
             options,
             channel_credentials,
             insecure,

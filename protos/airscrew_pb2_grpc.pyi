@@ -63,6 +63,10 @@ class AirscrewStub:
     """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
     over: its attempts are begun anew elsewhere, at nobody's expense.
     """
+    CollectGarbage: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.CollectionRequest, _airscrew_pb2.CollectGarbageReply]
+    """How garbage collection stands with each leader, and has it begin. UNAVAILABLE while nobody leads."""
+    PreviewGarbage: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.PreviewCollectionRequest, _propeller_pb2.PreviewCollectionReply]
+    """What would be collected, and why what is old enough stays. Changes nothing."""
     EvictCache: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]
     """Forgets cached outputs: what is run again computes them anew."""
     AddIntake: _grpc.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]
@@ -133,6 +137,10 @@ class AirscrewAsyncStub(AirscrewStub):
     """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
     over: its attempts are begun anew elsewhere, at nobody's expense.
     """
+    CollectGarbage: _aio.UnaryUnaryMultiCallable[_propeller_pb2.CollectionRequest, _airscrew_pb2.CollectGarbageReply]  # type: ignore[assignment]
+    """How garbage collection stands with each leader, and has it begin. UNAVAILABLE while nobody leads."""
+    PreviewGarbage: _aio.UnaryUnaryMultiCallable[_propeller_pb2.PreviewCollectionRequest, _propeller_pb2.PreviewCollectionReply]  # type: ignore[assignment]
+    """What would be collected, and why what is old enough stays. Changes nothing."""
     EvictCache: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.EvictCacheRequest, _airscrew_pb2.EvictCacheReply]  # type: ignore[assignment]
     """Forgets cached outputs: what is run again computes them anew."""
     AddIntake: _aio.UnaryUnaryMultiCallable[_airscrew_pb2.AddIntakeRequest, _intake_pb2.Intake]  # type: ignore[assignment]
@@ -254,6 +262,22 @@ class AirscrewServicer(metaclass=_abc_1.ABCMeta):
         """Asks an executor to take nothing new until it is started again, and to hand back what still runs when the time is
         over: its attempts are begun anew elsewhere, at nobody's expense.
         """
+
+    @_abc_1.abstractmethod
+    def CollectGarbage(
+        self,
+        request: _propeller_pb2.CollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_airscrew_pb2.CollectGarbageReply, _abc.Awaitable[_airscrew_pb2.CollectGarbageReply]]:
+        """How garbage collection stands with each leader, and has it begin. UNAVAILABLE while nobody leads."""
+
+    @_abc_1.abstractmethod
+    def PreviewGarbage(
+        self,
+        request: _propeller_pb2.PreviewCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_propeller_pb2.PreviewCollectionReply, _abc.Awaitable[_propeller_pb2.PreviewCollectionReply]]:
+        """What would be collected, and why what is old enough stays. Changes nothing."""
 
     @_abc_1.abstractmethod
     def EvictCache(

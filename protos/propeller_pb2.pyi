@@ -347,6 +347,306 @@ class NotLeader(_message.Message):
 Global___NotLeader: _TypeAlias = NotLeader  # noqa: Y015
 
 @_typing.final
+class CollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGIN_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    begin: _builtins.bool
+    """a pass, at once; one that is under way is followed by another"""
+    shard: _builtins.int
+    def __init__(
+        self,
+        *,
+        begin: _builtins.bool = ...,
+        shard: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionRequest: _TypeAlias = CollectionRequest  # noqa: Y015
+
+@_typing.final
+class CollectionReply(_message.Message):
+    """How garbage collection stands in a shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Pass(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BEGAN_US_FIELD_NUMBER: _builtins.int
+        ENDED_US_FIELD_NUMBER: _builtins.int
+        MARKED_FIELD_NUMBER: _builtins.int
+        KEPT_FIELD_NUMBER: _builtins.int
+        EXECUTIONS_FIELD_NUMBER: _builtins.int
+        ROWS_FIELD_NUMBER: _builtins.int
+        ENTRIES_FIELD_NUMBER: _builtins.int
+        BLOBS_FIELD_NUMBER: _builtins.int
+        BYTES_FIELD_NUMBER: _builtins.int
+        TROUBLE_FIELD_NUMBER: _builtins.int
+        began_us: _builtins.int
+        """microseconds since the epoch"""
+        ended_us: _builtins.int
+        """0 while it is under way"""
+        marked: _builtins.int
+        """executions that nobody has launched and that may go; those below them are not counted"""
+        kept: _builtins.int
+        """that were marked and stay after all"""
+        executions: _builtins.int
+        """that were removed, those below them too"""
+        rows: _builtins.int
+        """of other tables, with them"""
+        entries: _builtins.int
+        """of the cache, that nobody had used for long"""
+        blobs: _builtins.int
+        bytes: _builtins.int
+        """of these blobs"""
+        trouble: _builtins.str
+        """why it ended early; empty when it did not"""
+        def __init__(
+            self,
+            *,
+            began_us: _builtins.int = ...,
+            ended_us: _builtins.int = ...,
+            marked: _builtins.int = ...,
+            kept: _builtins.int = ...,
+            executions: _builtins.int = ...,
+            rows: _builtins.int = ...,
+            entries: _builtins.int = ...,
+            blobs: _builtins.int = ...,
+            bytes: _builtins.int = ...,
+            trouble: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["began_us", b"began_us", "blobs", b"blobs", "bytes", b"bytes", "ended_us", b"ended_us", "entries", b"entries", "executions", b"executions", "kept", b"kept", "marked", b"marked", "rows", b"rows", "trouble", b"trouble"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class RetentionDaysEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class RetentionExecutionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class CacheRetentionDaysEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    RETENTION_EXECUTIONS_FIELD_NUMBER: _builtins.int
+    CACHE_RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    EVERY_SECONDS_FIELD_NUMBER: _builtins.int
+    DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    MARKED_FIELD_NUMBER: _builtins.int
+    CONDEMNED_FIELD_NUMBER: _builtins.int
+    PASSES_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    every_seconds: _builtins.float
+    delay_seconds: _builtins.float
+    marked: _builtins.int
+    """that will be looked at again and then go"""
+    condemned: _builtins.int
+    """that are being removed"""
+    passes: _builtins.int
+    """of this replica"""
+    @_builtins.property
+    def retention_days(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """by project; what the operator has said"""
+
+    @_builtins.property
+    def retention_executions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def cache_retention_days(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def now(self) -> Global___CollectionReply.Pass:
+        """the one under way"""
+
+    @_builtins.property
+    def last(self) -> Global___CollectionReply.Pass:
+        """the last one that has ended"""
+
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        retention_days: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        retention_executions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cache_retention_days: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        every_seconds: _builtins.float = ...,
+        delay_seconds: _builtins.float = ...,
+        marked: _builtins.int = ...,
+        condemned: _builtins.int = ...,
+        passes: _builtins.int = ...,
+        now: Global___CollectionReply.Pass | None = ...,
+        last: Global___CollectionReply.Pass | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_retention_days", b"cache_retention_days", "condemned", b"condemned", "delay_seconds", b"delay_seconds", "every_seconds", b"every_seconds", "last", b"last", "marked", b"marked", "now", b"now", "passes", b"passes", "retention_days", b"retention_days", "retention_executions", b"retention_executions", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionReply: _TypeAlias = CollectionReply  # noqa: Y015
+
+@_typing.final
+class PreviewCollectionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    days: _builtins.float
+    """as if everything that ended longer ago might go; what is configured when absent"""
+    shard: _builtins.int
+    def __init__(
+        self,
+        *,
+        days: _builtins.float | None = ...,
+        shard: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "days", b"days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "days", b"days", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__days: _TypeAlias = _typing.Literal["days"]  # noqa: Y015
+    _WhichOneofArgType__days: _TypeAlias = _typing.Literal["_days", b"_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__days) -> _WhichOneofReturnType__days | None: ...
+
+Global___PreviewCollectionRequest: _TypeAlias = PreviewCollectionRequest  # noqa: Y015
+
+@_typing.final
+class PreviewCollectionReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Project(_message.Message):
+        """A project of which something is old enough. Heads are executions that nobody has launched."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PROJECT_FIELD_NUMBER: _builtins.int
+        HEADS_FIELD_NUMBER: _builtins.int
+        EXECUTIONS_FIELD_NUMBER: _builtins.int
+        LIVE_FIELD_NUMBER: _builtins.int
+        CACHED_FIELD_NUMBER: _builtins.int
+        HELD_FIELD_NUMBER: _builtins.int
+        MORE_FIELD_NUMBER: _builtins.int
+        MEASURED_FIELD_NUMBER: _builtins.int
+        BLOBS_FIELD_NUMBER: _builtins.int
+        BYTES_FIELD_NUMBER: _builtins.int
+        project: _builtins.str
+        heads: _builtins.int
+        """that would go"""
+        executions: _builtins.int
+        """with all that they have launched"""
+        live: _builtins.int
+        """heads that stay: something that they have launched has not ended"""
+        cached: _builtins.int
+        """heads that stay: the cache has outputs of them"""
+        held: _builtins.int
+        """heads that stay: something that is kept depends on them"""
+        more: _builtins.bool
+        """there are more than were looked at"""
+        measured: _builtins.int
+        """executions of those that would go whose blobs were measured"""
+        blobs: _builtins.int
+        """of these"""
+        bytes: _builtins.int
+        def __init__(
+            self,
+            *,
+            project: _builtins.str = ...,
+            heads: _builtins.int = ...,
+            executions: _builtins.int = ...,
+            live: _builtins.int = ...,
+            cached: _builtins.int = ...,
+            held: _builtins.int = ...,
+            more: _builtins.bool = ...,
+            measured: _builtins.int = ...,
+            blobs: _builtins.int = ...,
+            bytes: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "bytes", b"bytes", "cached", b"cached", "executions", b"executions", "heads", b"heads", "held", b"held", "live", b"live", "measured", b"measured", "more", b"more", "project", b"project"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewCollectionReply.Project]: ...
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[Global___PreviewCollectionReply.Project] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewCollectionReply: _TypeAlias = PreviewCollectionReply  # noqa: Y015
+
+@_typing.final
 class DrainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,6 +54,16 @@ class PropellerStub:
                 request_serializer=protos_dot_propeller__pb2.DieRequest.SerializeToString,
                 response_deserializer=protos_dot_propeller__pb2.DieReply.FromString,
                 _registered_method=True)
+        self.Collection = channel.unary_unary(
+                '/airscrew.propeller.v1.Propeller/Collection',
+                request_serializer=protos_dot_propeller__pb2.CollectionRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.CollectionReply.FromString,
+                _registered_method=True)
+        self.PreviewCollection = channel.unary_unary(
+                '/airscrew.propeller.v1.Propeller/PreviewCollection',
+                request_serializer=protos_dot_propeller__pb2.PreviewCollectionRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.PreviewCollectionReply.FromString,
+                _registered_method=True)
 
 
 class PropellerServicer:
@@ -92,6 +102,20 @@ class PropellerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Collection(self, request, context):
+        """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewCollection(self, request, context):
+        """What would be collected, and why what is old enough stays. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PropellerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +138,16 @@ def add_PropellerServicer_to_server(servicer, server):
                     servicer.Die,
                     request_deserializer=protos_dot_propeller__pb2.DieRequest.FromString,
                     response_serializer=protos_dot_propeller__pb2.DieReply.SerializeToString,
+            ),
+            'Collection': grpc.unary_unary_rpc_method_handler(
+                    servicer.Collection,
+                    request_deserializer=protos_dot_propeller__pb2.CollectionRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.CollectionReply.SerializeToString,
+            ),
+            'PreviewCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewCollection,
+                    request_deserializer=protos_dot_propeller__pb2.PreviewCollectionRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.PreviewCollectionReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +258,60 @@ class Propeller:
             '/airscrew.propeller.v1.Propeller/Die',
             protos_dot_propeller__pb2.DieRequest.SerializeToString,
             protos_dot_propeller__pb2.DieReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Collection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.propeller.v1.Propeller/Collection',
+            protos_dot_propeller__pb2.CollectionRequest.SerializeToString,
+            protos_dot_propeller__pb2.CollectionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/airscrew.propeller.v1.Propeller/PreviewCollection',
+            protos_dot_propeller__pb2.PreviewCollectionRequest.SerializeToString,
+            protos_dot_propeller__pb2.PreviewCollectionReply.FromString,
             options,
             channel_credentials,
             insecure,

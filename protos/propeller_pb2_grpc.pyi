@@ -47,6 +47,10 @@ class PropellerStub:
     PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
     lead the shard, or began to lead it in a later epoch.
     """
+    Collection: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.CollectionRequest, _propeller_pb2.CollectionReply]
+    """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead."""
+    PreviewCollection: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.PreviewCollectionRequest, _propeller_pb2.PreviewCollectionReply]
+    """What would be collected, and why what is old enough stays. Changes nothing."""
 
 @_typing.type_check_only
 class PropellerAsyncStub(PropellerStub):
@@ -67,6 +71,10 @@ class PropellerAsyncStub(PropellerStub):
     PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
     lead the shard, or began to lead it in a later epoch.
     """
+    Collection: _aio.UnaryUnaryMultiCallable[_propeller_pb2.CollectionRequest, _propeller_pb2.CollectionReply]  # type: ignore[assignment]
+    """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead."""
+    PreviewCollection: _aio.UnaryUnaryMultiCallable[_propeller_pb2.PreviewCollectionRequest, _propeller_pb2.PreviewCollectionReply]  # type: ignore[assignment]
+    """What would be collected, and why what is old enough stays. Changes nothing."""
 
 class PropellerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -108,5 +116,21 @@ class PropellerServicer(metaclass=_abc_1.ABCMeta):
         PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
         lead the shard, or began to lead it in a later epoch.
         """
+
+    @_abc_1.abstractmethod
+    def Collection(
+        self,
+        request: _propeller_pb2.CollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_propeller_pb2.CollectionReply, _abc.Awaitable[_propeller_pb2.CollectionReply]]:
+        """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead."""
+
+    @_abc_1.abstractmethod
+    def PreviewCollection(
+        self,
+        request: _propeller_pb2.PreviewCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_propeller_pb2.PreviewCollectionReply, _abc.Awaitable[_propeller_pb2.PreviewCollectionReply]]:
+        """What would be collected, and why what is old enough stays. Changes nothing."""
 
 def add_PropellerServicer_to_server(servicer: PropellerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.database",
     "tests.support.etcd",
     "tests.support.executing",
+    "tests.support.garbage",
     "tests.support.ledgers",
     "tests.support.redis",
 ]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 from libs.workflow.errors import InvalidArgument
 from libs.workflow.identity import ExecutionId
@@ -68,8 +69,7 @@ def references(root: str, *contents: bytes) -> set[ExecutionId]:
 
     Only what stands there in the clear is found, not what is compressed or in another file.
     """
-    place = re.compile(re.escape(root.encode()) + rb"/(?:metadata/propeller|raw|logs)/([\w-]+(?:\.[\w-]+)*)")
-    found = {match.decode() for content in contents for match in place.findall(content)}
+    found = {match.decode() for content in contents for match in _place(root).findall(content)}
     return {id for segment in found if (id := _identified(segment)) is not None}
 
 
@@ -102,6 +102,11 @@ def upload_uri(root: str, project: str, domain: str, folder: str, filename: str)
 def _execution(id: ExecutionId) -> str:
     joint = "." if "-" in id.project + id.domain else "-"
     return _segment("execution", joint.join(id))
+
+
+@cache
+def _place(root: str) -> re.Pattern[bytes]:
+    return re.compile(re.escape(root.encode()) + rb"/(?:metadata/propeller|raw|logs)/([\w-]+(?:\.[\w-]+)*)")
 
 
 def _identified(segment: str) -> ExecutionId | None:

@@ -22,6 +22,10 @@ from protos import propeller_pb2, propeller_pb2_grpc
 logger = logging.getLogger(__name__)
 
 DEADLINE_SECONDS = 1.0
+COLLECTION_SECONDS = 5.0
+"""It waits for whatever the collector does with the store just now."""
+PREVIEW_SECONDS = 60.0
+"""It looks at very many rows, and measures blobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,20 @@ class Propellers:
             with suppress(grpc.aio.AioRpcError):
                 await call.done_writing()
                 await call.read()
+
+    async def collection(self, address: str, shard: int, begin: bool) -> propeller_pb2.CollectionReply:
+        """How garbage collection of a shard stands with its leader at `address`; with `begin` a pass begins at once."""
+        request = propeller_pb2.CollectionRequest(shard=shard, begin=begin)
+        with _errors():
+            return await self._stub(address).Collection(request, timeout=COLLECTION_SECONDS)
+
+    async def preview_collection(
+        self, address: str, shard: int, days: float | None
+    ) -> Sequence[propeller_pb2.PreviewCollectionReply.Project]:
+        """What the leader of a shard at `address` would collect; `days` instead of what is configured."""
+        request = propeller_pb2.PreviewCollectionRequest(shard=shard, days=days)
+        with _errors():
+            return (await self._stub(address).PreviewCollection(request, timeout=PREVIEW_SECONDS)).projects
 
     def _stub(self, address: str) -> propeller_pb2_grpc.PropellerAsyncStub:
         if address not in self._channels:

@@ -23,6 +23,7 @@ CACHE_COLUMNS = (
     "node_id",
     "attempt",
     "created_at_us",
+    "used_at_us",
 )
 
 RESERVATION_COLUMNS = ("key", "execution_key", "node_id")
@@ -38,6 +39,7 @@ def cache_row(key: int, entry: CacheEntry) -> Row:
         key,
         entry.node_id,
         entry.attempt,
+        entry.created_at_us,
         entry.created_at_us,
     )
 

@@ -68,7 +68,8 @@ class Executions:
     async def create(self, record: ExecutionRecord, tags: Tags = ()) -> None:
         """Stores a new execution; returns when it is durable. Concurrent calls share commits.
 
-        Raises AlreadyExists when the name is taken, Refused when its key is, or when the database cannot store a value,
+        Raises AlreadyExists when the name is taken, even by one that has been collected, NotFound when what it recovers
+        has been collected, Refused when its key is, or when the database cannot store a value,
         and FailedPrecondition when its parent has ended or is about to: whatever the parent's end is, it has seen all
         that it has launched.
         """
@@ -104,9 +105,10 @@ class Executions:
             changed = (await connection.execute(wish)).one_or_none()
             if changed is not None:
                 return AbortAnswer(changed.key, changed.shard, True)
-            found = (await connection.execute(select(*columns).where(is_named(table, id)))).one_or_none()
-        if found is None:
-            raise unknown(id)
+            there = select(*columns).where(is_named(table, id), table.c.collected_at_us.is_(None))
+            found = (await connection.execute(there)).one_or_none()
+            if found is None:
+                raise await unknown(connection, id)
         return AbortAnswer(found.key, found.shard, False)
 
     # ------------------------------------------------------------------------------------------------- executions
@@ -116,8 +118,8 @@ class Executions:
         async with reading(self._engine) as connection:
             found = await connection.execute(_EXECUTION.where(is_named(schema.executions, id)))
             row = found.one_or_none()
-        if row is None:
-            raise unknown(id)
+            if row is None:
+                raise await unknown(connection, id)
         return _execution(row)
 
     async def get_by_key(self, keys: Sequence[int]) -> Sequence[ExecutionRecord]:
@@ -212,7 +214,7 @@ class Executions:
 
 _EXECUTION = select(
     *(schema.executions.c[name] for name in launches.COLUMNS),
-)
+).where(schema.executions.c.collected_at_us.is_(None))
 _NODE = select(*(schema.nodes.c[name] for name in rows.NODE_COLUMNS))
 _ITEM = select(
     *(schema.nodes.c[name] for name in rows.NODE_COLUMNS),

@@ -24,7 +24,7 @@ from flyteidl.core import execution_pb2
 
 from libs.store import address, claims, ledger_cache, rows, schema
 from libs.store.failures import translated
-from libs.store.ledger_cache import Execute
+from libs.store.holds import Execute
 from libs.store.ledger_postgres import PostgresLedger
 from libs.store.ledger_rows import Batch, abort_row, batch_of
 from libs.store.ledger_sqlite import SqliteLedger
@@ -44,19 +44,12 @@ class Connection(ledger_cache.Connection, Protocol):
     """What differs between the two databases."""
 
     @property
-    def keys_in(self) -> str:
-        """SQL that follows a column and tests that it is one of `:keys`."""
-
-    @property
-    def fence_lock(self) -> str:
-        """SQL that follows a SELECT of the leadership row and keeps a claim out until the transaction ends."""
+    def head_lock(self) -> str:
+        """SQL that follows a SELECT and keeps everybody else from what it found until the transaction ends."""
 
     @property
     def cluster_lock(self) -> str | None:
         """A statement that keeps other claims, of any shard, out until the transaction ends."""
-
-    def keys(self, keys: Sequence[int]) -> Any:
-        """The value of `:keys`."""
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
 
@@ -73,9 +66,10 @@ class Ledger:
     """The observed state of executions and who may change it. Connects at the first call."""
 
     def __init__(self, url: str) -> None:
-        self._database = _connection_to(url)
+        self._database = connection_to(url)
         self._claims: dict[int, claims.Claim] = {}
         """The last claim of each shard."""
+        self._taken = ledger_cache.Taken()
 
     def close(self) -> None:
         """Ends the connection and, on SQLite, the right to lead."""
@@ -153,7 +147,7 @@ class Ledger:
         """
         reason = _storable(reason)
         with self._transaction() as execute:
-            found = execute(f"{_EPOCH} {self._database.fence_lock}", {"shard": shard})
+            found = execute(f"{EPOCH} {self._database.fence_lock}", {"shard": shard})
             if not found or found[0][0] != epoch:
                 raise Fenced(f"shard {shard}: epoch {epoch} is over")
             parameters = {"shard": shard, "key": key, "now": now_us, "reason": reason, "error": _quarantined(reason)}
@@ -253,7 +247,7 @@ class Ledger:
         Not fenced, and not part of any commit: a reservation is the node's, whoever leads its shard.
         """
         with self._failures():
-            return ledger_cache.look_up(self._database, requests, now_us)
+            return ledger_cache.look_up(self._database, requests, now_us, self._taken)
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -289,7 +283,8 @@ class Ledger:
             raise
 
 
-def _connection_to(url: str) -> Connection:
+def connection_to(url: str) -> Connection:
+    """A connection to the database at `url`, for one thread; nothing is contacted yet."""
     where = address.parse(url)
     return SqliteLedger(where.path) if isinstance(where, address.Sqlite) else PostgresLedger(where.url)
 
@@ -317,7 +312,8 @@ def _quarantined(reason: str) -> bytes:
 
 _NEVER_LED = 0
 _LEADER_COLUMNS = "shard, epoch, etcd_cluster, create_revision, holder, address, claimed_at_us"
-_EPOCH = "SELECT epoch FROM leadership WHERE shard = :shard"
+EPOCH = "SELECT epoch FROM leadership WHERE shard = :shard"
+"""The fence: followed by `fence_lock`, the first statement of every transaction of a leader."""
 _LEADER = f"SELECT {_LEADER_COLUMNS} FROM leadership WHERE shard = :shard"
 # The claim updates the row at once, so that two first claims wait for each other as any two claims do. In PostgreSQL
 # the update also waits until the commits that hold the row are through.

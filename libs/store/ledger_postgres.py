@@ -16,11 +16,9 @@ and would never be done; therefore the next try has twice the time of the one be
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import psycopg
@@ -28,7 +26,7 @@ from psycopg.types.numeric import Int8
 
 from libs.store import cache_rows, launches, rows, schema
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
-from libs.store.postgres import ANSWER_SECONDS, Connection, arrays, types_of, unnest
+from libs.store.postgres import ANSWER_SECONDS, Connection, arrays, named, types_of, unnest
 
 WORK_SECONDS = 1.0
 """How long the server may work on a statement."""
@@ -61,6 +59,7 @@ class PostgresLedger:
     keys_in = "= ANY(:keys)"
     blobs_in = "= ANY(:blobs)"
     fence_lock = "FOR SHARE"
+    head_lock = "FOR UPDATE"
     cluster_lock = "LOCK TABLE etcd_clusters IN SHARE ROW EXCLUSIVE MODE"
 
     def __init__(self, url: str) -> None:
@@ -77,14 +76,14 @@ class PostgresLedger:
 
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         with self._patient() as connection:
-            return connection.execute(_named(statement), parameters).fetchall()
+            return connection.execute(named(statement), parameters).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[rows.Row]]]:
         connection = self._connected()
 
         def execute(statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
-            cursor = connection.execute(_named(statement), parameters)
+            cursor = connection.execute(named(statement), parameters)
             return cursor.fetchall() if cursor.description is not None else []
 
         with connection.transaction():
@@ -115,7 +114,7 @@ class PostgresLedger:
     def _execute_script(self, script: Sequence[tuple[str, Any]]) -> rows.Row | None:
         """The answer of the first statement, after all of them."""
         cursor = psycopg.ClientCursor(self._connected())
-        written = ";".join(cursor.mogrify(_named(statement), parameters) for statement, parameters in script)
+        written = ";".join(cursor.mogrify(named(statement), parameters) for statement, parameters in script)
         with self._patient() as connection:
             usual = connection.patience_seconds
             connection.patience_seconds = max(ABORT_SECONDS, usual)
@@ -157,12 +156,6 @@ class PostgresLedger:
                 self._next_patience = min(2 * self._patience, MOST_PATIENCE)
             raise
         self._next_patience = 1
-
-
-@cache
-def _named(statement: str) -> str:
-    """`:name` of our shared statements in the driver's spelling."""
-    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement)
 
 
 def _values(shard: int, epoch: int, batch: Batch) -> list[Any]:

@@ -22,6 +22,7 @@ class SqliteLedger:
     keys_in = "IN (SELECT value FROM json_each(:keys))"
     blobs_in = "IN (SELECT from_hex(value) FROM json_each(:blobs))"
     fence_lock = ""  # BEGIN IMMEDIATE has locked everything already
+    head_lock = ""
     cluster_lock = None
 
     def __init__(self, path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import ColumnElement, Table, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from libs.store import schema
 from libs.workflow.errors import NotFound
@@ -27,6 +30,14 @@ def is_below(table: Table, node_id: str) -> ColumnElement[bool]:
     return (table.c.node_id > f"{node_id}-") & (table.c.node_id < f"{node_id}.")
 
 
-def unknown(id: ExecutionId) -> NotFound:
-    """What to raise where there is no such execution."""
-    return NotFound(f"execution {id} does not exist")
+async def unknown(connection: AsyncConnection, id: ExecutionId) -> NotFound:
+    """What to raise where there is no such execution: whether there ever was one."""
+    table = schema.executions
+    at_us = await connection.scalar(select(table.c.collected_at_us).where(is_named(table, id)))
+    return NotFound(f"execution {id} does not exist" if at_us is None else collected(id, at_us))
+
+
+def collected(id: ExecutionId, at_us: int) -> str:
+    """What is left to say of an execution that the garbage collector has removed."""
+    when = datetime.fromtimestamp(at_us / 1e6, UTC)
+    return f"execution {id} was removed by the garbage collector on {when:%Y-%m-%d at %H:%M} UTC"

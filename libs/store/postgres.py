@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -35,6 +37,12 @@ class Connection(psycopg.Connection[rows.Row]):
         connection = cls.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS, options=options)
         postgres_arrays.register(connection)
         return connection
+
+
+@cache
+def named(statement: str) -> str:
+    """`:name` of our shared statements in the driver's spelling."""
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement)
 
 
 def types_of(table: str, columns: Sequence[str]) -> Types:

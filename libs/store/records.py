@@ -101,6 +101,8 @@ class ExecutionRecord:
     """A number of `flyteidl.admin.ExecutionMetadata.ExecutionMode`."""
     state: int = 0
     """A number of `flyteidl.admin.ExecutionState`: ACTIVE 0, ARCHIVED 1."""
+    names: frozenset[ExecutionId] = frozenset()
+    """Of a new one: the executions whose files its inputs name. They are kept as long as it is (`holds`)."""
 
     @property
     def shown_phase(self) -> ExecutionPhase:

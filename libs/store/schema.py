@@ -13,6 +13,8 @@
                                                    abort, in the commit that decides the end of the ancestor
     executions       the leader of its shard       phase, observed_generation, next_wake_at_us, started_at_us,
                                                    ended_at_us, updated_at_us, outputs_*, error
+    executions       the collector of its shard    collected_at_us, once; then it empties all but key, name, shard,
+                                                   phase, times and parent: the row stays, so the name is taken
     execution_tags   whoever adds the execution    all
     nodes, attempts  the leader of their shard     all
     events           the leader of their shard     all; append-only
@@ -21,6 +23,9 @@
     cache_entries    leaders, and an operator      leaders add and replace rows, an operator evicts them
     cache_           leaders                       all; a row belongs to the node that it names, until its end is
       reservations                                 committed or anybody finds that it has ended
+    holds            whoever makes an execution    all, in the transaction that makes it depend on another one's results
+                       depend on another one
+    garbage          the collector of its shard    all
     intakes          admin                         all; immutable but for `paused`
     installation     who starts first              all; immutable
     leadership       whoever claims the shard      all, in the claim's transaction
@@ -54,7 +59,7 @@ from sqlalchemy import (
 from libs.workflow.errors import FailedPrecondition
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 
-REVISION = "0004"
+REVISION = "0005"
 """The Alembic revision that these tables are; a database at any other is refused."""
 
 metadata = MetaData()
@@ -81,6 +86,10 @@ WANTS_ATTENTION = f"{EXECUTION_IS_LIVE} AND (generation <> observed_generation O
 HAS_TIMER = f"{EXECUTION_IS_LIVE} AND next_wake_at_us IS NOT NULL"
 # An abort goes down from parents to children, and only what is live is of interest to it.
 HAS_PARENT = f"{EXECUTION_IS_LIVE} AND parent_key IS NOT NULL"
+# What the garbage collector looks through: finished executions that nobody has launched and that are still there, and
+# what they have launched.
+HAD_PARENT = f"{EXECUTION_IS_FINAL} AND parent_key IS NOT NULL"
+IS_FINISHED_HEAD = f"{EXECUTION_IS_FINAL} AND parent_key IS NULL AND collected_at_us IS NULL"
 
 
 def _data(name: str) -> list[Column[object]]:
@@ -199,8 +208,29 @@ executions = Table(
     *_data("outputs"),
     Column("error", LargeBinary),
     Index("executions_by_name", "project", "domain", "name", unique=True),
-    Index("executions_newest", "project", "domain", "created_at_us"),
-    Index("executions_by_root", "root_key"),
+    Column("collected_at_us", BigInteger),
+    Index(
+        "executions_newest",
+        "project",
+        "domain",
+        "created_at_us",
+        sqlite_where=text("collected_at_us IS NULL"),
+        postgresql_where=text("collected_at_us IS NULL"),
+    ),
+    Index(
+        "executions_finished_below",
+        "parent_key",
+        sqlite_where=text(HAD_PARENT),
+        postgresql_where=text(HAD_PARENT),
+    ),
+    Index(
+        "executions_finished",
+        "project",
+        "ended_at_us",
+        "key",
+        sqlite_where=text(IS_FINISHED_HEAD),
+        postgresql_where=text(IS_FINISHED_HEAD),
+    ),
     Index(
         "executions_live",
         "shard",
@@ -332,7 +362,10 @@ cache_entries = Table(
     Column("node_id", Name, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
+    Column("used_at_us", BigInteger, nullable=False),  # not later than it was last found by more than a few hours
     Index("cache_entries_by_task", "task_project", "task_domain", "task_name", "task_version"),
+    Index("cache_entries_by_execution", "execution_key"),
+    Index("cache_entries_by_use", "task_project", "used_at_us"),
 )
 
 cache_reservations = Table(
@@ -343,6 +376,26 @@ cache_reservations = Table(
     Column("node_id", Name, nullable=False),
     Column("created_at_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Both are heads: executions that nobody has launched. All that lies below a head is kept and collected with it.
+holds = Table(
+    "holds",
+    metadata,
+    Column("source_key", BigInteger, primary_key=True),
+    Column("holder_key", BigInteger, primary_key=True),
+    Index("holds_by_holder", "holder_key"),
+    sqlite_with_rowid=False,
+)
+
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("head_key", Key, primary_key=True, autoincrement=False),
+    Column("shard", Integer, nullable=False),
+    Column("marked_at_us", BigInteger, nullable=False),
+    Column("condemned_at_us", BigInteger),  # from then on nothing keeps it
+    Index("garbage_by_shard", "shard", "head_key"),
 )
 
 intakes = Table(

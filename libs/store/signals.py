@@ -6,14 +6,15 @@ the execution's generation, by which the leader finds it even if nobody tells it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, exists, literal_column, select, update
+from sqlalchemy import Boolean, Connection, exists, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from libs.store import fields, schema
+from libs.store import fields, holds, schema
 from libs.store.engine import reading, writing
+from libs.store.holds import Alchemy, Pair
 from libs.store.listing import page_of, select_page
 from libs.store.lookup import is_named, is_of, unknown
 from libs.store.query import Query
@@ -41,11 +42,18 @@ class Signals:
         self._engine = engine
 
     async def set_signal(
-        self, execution: ExecutionId, signal_id: str, value: bytes, principal: str, now_us: int
+        self,
+        execution: ExecutionId,
+        signal_id: str,
+        value: bytes,
+        principal: str,
+        now_us: int,
+        names: Collection[ExecutionId] = (),
     ) -> SignalAnswer:
         """Gives a signal its value, a serialized `flyteidl.core.Literal` of the signal's type.
 
-        Giving the same value again changes nothing. Raises NotFound when there is no such execution or none of its
+        `names` are executions whose files the value names: they are kept as long as this one is. Giving the same value
+        again changes nothing. Raises NotFound when there is no such execution or none of its
         gates waits for that signal yet, and FailedPrecondition when it has another value or nothing waits any more.
         """
         table = schema.signals
@@ -67,6 +75,8 @@ class Signals:
             executions = schema.executions
             wish = update(executions).where(executions.c.key == found.key)
             await connection.execute(wish.values(generation=executions.c.generation + 1))
+            if names:
+                await connection.run_sync(_hold, found.key, names)
         return SignalAnswer(found.key, found.shard, True)
 
     async def get_signal(self, execution: int | ExecutionId, signal_id: str) -> SignalRecord:
@@ -107,13 +117,20 @@ _WAITING = select(
 ).join_from(schema.executions, schema.signals, schema.signals.c.execution_key == schema.executions.c.key)
 
 
+def _hold(connection: Connection, key: int, names: Collection[ExecutionId]) -> None:
+    database = Alchemy(connection)
+    sources = holds.lock(database.execute, database, names, [key])
+    holds.add(database.execute, sources, [Pair(key, source) for source in sources.keys.values()])
+
+
 async def _waiting(connection: AsyncConnection, execution: ExecutionId, signal_id: str) -> _Waiting:
     named = is_named(schema.executions, execution)
     row = (await connection.execute(_WAITING.where(named, schema.signals.c.signal_id == signal_id))).one_or_none()
     if row is not None:
         return _Waiting._make(row)
-    if (await connection.execute(select(schema.executions.c.key).where(named))).one_or_none() is None:
-        raise unknown(execution)
+    there = select(schema.executions.c.key).where(named, schema.executions.c.collected_at_us.is_(None))
+    if (await connection.execute(there)).one_or_none() is None:
+        raise await unknown(connection, execution)
     raise _no_signal(execution, signal_id)
 
 

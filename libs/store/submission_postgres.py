@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from libs.store import launches
-from libs.store.postgres import Connection, arrays, types_of, unnest
+from libs.store.postgres import Connection, arrays, named, types_of, unnest
 from libs.store.rows import Row
-from libs.store.submission_rows import KEY, PARENT, Batch, Stored, id_of, is_ending
+from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
 from libs.workflow.identity import ExecutionId
 
 _OPTIONS = " ".join(
@@ -25,6 +26,9 @@ _OPTIONS = " ".join(
 class PostgresDoor:
     """One connection, opened when it is needed and dropped after a failure."""
 
+    keys_in = "= ANY(:keys)"
+    fence_lock = "FOR SHARE"
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Connection | None = None
@@ -33,17 +37,29 @@ class PostgresDoor:
         if self._connection is None or self._connection.closed:
             self._connection = Connection.open(self._url, _OPTIONS)
         connection = self._connection
-        executions, orphans = batch.executions, set[int]()
-        if batch.parents:
+        executions, orphans, gone = batch.executions, set[int](), set[int]()
+        if batch.parents or batch.wishes:
             with connection.transaction():
+
+                def execute(statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+                    cursor = connection.execute(named(statement), parameters)
+                    return cursor.fetchall() if cursor.description is not None else []
+
                 if ending := _ending(connection, batch.parents):
                     orphans = {row[KEY] for row in executions if row[PARENT] in ending}
-                    executions = [row for row in executions if row[KEY] not in orphans]
+                sources = sources_of(execute, self, batch.wishes)
+                gone = gone_of(batch.wishes, sources)
+                if passed := orphans | gone:
+                    executions = [row for row in executions if row[KEY] not in passed]
                 created = _insert(connection, executions, batch.tags)
+                hold(execute, batch.wishes, sources, created)
         else:
             created = _insert(connection, executions, batch.tags)
         left = [id_of(row) for row in executions if row[KEY] not in created]
-        return Stored(created, _taken(connection, left) if left else set(), orphans)
+        return Stored(created, _taken(connection, left) if left else {}, orphans, gone)
+
+    def keys(self, keys: Sequence[int]) -> list[int]:
+        return list(keys)
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -68,12 +84,13 @@ def _insert(connection: Connection, executions: Sequence[Row], tags: Sequence[Ro
     return {key for (key,) in connection.execute(_INSERT, values, prepare=True)}
 
 
-def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> set[ExecutionId]:
+def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> Mapping[ExecutionId, int | None]:
     asked = (
-        "SELECT project, domain, name FROM executions "
+        "SELECT project, domain, name, collected_at_us FROM executions "
         "JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (project, domain, name) USING (project, domain, name)"
     )
-    return {ExecutionId(*row) for row in connection.execute(asked, list(map(list, zip(*ids, strict=True))))}
+    found = connection.execute(asked, list(map(list, zip(*ids, strict=True))))
+    return {ExecutionId(*row[:3]): row[3] for row in found}
 
 
 _EXECUTION_TYPES = types_of("executions", launches.COLUMNS)

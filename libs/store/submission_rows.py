@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from libs.store import launches
+from libs.store import holds, launches
+from libs.store.holds import Execute, Pair, Sources
 from libs.store.rows import Row
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase
@@ -21,6 +22,15 @@ _ENDING = frozenset(phase.value for phase in ExecutionPhase if phase.terminal) |
 }
 
 
+class Wish(NamedTuple):
+    """What a new execution depends on."""
+
+    key: int
+    parent: int | None
+    recovers: int | None
+    names: frozenset[ExecutionId]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one transaction stores."""
@@ -30,15 +40,19 @@ class Batch:
     tags: Sequence[Row]
     """Of the columns `launches.TAG_COLUMNS`."""
     parents: frozenset[int]
+    wishes: Sequence[Wish] = ()
+    """Of those that depend on other executions."""
 
 
 class Stored(NamedTuple):
     """What became of it. A row that is in none of these was refused because its key is taken."""
 
     created: set[int]
-    taken: set[ExecutionId]
-    """Names of rows that were not created, because other executions have them."""
+    taken: Mapping[ExecutionId, int | None]
+    """Names of rows that were not created, because other executions have them, and when these were collected."""
     orphans: set[int]
+    gone: Collection[int] = frozenset()
+    """Keys of those that recover what has been collected."""
 
 
 class Door(Protocol):
@@ -49,6 +63,31 @@ class Door(Protocol):
 
     def drop(self) -> None:
         """Forgets the connection; the next call opens another one."""
+
+
+def sources_of(execute: Execute, database: holds.Connection, wishes: Sequence[Wish]) -> Sources:
+    """What is depended on, kept from the collector until the transaction ends."""
+    names = {id for wish in wishes for id in wish.names}
+    keys = {key for wish in wishes for key in (wish.parent, wish.recovers) if key is not None}
+    return holds.lock(execute, database, names, keys)
+
+
+def gone_of(wishes: Sequence[Wish], sources: Sources) -> set[int]:
+    """Keys of those that recover what has been collected."""
+    return {wish.key for wish in wishes if wish.recovers is not None and sources.gone(wish.recovers)}
+
+
+def hold(execute: Execute, wishes: Sequence[Wish], sources: Sources, created: Collection[int]) -> None:
+    """Stores the holds of what was created: they are part of the same transaction."""
+    heads = dict(sources.heads)
+    pairs = []
+    for wish in wishes:
+        if wish.key in created:
+            # What is launched belongs to the family of its parent; everything else begins one.
+            heads[wish.key] = wish.key if wish.parent is None else heads.get(wish.parent, wish.key)
+            pairs += [Pair(wish.key, source) for id, source in sources.keys.items() if id in wish.names]
+            pairs += [Pair(wish.key, wish.recovers)] if wish.recovers is not None else []
+    holds.add(execute, sources._replace(heads=heads), pairs)
 
 
 def id_of(row: Row) -> ExecutionId:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from libs.store import launches, sqlite
 from libs.store.rows import Row
-from libs.store.submission_rows import KEY, PARENT, Batch, Stored, id_of, is_ending
+from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
 from libs.workflow.identity import ExecutionId
 
 _AT_ONCE = (256, 32, 4, 1)
@@ -23,6 +25,9 @@ so that statements stay prepared."""
 class SqliteDoor:
     """One connection, opened when it is needed and dropped after a failure."""
 
+    keys_in = "IN (SELECT value FROM json_each(:keys))"
+    fence_lock = ""  # BEGIN IMMEDIATE has locked everything already
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
@@ -33,12 +38,29 @@ class SqliteDoor:
         connection = self._connection
         sqlite.begin_immediate(connection)
         try:
-            stored = _store(connection, batch)
+            stored = self._store(connection, batch)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         return stored
+
+    def keys(self, keys: Sequence[int]) -> str:
+        return json.dumps(list(keys))
+
+    def _store(self, connection: sqlite3.Connection, batch: Batch) -> Stored:
+        if not batch.wishes:
+            return _store(connection, batch)
+
+        def execute(statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+            return connection.execute(statement, parameters).fetchall()
+
+        sources = sources_of(execute, self, batch.wishes)
+        gone = gone_of(batch.wishes, sources)
+        left = [row for row in batch.executions if row[KEY] not in gone] if gone else batch.executions
+        stored = _store(connection, replace(batch, executions=left))
+        hold(execute, batch.wishes, sources, stored.created)
+        return stored._replace(gone=gone)
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -54,11 +76,11 @@ def _store(connection: sqlite3.Connection, batch: Batch) -> Stored:
         executions = [row for row in executions if row[KEY] not in orphans]
     inserted = _insert(connection, "executions", launches.COLUMNS, executions)
     created = {row[KEY] for row in executions}
-    taken: set[ExecutionId] = set()
+    taken: Mapping[ExecutionId, int | None] = {}
     if inserted < len(executions):
         created, taken = _sort_out(connection, executions)
     if tags:
-        if len(created) < len(batch.executions):
+        if len(created) < len(batch.executions) or batch.wishes:
             tags = [row for row in tags if row[0] in created]
         _insert(connection, "execution_tags", launches.TAG_COLUMNS, tags)
     return Stored(created, taken, orphans)
@@ -71,19 +93,21 @@ def _ending(connection: sqlite3.Connection, parents: Collection[int]) -> set[int
     return {key for key, desired, phase in found if is_ending(desired, phase)}
 
 
-def _sort_out(connection: sqlite3.Connection, executions: Sequence[Row]) -> tuple[set[int], set[ExecutionId]]:
+def _sort_out(
+    connection: sqlite3.Connection, executions: Sequence[Row]
+) -> tuple[set[int], Mapping[ExecutionId, int | None]]:
     """The keys of those that were inserted, and the names of those that were not because others have them."""
     asked = "SELECT key, project, domain, name FROM executions WHERE key IN (SELECT value FROM json_each(?))"
-    found = connection.execute(asked, (json.dumps([row[KEY] for row in executions]),))
-    names = {key: ExecutionId(*name) for key, *name in found}
+    there = connection.execute(asked, (json.dumps([row[KEY] for row in executions]),))
+    names = {key: ExecutionId(*name) for key, *name in there}
     created: set[int] = set()
-    taken: set[ExecutionId] = set()
+    taken: dict[ExecutionId, int | None] = {}
     for row in executions:
         id = id_of(row)
         if names.get(row[KEY]) == id and row[KEY] not in created:
             created.add(row[KEY])
-        elif connection.execute(_NAMED, id).fetchone() is not None:
-            taken.add(id)
+        elif (found := connection.execute(_NAMED, id).fetchone()) is not None:
+            taken[id] = found[0]
     return created, taken
 
 
@@ -104,4 +128,4 @@ def _insert_many(table: str, columns: tuple[str, ...], rows: int) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"
 
 
-_NAMED = "SELECT 1 FROM executions WHERE project = ? AND domain = ? AND name = ?"
+_NAMED = "SELECT collected_at_us FROM executions WHERE project = ? AND domain = ? AND name = ?"

@@ -6,6 +6,8 @@ taken, hurts nobody else in the batch.
 An execution that has a parent is stored only while the parent is not about to end, and the parent can't begin to before
 the child can be seen: when a leader decides the end of an execution, it finds all that was launched.
 
+An execution that recovers another one, or whose inputs name files of it, holds it in the same transaction (`holds`).
+
 A batch is written in a thread, over a connection of its own: one hand-over to the thread and back, however many
 statements it takes.
 """
@@ -21,12 +23,13 @@ from sqlalchemy import URL
 
 from libs.store import address, launches
 from libs.store.failures import translate
+from libs.store.lookup import collected
 from libs.store.records import ExecutionRecord
 from libs.store.rows import Row
 from libs.store.submission_postgres import PostgresDoor
-from libs.store.submission_rows import KEY, PARENT, Batch, Door, Stored, id_of
+from libs.store.submission_rows import KEY, PARENT, Batch, Door, Stored, Wish, id_of
 from libs.store.submission_sqlite import SqliteDoor
-from libs.workflow.errors import AlreadyExists, FailedPrecondition, Refused
+from libs.workflow.errors import AlreadyExists, FailedPrecondition, NotFound, Refused
 
 MAX_BATCH = 500
 """Submissions in one transaction: keeps the write lock of SQLite within milliseconds."""
@@ -40,6 +43,7 @@ Verdict = Exception | None
 class _Submission(NamedTuple):
     row: Row
     tags: Sequence[Row]
+    wish: Wish | None
 
 
 class _Group(NamedTuple):
@@ -137,6 +141,7 @@ class Submissions:
             [each.row for each in submissions],
             [tag for each in submissions for tag in each.tags],
             frozenset(each.row[PARENT] for each in submissions if each.row[PARENT] is not None),
+            [each.wish for each in submissions if each.wish is not None],
         )
         try:
             return self._door.store(batch)
@@ -157,7 +162,10 @@ def _door(url: URL) -> Door:
 def _submission(record: ExecutionRecord, tags: Tags) -> _Submission:
     execution = record.execution
     row = launches.row(execution, record.resource_type, record.mode, record.state)
-    return _Submission(row, launches.tag_rows(execution.key, tags) if tags else ())
+    wish = None
+    if record.names or execution.recovers_key is not None:
+        wish = Wish(execution.key, execution.parent_key, execution.recovers_key, record.names)
+    return _Submission(row, launches.tag_rows(execution.key, tags) if tags else (), wish)
 
 
 def _verdict(row: Row, stored: Stored) -> Verdict:
@@ -166,7 +174,12 @@ def _verdict(row: Row, stored: Stored) -> Verdict:
         return None
     if key in stored.orphans:
         return FailedPrecondition("the parent execution has ended or is ending: it launches nothing more")
+    if key in stored.gone:
+        return NotFound("the execution to be recovered has been collected: its results are gone")
     id = id_of(row)
     if id in stored.taken:
-        return AlreadyExists(f"execution {id} exists already")
+        at_us = stored.taken[id]
+        if at_us is None:
+            return AlreadyExists(f"execution {id} exists already")
+        return AlreadyExists(f"{collected(id, at_us)}; its name stays taken")
     return Refused(f"execution key {key} is taken: mint another")

@@ -179,7 +179,7 @@ class _Door:
         uploads = Uploads(
             self._store, self._signer, projects, clock, os.urandom, address_seconds=settings.address_seconds
         )
-        gates = Gates(Signals(engine), enqueuer, clock)
+        gates = Gates(Signals(engine), self._store.root, enqueuer, clock)
         stories = Stories(engine)
         explainer = Explainer(executions, stories, trees, registry, propellers, clock)
         artifacts = Artifacts(executions, self._store, literals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flyteidl.core import literals_pb2, types_pb2
 
+from libs.blob import layout
 from libs.clients.queue import Key, Reason
 from libs.runtime.clock import Clock
 from libs.store.query import Query
@@ -25,8 +26,10 @@ VALUE_BYTES = 1024 * 1024
 class Gates:
     """Gives signals, and lists them."""
 
-    def __init__(self, signals: Signals, queue: Queue, clock: Clock) -> None:
+    def __init__(self, signals: Signals, root: str, queue: Queue, clock: Clock) -> None:
+        """`root` is where the blob store begins."""
         self._signals = signals
+        self._root = root
         self._queue = queue
         self._clock = clock
 
@@ -41,7 +44,8 @@ class Gates:
         given = value.SerializeToString(deterministic=True)
         if len(given) > VALUE_BYTES:
             raise ResourceExhausted(f"value: {len(given)} bytes are more than the {VALUE_BYTES} allowed")
-        answer = await self._signals.set_signal(execution, signal_id, given, "", self._clock.now_us())
+        names = layout.references(self._root, given)
+        answer = await self._signals.set_signal(execution, signal_id, given, "", self._clock.now_us(), names)
         if answer.changed:
             self._queue.enqueue(Key(answer.key, answer.shard, lane=execution.project, reasons=Reason.SIGNAL))
 

@@ -171,6 +171,7 @@ class Submitter:
         """Gives each a key and a row, after whatever the row refers to has been written."""
         now_us = self._clock.now_us()
         keys = identity.execution_keys(now_us, len(submissions), self._entropy)
+        named = layout.references(self._blob.root, common.spec)
         new = []
         for submission, key in zip(submissions, keys, strict=True):
             root = self._spans.root(common.traceparent, key)
@@ -198,9 +199,9 @@ class Submitter:
                 parent_key=common.parent_key,
                 recovers_key=common.recovers_key,
             )
-            new.append(
-                _New(submission, ExecutionRecord(state, resource_type=common.target.kind, mode=common.mode), root)
-            )
+            names = named | layout.references(self._blob.root, submission.inputs) - {submission.id}
+            record = ExecutionRecord(state, resource_type=common.target.kind, mode=common.mode, names=frozenset(names))
+            new.append(_New(submission, record, root))
         return new
 
     async def _keep(self, submission: Submission, key: int) -> Data:

@@ -12,6 +12,7 @@ from services.cli.compile import compile_files
 from services.cli.demo import demo
 from services.cli.executors import executors
 from services.cli.explain import events, explain
+from services.cli.garbage import gc
 from services.cli.get import get
 from services.cli.intake import intake
 from services.cli.logs import logs
@@ -36,7 +37,7 @@ def airscrew() -> None:
 for command in (
     *(start, demo, get, watch, explain, events, trace, logs),
     *(abort, approve, signal, relaunch, recover, cache, compile_files),
-    *(submit, intake, queue, shards, executors, chaos),
+    *(submit, intake, queue, shards, executors, gc, chaos),
     *(migrate, etcd, version),
 ):
     airscrew.add_command(command)

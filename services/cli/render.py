@@ -323,6 +323,14 @@ def gist(error: str) -> str:
     return lines[-1] if lines else ""
 
 
+def size(count: int) -> str:
+    """Bytes for people: `512 B`, `1.5 GiB`."""
+    for power, suffix in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if count >= 1 << power:
+            return f"{count / (1 << power):.3g} {suffix}"
+    return f"{count} B"
+
+
 def duration(seconds: float | None) -> str:
     """`0.84 s`, `12.3 s`, `4 m 05 s`, `3 h 12 m`, `2 d 03 h`; empty for None."""
     if seconds is None:

@@ -28,6 +28,8 @@ from libs.workflow.errors import (
 )
 from libs.workflow.identity import AttemptId
 from protos import propeller_pb2, propeller_pb2_grpc
+from services.propeller.collector import Collector, Pass
+from services.propeller.housekeeping import Housekeeping
 from services.propeller.rooms import Room
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings
@@ -40,16 +42,24 @@ logger = logging.getLogger(__name__)
 SERVICE = propeller_pb2.DESCRIPTOR.services_by_name["Propeller"].full_name
 HELLO_SECONDS = 10.0
 """How long a new stream may take to say who it is."""
+MOST_DAYS = 1_000_000
 
 
 class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     """Sessions of executors, and who leads."""
 
-    def __init__(self, settings: PropellerSettings, shards: Shards, die: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: PropellerSettings,
+        shards: Shards,
+        die: Callable[[], None],
+        housekeeping: Housekeeping | None = None,
+    ) -> None:
         """`die` ends this process at once, without a word to anybody."""
         self._settings = settings
         self._shards = shards
         self._die = die
+        self._housekeeping = housekeeping
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds this service to a server."""
@@ -113,6 +123,57 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         logger.warning("killed by request while leading shard %d in epoch %d", term.shard, term.epoch)
         self._die()
 
+    async def Collection(self, request: propeller_pb2.CollectionRequest, context: Any) -> propeller_pb2.CollectionReply:
+        housekeeping, term, collector = self._collecting(request.shard)
+        if request.begin:
+            collector.ask()
+        waiting = await housekeeping.waiting(term.shard)
+        limits, totals = housekeeping.limits, collector.totals
+        return propeller_pb2.CollectionReply(
+            shard=term.shard,
+            **limits.retention.describe(),
+            every_seconds=limits.every_seconds,
+            delay_seconds=limits.delay_seconds,
+            marked=waiting.marked,
+            condemned=waiting.condemned,
+            passes=totals.passes,
+            now=None if totals.now is None else _pass(totals.now),
+            last=None if totals.last is None else _pass(totals.last),
+        )
+
+    async def PreviewCollection(
+        self, request: propeller_pb2.PreviewCollectionRequest, context: Any
+    ) -> propeller_pb2.PreviewCollectionReply:
+        housekeeping, term, _ = self._collecting(request.shard)
+        days = request.days if request.HasField("days") else None
+        if days is not None and not 0 <= days < MOST_DAYS:
+            raise InvalidArgument(f"days: {days:g} is not between 0 and {MOST_DAYS}")
+        return propeller_pb2.PreviewCollectionReply(
+            projects=[
+                propeller_pb2.PreviewCollectionReply.Project(
+                    project=each.project,
+                    heads=each.heads,
+                    executions=each.executions,
+                    live=each.live,
+                    cached=each.cached,
+                    held=each.held,
+                    more=each.more,
+                    measured=each.measured,
+                    blobs=each.usage.blobs,
+                    bytes=each.usage.bytes,
+                )
+                for each in await housekeeping.preview(term.shard, days)
+            ]
+        )
+
+    def _collecting(self, shard: int) -> tuple[Housekeeping, Term, Collector]:
+        term = self._shards.term(shard)
+        if term is None:
+            raise FailedPrecondition(f"this replica does not lead shard {shard}")
+        if self._housekeeping is None or term.collector is None:
+            raise FailedPrecondition("this replica collects no garbage")
+        return self._housekeeping, term, term.collector
+
     def _authenticate(self, context: Any) -> None:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         expected = f"Bearer {self._settings.session_token}"
@@ -156,6 +217,21 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.turns = term.reconciler.turns
         reply.messages_sent, reply.messages_received = term.sessions.messages
         reply.work_messages = term.work_counters.messages_sent + term.work_counters.messages_received
+
+
+def _pass(done: Pass) -> propeller_pb2.CollectionReply.Pass:
+    return propeller_pb2.CollectionReply.Pass(
+        began_us=done.began_us,
+        ended_us=done.ended_us,
+        marked=done.marked,
+        kept=done.kept,
+        executions=done.executions,
+        rows=done.rows,
+        entries=done.entries,
+        blobs=done.usage.blobs,
+        bytes=done.usage.bytes,
+        trouble=done.trouble,
+    )
 
 
 def _described(term: Term, room: Room, session: Session | None) -> propeller_pb2.StatusReply.Executor:

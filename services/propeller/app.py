@@ -17,9 +17,13 @@ from libs.election import Access, Election, Presence, leader_key
 from libs.rpc import server
 from libs.runtime.process import Life
 from libs.store import installation
+from libs.store.garbage import Garbage
 from libs.store.ledger import Ledger
 from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
+from services.propeller.collector import Limits
+from services.propeller.garbage import GarbageStore
+from services.propeller.housekeeping import Housekeeping
 from services.propeller.leadership import Leadership
 from services.propeller.levels import Levels, show
 from services.propeller.meters import Meters
@@ -39,7 +43,8 @@ PATIENCE_TTLS = 2
 async def serve(
     settings: PropellerSettings, life: Life, *, open_ledger: Callable[[], store.Ledger] | None = None
 ) -> None:
-    """Runs a propeller until the process is told to stop. `open_ledger` is how it reaches the store.
+    """Runs a propeller until the process is told to stop. `open_ledger` is how it reaches the store; where that is
+    another one than the settings say, nothing is collected.
 
     Order of stopping (promise P9): not-serving, turns under way are committed, sessions end, the lease is resigned,
     what is open is closed. Raises FailedPrecondition when the database's schema is not this version's, or when it has
@@ -51,14 +56,19 @@ async def serve(
         await leader_store.check_schema()
         await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
         publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
-        new_term = _new_term(settings, life, leader_store, publisher)
+        housekeeping = _housekeeping(settings, life) if open_ledger is None else None
+        if housekeeping is not None:
+            stack.push_async_callback(housekeeping.close)
+        new_term = _new_term(settings, life, leader_store, publisher, housekeeping)
         leaderships = []
         for shard in range(settings.shards):
             election = await stack.enter_async_context(_election(settings, life, shard))
             leaderships.append(Leadership(shard, election, leader_store, life.clock, partial(new_term, shard)))
         presence = await stack.enter_async_context(_presence(settings, life)) if settings.shards > 1 else None
         shards = Shards(leaderships, presence, life.clock, PATIENCE_TTLS * settings.lease_ttl_seconds)
-        api = PropellerApi(settings, shards, die=lambda: os.kill(os.getpid(), signal.SIGKILL))
+        api = PropellerApi(
+            settings, shards, die=lambda: os.kill(os.getpid(), signal.SIGKILL), housekeeping=housekeeping
+        )
         rpc = server.build(settings.listen, services={SERVICE: api.register}, metering=life.metering)
         await rpc.start()
         rpc.ready()
@@ -106,7 +116,11 @@ def _identity(settings: PropellerSettings) -> str:
 
 
 def _new_term(
-    settings: PropellerSettings, life: Life, leader_store: LeaderStore, publisher: Publisher | None
+    settings: PropellerSettings,
+    life: Life,
+    leader_store: LeaderStore,
+    publisher: Publisher | None,
+    housekeeping: Housekeeping | None,
 ) -> Callable[[int, int, Callable[[], bool]], Term]:
     blobs = blob.open(settings.blob)
     levels, meters = _levels(settings, life), _meters(settings, life)
@@ -129,9 +143,21 @@ def _new_term(
             leading=leading,
             levels=levels.get(shard),
             meters=meters,
+            housekeeping=housekeeping,
         )
 
     return new_term
+
+
+def _housekeeping(settings: PropellerSettings, life: Life) -> Housekeeping:
+    limits = Limits(
+        settings.retention(), settings.collect_every_seconds, settings.collect_delay_seconds, settings.collect_rows
+    )
+    store = GarbageStore(lambda: Garbage(settings.database))
+    housekeeping = Housekeeping(store, blob.open(settings.blob), life.clock, limits)
+    if life.metering.enabled:
+        _ = life.spawn("garbage-metrics", housekeeping.board(life.metering).watch())
+    return housekeeping
 
 
 def _levels(settings: PropellerSettings, life: Life) -> dict[int, Levels]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from libs.workflow.graph import DEFAULT_SLOTS
+from services.propeller.retention import FOREVER, Retention
 
 Number = TypeVar("Number", int, float)
 
@@ -83,6 +84,28 @@ class PropellerSettings:
     """How many attempts of a project may hold slots at once: `a=100,*=500`; none for who is not named. Each shard gets
     an equal part of it, which an execution cannot exceed, so a limit is at least the number of shards."""
 
+    retention_days: Mapping[str, str] = field(default_factory=dict)
+    """How many days after its end an execution is kept, by project: `*=90,a=7,b=forever`. For ever where nothing is
+    said: nobody's results go because somebody forgot a setting."""
+
+    retention_executions: Mapping[str, str] = field(default_factory=dict)
+    """How many finished executions of a project are kept, the last to end: `*=10000`. What is launched by others counts
+    with them. An execution goes when either limit says so."""
+
+    cache_retention_days: Mapping[str, str] = field(default_factory=dict)
+    """How many days after their last use cached outputs are kept, by project of the task. Where nothing is said, as
+    RETENTION_DAYS has it for that project. An execution stays while there are outputs of it in the cache."""
+
+    collect_every_seconds: float = 1800.0
+    """How often the garbage collector looks for what may go. FlytePropeller's default."""
+
+    collect_delay_seconds: float = 3600.0
+    """How long what may go is left alone and then looked at again, before it goes."""
+
+    collect_rows: int = 1000
+    """Most rows that the garbage collector changes in one transaction: some 10 ms in which nobody else writes, on
+    SQLite."""
+
     etcd_ca_file: str = ""
     """Certificate authority of the etcd endpoints; empty: no TLS."""
 
@@ -101,11 +124,16 @@ class PropellerSettings:
             raise ValueError("WORKERS must be at least 1")
         if self.commit_rows < 1:
             raise ValueError("COMMIT_ROWS must be at least 1")
+        if self.collect_every_seconds <= 0 or self.collect_delay_seconds < 0:
+            raise ValueError("COLLECT_EVERY_SECONDS must be positive, COLLECT_DELAY_SECONDS not negative")
+        if self.collect_rows < 2:
+            raise ValueError("COLLECT_ROWS must be at least 2")
         if self.shards < 1:
             raise ValueError("SHARDS must be at least 1")
         self.weights()
         for shard in range(self.shards):
             self.limits(shard)
+        self.retention()
 
     def weights(self) -> dict[str, float]:
         """The projects' weights as numbers."""
@@ -121,6 +149,18 @@ class PropellerSettings:
             raise ValueError(f"PROJECT_LIMITS: {name}: {limit} cannot be divided among {self.shards} shards")
         part, left = divmod(limit, self.shards)
         return part + (shard < left)
+
+    def retention(self) -> Retention:
+        """How long what is kept."""
+        return Retention(
+            days=_limits("RETENTION_DAYS", self.retention_days, float),
+            executions=_limits("RETENTION_EXECUTIONS", self.retention_executions, int),
+            cache_days=_limits("CACHE_RETENTION_DAYS", self.cache_retention_days, float),
+        )
+
+
+def _limits(what: str, texts: Mapping[str, str], read: Callable[[str], Number]) -> dict[str, Number | None]:
+    return {name: None if text == FOREVER else _positive(f"{what}: {name}", text, read) for name, text in texts.items()}
 
 
 def _positive(what: str, text: str, read: Callable[[str], Number]) -> Number:

@@ -45,6 +45,7 @@ from services.propeller.committer import Committer
 from services.propeller.demands import Demands
 from services.propeller.dynamics import Dynamics
 from services.propeller.graphs import Graphs
+from services.propeller.housekeeping import Housekeeping
 from services.propeller.levels import Levels, Monitor
 from services.propeller.library import Library
 from services.propeller.meters import Look, Meters
@@ -92,10 +93,12 @@ class Term:
         leading: Callable[[], bool],
         levels: Levels | None = None,
         meters: Meters | None = None,
+        housekeeping: Housekeeping | None = None,
     ) -> None:
         """`feed` opens the stream of keys of a shard in an epoch, or gives None where there is no queue service and the
         sweep finds new work. `leading` tells whether the lease of leadership still holds, by the monotonic clock.
-        `levels` and `meters` are kept where somebody collects metrics.
+        `levels` and `meters` are kept where somebody collects metrics, and garbage is collected where there is
+        `housekeeping`.
         """
         self.epoch = epoch
         self.shard = shard
@@ -156,6 +159,7 @@ class Term:
         self._children = Children(store, self.library, tell, self._spawn)
         self._cache = Cache(store, self.library, clock, tell, self._spawn)
         self._monitor = Monitor(levels, store, self.library, self.shard) if levels else None
+        self.collector = housekeeping.collector(self.shard, epoch, leading) if housekeeping else None
         self._below = asyncio.Event()
         """Set when something was passed on to descendants in a commit."""
         self.work_counters = Counters()
@@ -200,6 +204,8 @@ class Term:
                     group.create_task(self._demands.watch(), name=f"demands-{self.shard}")
                 if self._monitor is not None:
                     group.create_task(self._monitor.watch(), name=f"levels-{self.shard}")
+                if self.collector is not None:
+                    group.create_task(self.collector.work(), name=f"collector-{self.shard}")
                 try:
                     await together.first_to_end(lost=lost.wait(), stopping=stopping.wait())
                     if not lost.is_set():

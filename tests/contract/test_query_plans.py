@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from libs.store import ledger
-from libs.store.ledger_postgres import PostgresLedger, _named
+from libs.store.ledger_postgres import PostgresLedger
 from libs.store.ledger_sqlite import SqliteLedger
+from libs.store.postgres import named
 
 SWEEPS = {
     "executions_wanting_attention": ledger._WANTING,
@@ -71,5 +72,5 @@ def test_postgres_finds_children_by_an_index(postgres_url: str) -> None:
         connection.execute("SET enable_seqscan = off")
         for setting, _ in settings:
             connection.execute(setting)
-        plan = connection.execute(f"EXPLAIN {_named(statement)}", parameters).fetchall()
+        plan = connection.execute(f"EXPLAIN {named(statement)}", parameters).fetchall()
     assert str(plan).count("executions_by_parent") >= 2

@@ -20,6 +20,7 @@ from protos import airscrew_pb2, airscrew_pb2_grpc
 from tests.support.fake_bulk import Bulk, BulkCalls, PlanCalls
 from tests.support.fake_chaos import Chaos, ChaosCalls
 from tests.support.fake_executors import ExecutorCalls, Executors
+from tests.support.fake_garbage import Garbage, GarbageCalls
 from tests.support.fake_intakes import IntakeCalls, Intakes
 from tests.support.fake_queue import Queue, QueueCalls
 
@@ -90,6 +91,7 @@ class FakeAdmin:
         self.queue = Queue()
         self.executors = Executors()
         self.chaos = Chaos()
+        self.garbage = Garbage()
         self.endpoint = ""
 
     def __enter__(self) -> FakeAdmin:
@@ -164,7 +166,7 @@ class _Signals(signal_pb2_grpc.SignalServiceServicer):
         return signal_pb2.SignalSetResponse()
 
 
-class _Airscrew(BulkCalls, IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
+class _Airscrew(BulkCalls, IntakeCalls, QueueCalls, ExecutorCalls, GarbageCalls, ChaosCalls):
     def __init__(self, fake: FakeAdmin) -> None:
         self._fake = fake
         self.bulk = fake.bulk
@@ -172,6 +174,7 @@ class _Airscrew(BulkCalls, IntakeCalls, QueueCalls, ExecutorCalls, ChaosCalls):
         self.queue = fake.queue
         self.executors = fake.executors
         self.chaos = fake.chaos
+        self.garbage = fake.garbage
 
     def GetTree(self, request: airscrew_pb2.GetTreeRequest, context: grpc.ServicerContext) -> airscrew_pb2.GetTreeReply:
         self._fake.known(request.id.name, context)

@@ -269,6 +269,12 @@ class _Servicer(propeller_pb2_grpc.PropellerServicer):
     async def Drain(self, request: propeller_pb2.DrainRequest, context: Any) -> propeller_pb2.DrainReply:
         raise NotImplementedError
 
+    async def Collection(self, request: Any, context: Any) -> propeller_pb2.CollectionReply:
+        raise NotImplementedError
+
+    async def PreviewCollection(self, request: Any, context: Any) -> propeller_pb2.PreviewCollectionReply:
+        raise NotImplementedError
+
     async def Die(self, requests: Any, context: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
 

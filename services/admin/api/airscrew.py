@@ -27,6 +27,7 @@ from services.admin.api import causes
 from services.admin.api.bulk import BulkCalls
 from services.admin.api.chaos import ChaosCalls
 from services.admin.api.executors import ExecutorCalls
+from services.admin.api.garbage import GarbageCalls
 from services.admin.api.intakes import IntakeCalls
 from services.admin.api.queue import QueueCalls
 from services.admin.api.shards import ShardCalls
@@ -47,8 +48,8 @@ _LAUNCHED = 100
 
 
 @server.unimplemented
-class AirscrewApi(BulkCalls, IntakeCalls, QueueCalls, ShardCalls, ExecutorCalls, ChaosCalls):
-    """Streams and whole trees; submission in bulk; intakes; queue, shards and executors; breaking things on purpose."""
+class AirscrewApi(BulkCalls, IntakeCalls, QueueCalls, ShardCalls, ExecutorCalls, GarbageCalls, ChaosCalls):
+    """Streams and whole trees; bulk; intakes; queue, shards, executors, garbage; breaking things on purpose."""
 
     def __init__(
         self,

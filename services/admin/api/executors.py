@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-from libs.clients.propeller import Propellers
-from libs.store.records import LeaderRow
-from libs.store.stories import Stories
-from libs.workflow.errors import NotFound, Unavailable
-from protos import airscrew_pb2, airscrew_pb2_grpc, propeller_pb2
+from libs.workflow.errors import NotFound
+from protos import airscrew_pb2, propeller_pb2
 from services.admin import identifiers
+from services.admin.api.leaders import LeaderCalls
 
 
-class ExecutorCalls(airscrew_pb2_grpc.AirscrewServicer):
+class ExecutorCalls(LeaderCalls):
     """Listing executors, and draining one."""
-
-    _propellers: Propellers
-    _stories: Stories
-    _shards: int
 
     async def ListExecutors(
         self, request: airscrew_pb2.ListExecutorsRequest, context: Any
@@ -41,14 +34,6 @@ class ExecutorCalls(airscrew_pb2_grpc.AirscrewServicer):
         if not found:
             raise NotFound(f"executor {name!r} is not connected")
         return propeller_pb2.DrainReply()
-
-    async def _leaders(self) -> AsyncIterator[LeaderRow]:
-        """Who the leaders are, as far as the store knows. Raises Unavailable for a shard that nobody has ever led."""
-        for shard in range(self._shards):
-            leader = await self._stories.leader(shard)
-            if leader is None:
-                raise Unavailable(f"nobody leads shard {shard}")
-            yield leader
 
 
 def _add(known: dict[str, propeller_pb2.StatusReply.Executor], told: propeller_pb2.StatusReply.Executor) -> None:

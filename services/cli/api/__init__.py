@@ -25,6 +25,7 @@ from services.cli import views
 from services.cli.api import decode
 from services.cli.api.chaos import Chaos
 from services.cli.api.executors import Executors
+from services.cli.api.garbage import Garbage
 from services.cli.api.intakes import Intakes
 from services.cli.api.queue import Queue
 from services.cli.api.shards import Shards
@@ -61,6 +62,7 @@ class Admin:
         self.executors = Executors(connection)
         self.shards = Shards(connection)
         self.chaos = Chaos(connection)
+        self.garbage = Garbage(connection)
 
     async def version(self) -> str:
         """The server's own."""
