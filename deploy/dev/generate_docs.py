@@ -24,7 +24,7 @@ from libs.workflow import fields  # noqa: E402
 from libs.workflow.fields import Fate, Rule  # noqa: E402
 from services.admin import meters as admin  # noqa: E402
 from services.executor import meters as executor  # noqa: E402
-from services.propeller import levels  # noqa: E402
+from services.propeller import housekeeping, levels  # noqa: E402
 from services.propeller import meters as propeller  # noqa: E402
 from services.queue import meters as queue  # noqa: E402
 
@@ -78,7 +78,7 @@ def _fate(rule: Rule) -> str:
 
 
 _TABLES = {
-    "propeller": (*levels.METRICS, *propeller.LOOKED_AT, *propeller.HISTOGRAMS),
+    "propeller": (*levels.METRICS, *propeller.LOOKED_AT, *propeller.HISTOGRAMS, *housekeeping.METRICS),
     "queue": queue.LOOKED_AT,
     "executor": executor.METRICS,
     "admin": admin.METRICS,
