@@ -66,6 +66,10 @@ takeover: .venv/.synced ## how long a new leader of 10,000 live executions takes
 succession: .venv/.synced ## how long after the end of a leader (stopped, killed, frozen) the next one commits, with real processes
 	@.venv/bin/python -m tests.bench.succession $(ARGS)
 
+.PHONY: collect
+collect: .venv/.synced ## how long the garbage collector takes for 10,000 finished executions, and what that costs who commits meanwhile
+	@.venv/bin/python -m tests.bench.garbage $(ARGS)
+
 .PHONY: simulate
 simulate: .venv/.synced ## all services on virtual time with faults, on all cores (SEEDS=200000; SEED=n plays that one and shows it)
 	@.venv/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)

@@ -18,7 +18,8 @@ from libs.store import launches, rows, sqlite
 from libs.store.failures import translated
 
 _READ = (
-    f"SELECT {', '.join(launches.COLUMNS)} FROM executions WHERE key IN (SELECT value FROM json_each(?)) ORDER BY key"
+    f"SELECT {', '.join(launches.COLUMNS)} FROM executions WHERE key IN (SELECT value FROM json_each(?)) "
+    "AND collected_at_us IS NULL ORDER BY key"
 )
 
 

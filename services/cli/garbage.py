@@ -85,7 +85,7 @@ def _status_text(shard: Shard) -> str:
         ("cached outputs are kept unused, in days", shard.cache_retention_days),
     ):
         if limits:
-            lines.append(f"  {what}: {', '.join(f'{project}={limit}' for project, limit in limits.items())}")
+            lines.append(f"  {what}: {', '.join(f'{project}={limit}' for project, limit in sorted(limits.items()))}")
     if len(lines) == 1:
         lines.append(f"  {_FOREVER}")
     lines.append(f"  marked, to be looked at again: {shard.marked}; being removed: {shard.condemned}")

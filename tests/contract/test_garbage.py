@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from libs import blob
 from libs.blob import BlobStore, layout
 from libs.store import garbage
+from libs.store.engine import open_async
 from libs.store.garbage import Garbage
 from libs.store.query import Query
 from libs.workflow.errors import AlreadyExists, Fenced, NotFound, Unavailable
 from libs.workflow.state import ExecutionState
 from services.propeller.retention import DAY_US, Retention
-from tests.support.garbage import PROJECT, TABLES, Yard
+from tests.support.garbage import PROJECT, TABLES, Counting, Yard
 
 KEY = b"k" * 32
 
@@ -384,6 +387,20 @@ async def test_a_blob_store_that_is_away_is_waited_for_and_then_gone_on_with(yar
     assert (await collector.collect()).executions == 1
     await yard.require_only([])
     assert (yard.totals.failures, yard.totals.passes, yard.totals.executions) == (1, 2, 1)
+
+
+async def test_however_much_there_is_no_transaction_is_larger_than_it_may_be(sqlite_url: str, tmp_path: Path) -> None:
+    engine = open_async(sqlite_url)
+    yard = await Yard(sqlite_url, engine, blob.open(str(tmp_path / "blobs"))).open(PROJECT)
+    await yard.add_many(700, 40)
+    await yard.add_many(1, 40, nodes=300)
+    counting = Counting(yard.url)
+    done = await yard.collector(rows=50, open_garbage=lambda: counting).collect()
+    assert (done.executions, done.rows) == (701, 4 * (700 + 300))
+    assert max(counting.rows) == 50
+    assert await yard.names() == set()
+    await yard.close()
+    await engine.dispose()
 
 
 # ------------------------------------------------------------------------------------------------------ against a model

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest_asyncio
 from flyteidl.admin import execution_pb2
@@ -19,7 +21,9 @@ from libs.store import schema
 from libs.store.engine import reading
 from libs.store.executions import Executions
 from libs.store.garbage import Garbage
+from libs.store.holds import Execute
 from libs.store.ledger import Ledger
+from libs.store.ledger_sqlite import SqliteLedger
 from libs.store.records import CacheRequest, ProjectRecord
 from libs.store.registry import Registry
 from libs.workflow.identity import ExecutionId
@@ -31,6 +35,26 @@ from services.propeller.retention import DAY_US, Retention
 from tests.support import stored
 
 PROJECT = "flytesnacks"
+
+
+class Counting(Garbage):
+    """Counts the rows of each transaction, and how long it held the database. SQLite only."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.rows: list[int] = []
+        self.seconds: list[float] = []
+
+    @contextmanager
+    def _fenced(self, shard: int, epoch: int) -> Iterator[Execute]:
+        with super()._fenced(shard, epoch) as execute:
+            connection = cast(SqliteLedger, self._database)._connected()
+            before, began = connection.total_changes, time.perf_counter()
+            yield execute
+            self.rows.append(connection.total_changes - before)
+        self.seconds.append(time.perf_counter() - began)
+
+
 TABLES = ("nodes", "attempts", "events", "signals", "execution_tags", "cache_entries")
 NOW_US = 1_000 * DAY_US
 
@@ -124,6 +148,29 @@ class Yard:
         named = frozenset(each.id for each in names)
         await self.executions.create(replace(record, execution=state, names=named), [("label", name)])
         return state
+
+    async def add_many(self, count: int, days_ago: float, *, nodes: int = 1, blobs: bool = False) -> None:
+        """Finished ones, quickly; with an attempt and two lines of their story for each node."""
+        first = self._keys + 1
+        states = [stored.execution(key, spec=b"") for key in range(first, first + count)]
+        self._keys += count
+        await self.executions.create_many([(replace(stored.record(1), execution=state), ()) for state in states])
+        for start in range(0, count, 500):
+            self.ledger.commit(
+                0, self.epoch, [self._ended(state, days_ago, nodes) for state in states[start : start + 500]]
+            )
+            if blobs:
+                await asyncio.gather(*map(self.write_blobs, states[start : start + 500]))
+
+    def _ended(self, state: ExecutionState, days_ago: float, nodes: int) -> Changes:
+        changes = stored.ended(state)
+        state.ended_at_us = NOW_US - round(days_ago * DAY_US)
+        for number in range(nodes):
+            node = stored.node(f"n{number}", phase=NodePhase.SUCCEEDED, outputs=Data.of(b"outputs" * 10))
+            changes.nodes[node.id] = node
+            changes.attempts[node.id, 0] = stored.attempt(node.id, phase=AttemptPhase.SUCCEEDED)
+            changes.events += [RecordedEvent(1, "NodeQueued", node.id), RecordedEvent(2, "NodeSucceeded", node.id)]
+        return changes
 
     def run(self, state: ExecutionState, days_ago: float | None, *, caches: bytes = b"") -> None:
         """Gives it a node with an attempt, a story and a signal; it has ended so long ago, or lives on."""

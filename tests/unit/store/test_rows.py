@@ -44,7 +44,7 @@ def test_every_column_exists_and_takes_the_value(table: str, columns: Sequence[s
 @pytest.mark.parametrize(
     ("table", "columns"),
     [
-        ("executions", launches.COLUMNS),
+        ("executions", (*launches.COLUMNS, "collected_at_us")),
         ("nodes", rows.NODE_COLUMNS),
         ("attempts", rows.ATTEMPT_COLUMNS),
         ("cache_entries", cache_rows.CACHE_COLUMNS),
