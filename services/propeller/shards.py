@@ -61,6 +61,8 @@ class Shards:
         self._presence = presence
         self._clock = clock
         self._patience = patience_seconds
+        self._survey: Survey | None = None
+        """What the last look has shown; None before the first."""
 
     def __len__(self) -> int:
         return len(self._leaderships)
@@ -74,12 +76,15 @@ class Shards:
         return [leadership.term for leadership in self._leaderships if leadership.term is not None]
 
     async def leaders(self) -> list[Known]:
-        """Who leads each shard. Raises Unavailable when etcd does not say."""
+        """Who leads each shard; with several of them as of the last look, for all executors ask when a leader is gone.
+
+        Raises Unavailable when etcd does not say.
+        """
         if self._presence is None:
             found = await self._leaderships[0].observe()
             leaders = {} if found is None else {0: found}
         else:
-            leaders = dict((await self._presence.look()).leaders)
+            leaders = dict(self._survey.leaders) if self._survey is not None else {}
         return [Known(shard, leaders.get(shard), self._epoch(shard)) for shard in range(len(self))]
 
     def unknown(self) -> list[Known]:
@@ -104,7 +109,7 @@ class Shards:
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 try:
-                    survey = await presence.look()
+                    survey = self._survey = await presence.look()
                 except Unavailable as error:
                     logger.warning("who is there is unknown, everybody keeps their shards: %s", error.message)
                 else:
