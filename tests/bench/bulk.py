@@ -1,0 +1,168 @@
+"""How many executions a second are submitted in bulk, durably, and how many workflows of one echo task end meanwhile.
+
+The whole system runs as `airscrew start` runs it; the client is `libs.clients.bulk`, as `airscrew submit` uses it, in a
+process of its own. `submit` counts until the last acknowledgement, `end` until the last execution has succeeded;
+`end_during_submit` is what ended a second while there was still something to be submitted.
+
+    python -m tests.bench.bulk [--executions 50000] [--runs 2] [--database postgres]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from flyteidl.admin import execution_pb2
+from flyteidl.core import identifier_pb2, literals_pb2
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from libs.clients.bulk import Bulk, Outcome, Portion
+from libs.rpc import channel
+from libs.store.engine import open_async
+from tests.bench import workloads
+from tests.bench.__main__ import _database
+from tests.bench.measured import cpu_seconds
+from tests.bench.workloads import Mode
+from tests.support import flyte
+from tests.support.flytetypes import value
+from tests.support.system import System
+
+_PORTION = 500
+_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 110.0
+
+
+class _Seen(NamedTuple):
+    at: float
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run took."""
+
+    submit_seconds: float
+    end_seconds: float | None
+    """None when not all had ended after `_PATIENCE_SECONDS`."""
+    ended_per_s: float
+    """In the time in which they were watched."""
+    ended_during_submit_per_s: float
+    cpu_us: dict[str, float]
+
+
+async def submit(endpoint: str, plan: identifier_pb2.Identifier, batch: str, number: int) -> None:
+    """All of them, durable when this returns."""
+    common = execution_pb2.ExecutionCreateRequest(project=flyte.PROJECT, domain=flyte.DOMAIN)
+    common.spec.launch_plan.CopyFrom(plan)
+    portions: asyncio.Queue[Portion | None] = asyncio.Queue(4)
+    given = literals_pb2.LiteralMap(literals={"x": value(7)})
+
+    async def offer() -> None:
+        for first in range(0, number, _PORTION):
+            await portions.put(Portion(first, [given] * min(_PORTION, number - first)))
+        await portions.put(None)
+
+    async with channel.connect(endpoint) as connection:
+        offering = asyncio.create_task(offer(), name="offer")
+        async for _, results in Bulk(connection, common, batch).submit(portions):
+            assert all(result.outcome is Outcome.CREATED for result in results), results[:3]
+        await offering
+
+
+async def run(system: System, plan: identifier_pb2.Identifier, url: str, batch: str, number: int) -> Run:
+    """One run."""
+    pids = {name: int(process["pid"]) for name, process in system.state()["processes"].items()}
+    engine = open_async(url)
+    before, began = cpu_seconds(pids), time.perf_counter()
+    already = await _ended(engine)
+    seen: list[_Seen] = []
+    submitting = asyncio.create_task(submit(system.endpoint, plan, batch, number), name="submit")
+    submitted: float | None = None
+    ended = 0
+    while ended < number and time.perf_counter() - began < _PATIENCE_SECONDS:
+        await asyncio.wait((submitting,), timeout=_LOOK_SECONDS) if submitted is None else await asyncio.sleep(
+            _LOOK_SECONDS
+        )
+        if submitted is None and submitting.done():
+            submitting.result()
+            submitted = time.perf_counter() - began
+        ended = await _ended(engine) - already
+        seen.append(_Seen(time.perf_counter() - began, ended))
+    await submitting
+    await engine.dispose()
+    assert submitted is not None
+    used = {name: (after - before[name]) / number * 1e6 for name, after in cpu_seconds(pids).items()}
+    last_during = max((each for each in seen if each.at <= submitted + _LOOK_SECONDS), default=seen[0])
+    last = seen[-1]
+    return Run(
+        submitted, last.at if ended >= number else None, last.ended / last.at, last_during.ended / last_during.at, used
+    )
+
+
+async def _ended(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        found = await connection.execute(text("SELECT count(*) FROM executions WHERE ended_at_us IS NOT NULL"))
+        return int(found.scalar_one())
+
+
+def result(database: str, number: int, runs: list[Run]) -> str:
+    """Medians of the runs, as JSON."""
+    seconds = statistics.median(each.submit_seconds for each in runs)
+    ends = [each.end_seconds for each in runs if each.end_seconds is not None]
+    return json.dumps(
+        {
+            "workload": "BULK",
+            "mode": "engine",
+            "n": number,
+            "seconds": round(seconds, 3),
+            "tasks_per_s": round(number / seconds),
+            "fastest_per_s": round(number / min(each.submit_seconds for each in runs)),
+            "ended_during_submit_per_s": round(statistics.median(each.ended_during_submit_per_s for each in runs)),
+            "ended_per_s": round(statistics.median(each.ended_per_s for each in runs)),
+            "all_ended_seconds": round(statistics.median(ends), 2) if ends else None,
+            "runs": len(runs),
+            "database": database,
+            "cpu_us_per_task": {
+                name: round(statistics.median(each.cpu_us[name] for each in runs), 1) for name in runs[0].cpu_us
+            },
+        }
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--executions", type=int, default=50_000, help="of one run, default: %(default)s")
+    parser.add_argument("--runs", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    given = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder,
+        _database(given.database, Path(folder)) as url,
+    ):
+        environment = {"AIRSCREW_LOG_LEVEL": "warning"}
+        with (
+            System.start(Path(folder) / "system", database=url, environment=environment) as system,
+            flyte.Client(system.endpoint, Path(folder) / "home").stubs() as stubs,
+        ):
+            plan = workloads.register(stubs, workloads.chain(1), Mode.ENGINE)
+            database = url or f"sqlite:///{system.database_file}"
+            asyncio.run(run(system, plan, database, "warm", min(1000, given.executions)))
+            runs = [
+                asyncio.run(run(system, plan, database, f"run-{number}", given.executions))
+                for number in range(given.runs)
+            ]
+            print(result(given.database, given.executions, runs), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
