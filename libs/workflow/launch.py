@@ -27,6 +27,7 @@ from libs.workflow.errors import InvalidArgument
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import Desired, ExecutionPhase
 from libs.workflow.state import Data, ExecutionState, Intent
+from libs.workflow.types.simple import PRIMITIVES
 
 GENERATED_PREFIX: Final = ".flytegen."
 """Name prefix of workflows that exist to run one task. No user's workflow has it: names of modules don't start so."""
@@ -64,6 +65,7 @@ _PASSED_ON: Final = (
 """Settings of an execution that its children have too, whatever their launch plans say."""
 
 _REMEMBERED: Final = 64
+_FIELDS: Final = {simple: field for field, simple in PRIMITIVES.items()}
 
 _PRIORITIES: Final[Mapping[int, int]] = {
     execution_messages.QualityOfService.HIGH: 2,
@@ -86,6 +88,10 @@ class Asked:
         self._fixed = fixed
         self._types = {name: parameter.var.type for name, parameter in expected.parameters.items()}
         self._names = frozenset(self._types)
+        self._primitives = {
+            name: _FIELDS[wanted.simple] for name, wanted in self._types.items() if wanted.simple in _FIELDS
+        }
+        """The field that is set in a primitive of the type; of inputs that are primitives."""
         self._added: dict[frozenset[str], bytes | None] = {}
         """By which inputs are not given: the rest, serialized, or None when one of them is required. Those that clients
         leave out are few of all that they could."""
@@ -102,6 +108,10 @@ class Asked:
         return bytes(given.SerializeToString() + added)
 
     def _fits(self, name: str, literal: literals_pb2.Literal) -> bool:
+        field = self._primitives.get(name)
+        # Only a scalar that is a primitive has a primitive with a value.
+        if field is not None and literal.scalar.primitive.WhichOneof("value") == field:
+            return True
         wanted = self._types.get(name)
         return wanted is not None and not types.validate(literal, wanted, name)
 

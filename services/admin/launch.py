@@ -141,7 +141,11 @@ class Launcher:
             name = item.name or self._name_in(batch, first + place)
             names.append(name)
             try:
-                id = self._id(bulk.project, bulk.domain, name)
+                id = (
+                    self._id(bulk.project, bulk.domain, name)
+                    if item.name
+                    else ExecutionId(bulk.project, bulk.domain, name)
+                )
                 given = item.inputs if item.inputs.literals else bulk.inputs
                 submissions.append(Submission(id, await _complete(bulk.common.target, given)))
             except InvalidArgument as error:
