@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import promql_parser
 import pytest
 
 from libs import settings
@@ -283,6 +284,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 def test_every_query_asks_for_metrics_and_labels_that_there_are() -> None:
     for where, query in queries():
+        promql_parser.parse(query.replace("$__rate_interval", "5m"))
         named = set(re.findall(r"\b((?:airscrew|workqueue|grpc|process)_[a-z_]+)\b(?!\s*=)", _without_labels(query)))
         assert named, query
         families = {name if name in METRICS else re.sub(r"_(bucket|sum|count)$", "", name) for name in named}

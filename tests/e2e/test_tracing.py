@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -13,6 +15,7 @@ from flytekit.remote import FlyteWorkflowExecution
 from tests.support import executions, otlp, smalltasks
 from tests.support.example_cases import ALL, Example
 from tests.support.markers import Markers
+from tests.support.system import System
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -161,3 +164,19 @@ def _trace_of(receiver: otlp.Receiver, launched: identifier.WorkflowExecutionIde
         time.sleep(0.1)
     (trace_id,) = found
     return receiver.settled(trace_id)
+
+
+def test_the_trace_is_drawn_without_a_collector_and_has_the_id_of_the_one_that_was_sent(
+    system: System, trace: otlp.Trace, finished: identifier.WorkflowExecutionIdentifier
+) -> None:
+    command = [sys.executable, "-m", "services.cli", "trace", finished.name, "--endpoint", system.endpoint]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    first, *lines = ran.stdout.splitlines()
+    assert first.startswith(f"trace {trace.roots[0].trace_id} ")
+    parts = [line.split()[:2] for line in lines]
+    assert parts[0] == ["execution", finished.name]
+    nodes = parts[1::2]  # by when they began, which is not ours to say of two lanes
+    assert sorted(nodes) == [["node", node] for node in ("a0", "a1", "b0", "b1")]
+    assert parts[2::2] == [["attempt", "0"]] * 4
+    assert all("█" in line for line in lines), "all of it has run"

@@ -72,6 +72,8 @@ class Rendered:
             return "10.0.0.1"
         if "secretKeyRef" in source:
             return None
+        if "resourceFieldRef" in source:
+            return "1000"
         config = self.named("ConfigMap", source["configMapKeyRef"]["name"])
         assert config is not None, f"{variable['name']}: there is no {source}"
         return str(config["data"][source["configMapKeyRef"]["key"]])
