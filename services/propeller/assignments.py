@@ -46,6 +46,10 @@ class Assignments:
         self._known: dict[int, _Common] = {}
         """By key of the execution; what it is made of never changes."""
 
+    def forget(self, key: int) -> None:
+        """The execution leaves memory."""
+        self._known.pop(key, None)
+
     def log_uri(self, execution: Execution, node_id: str, attempt: int) -> str:
         return self._common(execution).places.log_uri(node_id, attempt)
 

@@ -289,7 +289,7 @@ class Reconciler:
         self._acknowledge(key, opened.events)
         self._done(key, opened.settled)
         if execution.state.phase.terminal:
-            self._library.forget(key)
+            self._forget(key)
         elif execution.state.next_wake_at_us is not None:
             self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
         self.fill()
@@ -349,7 +349,7 @@ class Reconciler:
         The slots that the execution holds stay held until it is read again, which tells whose they are.
         """
         key = opened.execution.state.key
-        self._library.forget(key)
+        self._forget(key)
         facts: list[m.Event] = [event for event in opened.events if not isinstance(event, m.Placed | m.IntentRead)]
         self._take_back(key, facts, opened.settled)
         if isinstance(error, Unavailable | KeyTaken):
@@ -360,8 +360,12 @@ class Reconciler:
 
     def _give_up(self, key: int, error: Exception) -> None:
         """A bug of ours, or rows that make no sense: this execution is set aside, the others go on."""
-        self._library.forget(key)
+        self._forget(key)
         self._committer().set_aside(key, f"{type(error).__name__}: {error}", lambda: self._set_aside(key))
+
+    def _forget(self, key: int) -> None:
+        self._library.forget(key)
+        self._assignments.forget(key)
 
     def _set_aside(self, key: int) -> None:
         """It is final now; one more turn turns away whatever came for it, and tells whoever waits for it."""
