@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgpack  # type: ignore[import-untyped]
@@ -108,15 +109,25 @@ def _resolve(binding: literals_pb2.BindingData, lookup: Lookup, load: Load, into
 
 def _promise(promise: types_pb2.OutputReference, lookup: Lookup, load: Load) -> literals_pb2.Literal:
     node_id = promise.node_id or START_NODE_ID
-    match = _VARIABLE.fullmatch(promise.var)
-    if match is None:
+    variable = _variable(promise.var)
+    if variable is None:
         raise BindingError(f"{promise.var!r} is not the name of an output of {node_id}")
-    literal = lookup(node_id, match[2])
-    if match[1] is not None:
+    index, name = variable
+    literal = lookup(node_id, name)
+    if index is not None:
         if literal.HasField("offloaded_metadata"):
             literal = load(literal.offloaded_metadata.uri)
-        literal = _element(literal.collection.literals, int(match[1]), f"{node_id}.{match[2]}")
-    return follow(literal, promise.attr_path, f"{node_id}.{match[2]}", load) if promise.attr_path else literal
+        literal = _element(literal.collection.literals, index, f"{node_id}.{name}")
+    return follow(literal, promise.attr_path, f"{node_id}.{name}", load) if promise.attr_path else literal
+
+
+@lru_cache(maxsize=10_000)
+def _variable(written: str) -> tuple[int | None, str] | None:
+    """Which of an output's elements is meant, if one is, and its name. The same few are written again and again."""
+    match = _VARIABLE.fullmatch(written)
+    if match is None:
+        return None
+    return (None if match[1] is None else int(match[1])), match[2]
 
 
 def follow(

@@ -272,7 +272,8 @@ class Placement:
     def _hold(self, attempt: AttemptId, slots: Slots, executor: str, project: str) -> None:
         self._held[attempt] = _Held(executor, slots, project)
         self._on[executor].add(attempt)
-        self._slots_of[project] = self._slots_of.get(project, NOTHING).plus(slots)
+        if slots != NOTHING:
+            self._slots_of[project] = self._slots_of.get(project, NOTHING).plus(slots)
         self.rooms.use(executor, slots, 1)
 
     def _unlist(self, attempt: AttemptId) -> None:

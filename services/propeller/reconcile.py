@@ -15,6 +15,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
@@ -92,6 +93,17 @@ class Reconciler:
         self.delayed = asyncio.Event()
         """Set when a key was delayed, so that whoever keeps the time looks again at `next_due_us`."""
         self.turns = 0
+        self._carriers: dict[type, Callable[[Execution, Any], None]] = {
+            m.Dispatch: self._dispatch,
+            m.Stop: self._stop,
+            m.Disown: self._disown,
+            m.AttendChild: self._attend_child,
+            m.LookUpCache: outside.look_up_cache,
+            m.LookUpChild: outside.look_up_child,
+            m.AttendBelow: lambda _execution, _command: outside.attend_below(),
+            m.End: lambda execution, _command: outside.ended(execution),
+        }
+        """What follows from a committed turn, by the kind of command; the others have been answered before."""
 
     # ------------------------------------------------------------------------------------------------- attention
 
@@ -221,9 +233,9 @@ class Reconciler:
         for event in events:
             if isinstance(event, m.Placed):
                 self._placement.release(AttemptId(key, event.node_id, event.attempt))
-            elif isinstance(event, m.Accepted | m.Started):
+            elif isinstance(event, (m.Accepted, m.Started)):
                 self._outside.disown(AttemptId(key, event.node_id, event.attempt), event.executor)
-            elif isinstance(event, m.Report):
+            elif isinstance(event, m.REPORTS):
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
         self._done(key, settled)
         self.fill()
@@ -295,38 +307,38 @@ class Reconciler:
         self.fill()
 
     def _carry_out(self, execution: Execution, command: m.Command) -> None:
-        key = execution.state.key
-        if isinstance(command, m.Dispatch):
-            self._outside.dispatch(execution, command.node_id, command.attempt)
-        elif isinstance(command, m.Stop):
-            node = execution.attempt(command.node_id, command.attempt)
-            if node is not None and node.attempt is not None and node.attempt.executor is not None:
-                self._outside.stop(
-                    AttemptId(key, command.node_id, command.attempt), node.attempt.executor, command.reason
-                )
-        elif isinstance(command, m.Disown):
-            self._outside.disown(AttemptId(key, command.node_id, command.attempt), command.executor)
-        elif isinstance(command, m.AttendChild):
-            self.attend(command.child_key, execution.state.id.project, priority(execution.spec))
-        elif isinstance(command, m.LookUpCache):
-            self._outside.look_up_cache(execution, command)
-        elif isinstance(command, m.LookUpChild):
-            self._outside.look_up_child(execution, command)
-        elif isinstance(command, m.AttendBelow):
-            self._outside.attend_below()
-        elif isinstance(command, m.End):
-            self._outside.ended(execution)
+        carry_out = self._carriers.get(type(command))
+        if carry_out is not None:
+            carry_out(execution, command)
+
+    def _dispatch(self, execution: Execution, command: m.Dispatch) -> None:
+        self._outside.dispatch(execution, command.node_id, command.attempt)
+
+    def _stop(self, execution: Execution, command: m.Stop) -> None:
+        node = execution.attempt(command.node_id, command.attempt)
+        if node is not None and node.attempt is not None and node.attempt.executor is not None:
+            identity = AttemptId(execution.state.key, command.node_id, command.attempt)
+            self._outside.stop(identity, node.attempt.executor, command.reason)
+
+    def _disown(self, execution: Execution, command: m.Disown) -> None:
+        self._outside.disown(AttemptId(execution.state.key, command.node_id, command.attempt), command.executor)
+
+    def _attend_child(self, execution: Execution, command: m.AttendChild) -> None:
+        self.attend(command.child_key, execution.state.id.project, priority(execution.spec))
 
     def _release_unused(self, execution: Execution, events: Iterable[m.Event], turn: Turn) -> None:
         """Slots taken for an attempt that did not want them any more."""
+        placed = [event for event in events if isinstance(event, m.Placed)]
+        if not placed:
+            return
         used = {(command.node_id, command.attempt) for command in turn.commands if isinstance(command, m.Dispatch)}
-        for event in events:
-            if isinstance(event, m.Placed) and (event.node_id, event.attempt) not in used:
+        for event in placed:
+            if (event.node_id, event.attempt) not in used:
                 self._placement.release(AttemptId(execution.state.key, event.node_id, event.attempt))
 
     def _acknowledge(self, key: int, events: Iterable[m.Event]) -> None:
         for event in events:
-            if isinstance(event, m.Succeeded | m.Failed | m.Stopped | m.Rejected | m.HandedBack):
+            if isinstance(event, m.ENDS):
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
 
     def fill(self) -> None:

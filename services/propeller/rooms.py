@@ -63,9 +63,10 @@ class Room:
 
     def use(self, slots: Slots, attempts: int) -> None:
         """Takes slots for so many attempts, or with negative numbers gives them back."""
-        self.used = self.used.plus(slots)
-        self.free = self.offered.minus(self.used)
         self.attempts += attempts
+        if slots != NOTHING:
+            self.used = self.used.plus(slots)
+            self.free = self.offered.minus(self.used)
 
     def allows(self, wish: Wish) -> bool:
         return wish.interruptible or not self.interruptible

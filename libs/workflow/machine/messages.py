@@ -234,6 +234,10 @@ Event = (
     | CacheFreed
 )
 Report = Accepted | Started | Succeeded | Failed | Stopped | Rejected | HandedBack
+REPORTS = (Accepted, Started, Succeeded, Failed, Stopped, Rejected, HandedBack)
+"""For `isinstance`, which takes several times as long with a union."""
+ENDS = (Succeeded, Failed, Stopped, Rejected, HandedBack)
+"""Reports after which an executor has no more to say of an attempt, and wants to hear that it was understood."""
 
 # -------------------------------------------------------------------------------------------------------- commands
 

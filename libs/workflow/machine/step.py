@@ -25,11 +25,11 @@ from libs.workflow.machine.execution import Execution, LiveNode
 from libs.workflow.machine.gates import Gates, sleeps
 from libs.workflow.machine.journal import Journal, Turn
 from libs.workflow.machine.messages import (
+    REPORTS,
     Accepted,
     BlobRead,
     BlobWritten,
     CacheAnswered,
-    CacheFreed,
     ChildEnded,
     Disown,
     Event,
@@ -37,7 +37,6 @@ from libs.workflow.machine.messages import (
     IntentRead,
     Lost,
     Placed,
-    Report,
     Started,
     Waiting,
 )
@@ -115,7 +114,10 @@ class _Step:
         self._note_next_wake()
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, IntentRead):
+        # What comes most often first: this is asked for every event of every execution.
+        if isinstance(event, REPORTS):
+            self._attempts.on_report(event)
+        elif isinstance(event, IntentRead):
             self._on_intent(event)
         elif isinstance(event, Placed):
             self._attempts.on_placed(event)
@@ -135,10 +137,8 @@ class _Step:
             self._children.on_ended(event)
         elif isinstance(event, CacheAnswered):
             self._caching.on_answered(event)
-        elif isinstance(event, CacheFreed):
+        else:
             self._caching.on_freed(event)
-        elif isinstance(event, Report):
-            self._attempts.on_report(event)
 
     def _refuse_late(self, events: Sequence[Event]) -> None:
         """Whatever still works for a finished execution is told to stop."""
