@@ -64,6 +64,35 @@ class Client:
         self._outputs(request.name for request in requests)
         return time.perf_counter() - began, [request.name for request in requests]
 
+    def hops(self, name: str, began_us: int, ended_us: int) -> dict[str, float]:
+        """Where the time of an execution went, in milliseconds that add up to the whole, by the times that it has kept.
+
+        Everything has one clock here. `submit` ends when admin has accepted it, `begin` when its leader's first turn
+        begins, `dispatch` when its first task is being answered; between tasks `report` ends and the next `dispatch`
+        begins with the leader's next turn; `tell` ends when the client has the outputs.
+        """
+        id = self._id(name)
+        shown = self._stubs.admin.GetExecution(execution_pb2.WorkflowExecutionGetRequest(id=id), timeout=60).closure
+        nodes = (node for node in self._nodes(id) if not node.id.node_id.endswith("-node"))
+        attempts = sorted(self._attempt(node).closure.started_at.ToMicroseconds() for node in nodes)
+        turns = sorted(node.closure.created_at.ToMicroseconds() for node in self._nodes(id))
+        begun = shown.started_at.ToMicroseconds()
+        over = begun + shown.duration.ToMicroseconds()
+        dispatch = report = 0
+        at = begun
+        for number, answered in enumerate(attempts):
+            dispatch += answered - at
+            at = over if number == len(attempts) - 1 else next(turn for turn in turns if turn > answered)
+            report += at - answered
+        created = shown.created_at.ToMicroseconds()
+        spans = {"submit": created - began_us, "begin": begun - created, "dispatch": dispatch, "report": report}
+        return {hop: us / 1000 for hop, us in (spans | {"tell": ended_us - over}).items()}
+
+    def _attempt(self, node: node_execution_pb2.NodeExecution) -> task_execution_pb2.TaskExecution:
+        request = task_execution_pb2.TaskExecutionListRequest(node_execution_id=node.id, limit=10)
+        (only,) = self._stubs.admin.ListTaskExecutions(request, timeout=60).task_executions
+        return only
+
     def check(self, name: str, tasks: int) -> None:
         """Every task is a node with one attempt, as Flyte's own lists tell."""
         id = self._id(name)
@@ -71,10 +100,8 @@ class Client:
         ran = [node for node in nodes if node.metadata.spec_node_id not in ("start-node", "end-node")]
         assert len(ran) == tasks, f"{name}: {len(ran)} nodes of {tasks} are listed"
         for node in ran:
-            request = task_execution_pb2.TaskExecutionListRequest(node_execution_id=node.id, limit=10)
-            attempts = self._stubs.admin.ListTaskExecutions(request, timeout=60).task_executions
-            phases = [attempt.closure.phase for attempt in attempts]
-            assert phases == [core_execution_pb2.TaskExecution.SUCCEEDED], f"{name}/{node.id.node_id}: {phases}"
+            phase = self._attempt(node).closure.phase
+            assert phase == core_execution_pb2.TaskExecution.SUCCEEDED, f"{name}/{node.id.node_id}: {phase}"
 
     def _outputs(self, names: Sequence[str] | Iterator[str]) -> dict[str, literals_pb2.LiteralMap]:
         """What these executions returned, as soon as the last of them has."""

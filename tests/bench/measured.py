@@ -25,6 +25,8 @@ class Result:
     database: str
     cpu_ms: Mapping[str, float]
     """Processor time by process, milliseconds per run."""
+    hops: Mapping[str, float]
+    """Where the time of a run went, in milliseconds; empty where that is not told."""
 
     @property
     def seconds(self) -> float:
@@ -45,6 +47,7 @@ class Result:
                 "database": self.database,
                 "cpu_ms_per_task": {name: round(ms / self.n, 3) for name, ms in self.cpu_ms.items()},
             }
+            | ({"hops_ms": {hop: round(ms, 2) for hop, ms in self.hops.items()}} if self.hops else {})
         )
 
 
