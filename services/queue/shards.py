@@ -31,8 +31,9 @@ from services.queue.line import Key, Line, Shape
 LONGEST_PAUSE_US = 7 * 24 * 3600 * 1_000_000
 """Nobody pauses for ever: whoever did may be gone."""
 
-# So that a message stays far below gRPC's limit, however many credits a stream has.
-_LEASES_AT_ONCE = 4096
+# However many credits a stream has, its keys leave in portions of a few milliseconds, so that the leader works at one
+# while the next is made, and other streams have their turn in between.
+_LEASES_AT_ONCE = 512
 
 
 class Lease(NamedTuple):

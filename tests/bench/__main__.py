@@ -5,6 +5,8 @@ which syncs to the disk. One line of JSON for each result, on stdout and in `bui
 runs, `n` tasks a run, `p50_ms` and `seconds` for a whole run from the first byte of the request until the client has
 the outputs, processor time by process.
 
+Parts of it are measured by themselves when they are asked for: `pool`, `queue` and `bulk`; see these modules.
+
     python -m tests.bench [--only w1,w3] [--modes engine,reuse,fork] [--database postgres] [--short]
 """
 
@@ -15,39 +17,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import measured, suite
+from tests.bench import bulk, databases, measured, pool, queue, suite
 from tests.bench.measured import Result
 from tests.bench.workloads import Mode
 from tests.support import flyte
-from tests.support.postgres import PostgresServer
 from tests.support.system import System
 
+PARTS = {"pool": pool.lines, "queue": queue.lines, "bulk": bulk.lines}
 RESULTS = Path("build/bench.jsonl")
 ROOT = Path(__file__).resolve().parents[2]
-DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "autovacuum": "on"}
-
-
-@contextmanager
-def _database(kind: str, folder: Path) -> Iterator[str | None]:
-    if kind == "sqlite":
-        yield None
-        return
-    folder.chmod(0o755)  # the server may have to run as somebody else
-    (folder / "postgres").mkdir()
-    server = PostgresServer(folder / "postgres", DURABLE)
-    server.start()
-    try:
-        yield server.create_database()
-    finally:
-        server.stop()
 
 
 def measure(database: str, workloads: list[str], modes: list[Mode], sizes: suite.Sizes) -> Iterator[Result]:
     """A fresh system, and what is measured on it."""
-    with tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder, _database(database, Path(folder)) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder,
+        databases.opened(database, Path(folder)) as url,
+    ):
         settings = {
             "AIRSCREW_EXECUTOR_TASK_ENVS": f"PYTHONPATH={ROOT / 'tests' / 'bench' / 'code'}",
         }
@@ -73,19 +61,28 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="small and few, to see that it works")
     given = parser.parse_args()
     workloads = given.only.lower().split(",")
-    if unknown := set(workloads) - set(suite.WORKLOADS):
-        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(suite.WORKLOADS)}")
+    if unknown := set(workloads) - {*suite.WORKLOADS, *PARTS}:
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join((*suite.WORKLOADS, *PARTS))}")
     if unknown := set(given.modes.split(",")) - set(Mode):
         parser.error(f"--modes: {', '.join(sorted(unknown))} is none of {', '.join(Mode)}")
-    results = []
     began = time.monotonic()
-    modes = [Mode(name) for name in given.modes.split(",")]
-    for result in measure(given.database, workloads, modes, suite.SHORT if given.short else suite.FULL):
-        print(result.line(), flush=True)
-        results.append(result)
+    results = []
+    for line in _lines(workloads, [Mode(name) for name in given.modes.split(",")], given.database, short=given.short):
+        print(line, flush=True)
+        results.append(line)
     measured.write(RESULTS, results)
     print(f"{len(results)} results in {time.monotonic() - began:.0f} s: {RESULTS}", file=sys.stderr)
     return 0
+
+
+def _lines(wanted: list[str], modes: list[Mode], database: str, *, short: bool) -> Iterator[str]:
+    whole = [name for name in wanted if name in suite.WORKLOADS]
+    if whole:
+        for result in measure(database, whole, modes, suite.SHORT if short else suite.FULL):
+            yield result.line()
+    for name in wanted:
+        if name in PARTS:
+            yield from PARTS[name](database, short=short)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,14 +29,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.clients.bulk import Bulk, Outcome, Portion
 from libs.rpc import channel
 from libs.store.engine import open_async
-from tests.bench import workloads
-from tests.bench.__main__ import _database
+from tests.bench import databases, workloads
 from tests.bench.measured import cpu_seconds
 from tests.bench.workloads import Mode
 from tests.support import flyte
 from tests.support.flytetypes import value
 from tests.support.system import System
 
+_EXECUTIONS = 50_000
+_RUNS = 2
 _PORTION = 500
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 110.0
@@ -138,15 +140,16 @@ def result(database: str, number: int, runs: list[Run]) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--executions", type=int, default=50_000, help="of one run, default: %(default)s")
-    parser.add_argument("--runs", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
-    given = parser.parse_args()
+def lines(database: str, *, short: bool = False) -> Iterator[str]:
+    """As JSON; `short` is small and few, to see that it works."""
+    yield measure(database, 200, 1) if short else measure(database, _EXECUTIONS, _RUNS)
+
+
+def measure(database: str, number: int, runs: int) -> str:
+    """Several runs with one system."""
     with (
         tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder,
-        _database(given.database, Path(folder)) as url,
+        databases.opened(database, Path(folder)) as url,
     ):
         environment = {"AIRSCREW_LOG_LEVEL": "warning"}
         with (
@@ -154,13 +157,19 @@ def main() -> int:
             flyte.Client(system.endpoint, Path(folder) / "home").stubs() as stubs,
         ):
             plan = workloads.register(stubs, workloads.chain(1), Mode.ENGINE)
-            database = url or f"sqlite:///{system.database_file}"
-            asyncio.run(run(system, plan, database, "warm", min(1000, given.executions)))
-            runs = [
-                asyncio.run(run(system, plan, database, f"run-{number}", given.executions))
-                for number in range(given.runs)
-            ]
-            print(result(given.database, given.executions, runs), flush=True)
+            where = url or f"sqlite:///{system.database_file}"
+            asyncio.run(run(system, plan, where, "warm", min(1000, number)))
+            done = [asyncio.run(run(system, plan, where, f"run-{each}", number)) for each in range(runs)]
+            return result(database, number, done)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--executions", type=int, default=_EXECUTIONS, help="of one run, default: %(default)s")
+    parser.add_argument("--runs", type=int, default=_RUNS, help="default: %(default)s")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    given = parser.parse_args()
+    print(measure(given.database, given.executions, given.runs), flush=True)
     return 0
 
 

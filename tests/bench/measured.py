@@ -65,7 +65,7 @@ def per_run(before: Mapping[str, float], after: Mapping[str, float], runs: int) 
     return {name: (after[name] - before[name]) * 1000 / runs for name in before}
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
-    """One line each; replaces what an earlier run has left."""
+def write(path: Path, lines: Sequence[str]) -> None:
+    """Replaces what an earlier run has left."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(f"{result.line()}\n" for result in results))
+    path.write_text("".join(f"{line}\n" for line in lines))

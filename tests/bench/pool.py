@@ -19,10 +19,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 from libs.workerpool import WorkerPool
+
+_WORKERS = (10, 1_000, 10_000)
+_JOBS = 200_000
+_RUNS = 7
 
 _GO_SOURCE = Path(__file__).with_name("gammazero")
 _GO_PROGRAM = Path("build/bench/gammazero")
@@ -71,38 +75,57 @@ def build_gammazero() -> bool:
         print("no go on PATH: gammazero is left out", file=sys.stderr)
         return False
     _GO_PROGRAM.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([go, "build", "-o", str(_GO_PROGRAM.resolve()), "."], cwd=_GO_SOURCE, check=True, timeout=300)
-    return True
+    build = [go, "build", "-o", str(_GO_PROGRAM.resolve()), "."]
+    done = subprocess.run(build, cwd=_GO_SOURCE, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        print(f"gammazero is left out: {done.stderr}", file=sys.stderr)
+    return done.returncode == 0
+
+
+def lines(_: str = "", *, short: bool = False) -> Iterator[str]:
+    """All of it, as JSON; `short` is small and few, to see that it works."""
+    return measure((10, 100), 2_000, 1) if short else measure(_WORKERS, _JOBS, _RUNS)
+
+
+def measure(widths: Sequence[int], jobs: int, runs: int) -> Iterator[str]:
+    """A line for each width and mode."""
+    measurements: dict[str, Callable[[int, int], float]] = {"no-op": ours(nothing), "suspends": ours(suspends)}
+    if build_gammazero():
+        measurements["gammazero"] = gammazero
+    for workers in widths:
+        seconds: dict[str, list[float]] = {mode: [] for mode in measurements}
+        for _ in range(runs):
+            for mode, measurement in measurements.items():
+                seconds[mode].append(measurement(workers, jobs))
+        for mode, times in seconds.items():
+            yield _result(mode, workers, jobs, times)
+
+
+def _result(mode: str, workers: int, jobs: int, seconds: Sequence[float]) -> str:
+    median = statistics.median(seconds)
+    return json.dumps(
+        {
+            "workload": "POOL",
+            "mode": mode,
+            "workers": workers,
+            "n": jobs,
+            "seconds": round(median, 4),
+            "tasks_per_s": round(jobs / median),
+            "fastest_per_s": round(jobs / min(seconds)),
+            "ms_per_task": round(median * 1000 / jobs, 6),
+            "runs": len(seconds),
+        }
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", default="10,1000,10000", help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=200_000, help="of one run, default: %(default)s")
-    parser.add_argument("--runs", type=int, default=7, help="default: %(default)s")
+    parser.add_argument("--workers", default=",".join(map(str, _WORKERS)), help="default: %(default)s")
+    parser.add_argument("--jobs", type=int, default=_JOBS, help="of one run, default: %(default)s")
+    parser.add_argument("--runs", type=int, default=_RUNS, help="default: %(default)s")
     given = parser.parse_args()
-    measurements: dict[str, Callable[[int, int], float]] = {"no-op": ours(nothing), "suspends": ours(suspends)}
-    if build_gammazero():
-        measurements["gammazero"] = gammazero
-    for workers in map(int, given.workers.split(",")):
-        seconds: dict[str, list[float]] = {mode: [] for mode in measurements}
-        for _ in range(given.runs):
-            for mode, measure in measurements.items():
-                seconds[mode].append(measure(workers, given.jobs))
-        for mode, runs in seconds.items():
-            median = statistics.median(runs)
-            result = {
-                "workload": "POOL",
-                "mode": mode,
-                "workers": workers,
-                "n": given.jobs,
-                "seconds": round(median, 4),
-                "tasks_per_s": round(given.jobs / median),
-                "fastest_per_s": round(given.jobs / min(runs)),
-                "ms_per_task": round(median * 1000 / given.jobs, 6),
-                "runs": len(runs),
-            }
-            print(json.dumps(result), flush=True)
+    for line in measure([int(width) for width in given.workers.split(",")], given.jobs, given.runs):
+        print(line, flush=True)
     return 0
 
 

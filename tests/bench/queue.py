@@ -31,6 +31,10 @@ from tests.support.queue_process import QueueProcess
 _AHEAD = 8_192
 """Keys that may be on their way: two leaders' credits."""
 
+_KEYS = 300_000
+_RATE = 10_000
+_STEADY_SECONDS = 3
+_RUNS = 3
 _PROJECTS = 8
 _TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
@@ -139,22 +143,29 @@ def result(mode: str, number: int, runs: Sequence[Run]) -> str:
     return json.dumps(shown)
 
 
+def lines(_: str = "", *, short: bool = False) -> Iterator[str]:
+    """All of it, as JSON; `short` is small and few, to see that it works."""
+    return measure_all(2_000, 1_000, 1) if short else measure_all(_KEYS, _RATE, _RUNS)
+
+
+def measure_all(number: int, rate: int, runs: int, profile: str | None = None) -> Iterator[str]:
+    """Both modes, with one service."""
+    with tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder, _serving(Path(folder), profile) as queue:
+        measure(queue, number // 10, None)
+        yield result("full", number, [measure(queue, number, None) for _ in range(runs)])
+        some = rate * _STEADY_SECONDS
+        yield result("steady", some, [measure(queue, some, rate) for _ in range(runs)])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keys", type=int, default=300_000, help="of a full run, default: %(default)s")
-    parser.add_argument("--rate", type=int, default=10_000, help="of a steady run, default: %(default)s keys a second")
-    parser.add_argument("--runs", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--keys", type=int, default=_KEYS, help="of a full run, default: %(default)s")
+    parser.add_argument("--rate", type=int, default=_RATE, help="of a steady run, default: %(default)s keys a second")
+    parser.add_argument("--runs", type=int, default=_RUNS, help="default: %(default)s")
     parser.add_argument("--profile", help="where the service's profile goes (cProfile), which makes it much slower")
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder,
-        _serving(Path(folder), given.profile) as queue,
-    ):
-        measure(queue, given.keys // 10, None)
-        print(result("full", given.keys, [measure(queue, given.keys, None) for _ in range(given.runs)]), flush=True)
-        number = given.rate * 3
-        runs = [measure(queue, number, given.rate) for _ in range(given.runs)]
-        print(result("steady", number, runs), flush=True)
+    for line in measure_all(given.keys, given.rate, given.runs, given.profile):
+        print(line, flush=True)
     return 0
 
 
