@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--workflows", type=int, default=500, help="how many at least")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--only", default="", help="faults whose names contain this")
+    parser.add_argument("--shards", type=int, default=1, help="how many; faults are about the leader of the first")
     given = parser.parse_args()
     known = tuple(fault for fault in faults.ALL if given.only in fault.name)
     if not known:
@@ -28,7 +29,7 @@ def main() -> int:
     dice = random.Random(given.seed)
     print(f"seed {given.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="airscrew-chaos-"))
-    with setting(folder) as stage:
+    with setting(folder, given.shards) as stage:
         drawn = faults.schedule(given.faults, dice, known)
         verdict = play.play(stage, folder, drawn, dice, given.workflows, lambda told: print(told, flush=True))
     print(play.shown(verdict))

@@ -67,14 +67,15 @@ def succeeded_once(steps: Sequence[Step]) -> Iterator[str]:
 
 
 def epochs_rise(commits: Sequence[Commit]) -> Iterator[str]:
-    """In the order of commits epochs never fall, a claim raises them, and only who leads writes."""
-    epoch = -1
+    """In the order of commits a shard's epochs never fall, a claim raises them, and only who leads it writes."""
+    epochs: dict[int, int] = {}
     for commit in commits:
+        epoch = epochs.get(commit.shard, -1)
         if commit.epoch < epoch or (commit.kind == "claim" and commit.epoch == epoch):
             yield f"{commit} after epoch {epoch}"
         if commit.writer != commit.holder:
             yield f"{commit.writer} wrote while {commit.holder} led in epoch {commit.epoch}"
-        epoch = max(epoch, commit.epoch)
+        epochs[commit.shard] = max(epoch, commit.epoch)
 
 
 def _name(mark: Mark) -> str:

@@ -18,7 +18,7 @@ from libs.store.schema import ATTEMPT_IS_FINAL, EXECUTION_IS_FINAL
 
 _TABLES = f"""
 CREATE TABLE chaos_commits (
-    id bigserial PRIMARY KEY, txid bigint, kind text, writer text, holder text, epoch bigint, at_us bigint
+    id bigserial PRIMARY KEY, txid bigint, kind text, writer text, holder text, epoch bigint, at_us bigint, shard int
 );
 CREATE UNIQUE INDEX ON chaos_commits (txid) WHERE kind = 'commit';
 CREATE TABLE chaos_attempts (
@@ -30,10 +30,18 @@ CREATE FUNCTION chaos_now() RETURNS bigint LANGUAGE sql AS
     $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 
 CREATE FUNCTION chaos_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    its int;
 BEGIN
     IF session_user LIKE 'propeller%' THEN
-        INSERT INTO chaos_commits (txid, kind, writer, holder, epoch, at_us)
-        SELECT txid_current(), 'commit', session_user, holder, epoch, chaos_now() FROM leadership WHERE shard = 0
+        IF TG_TABLE_NAME = 'executions' THEN
+            its := NEW.shard;
+        ELSE
+            its := (SELECT shard FROM executions WHERE key = NEW.execution_key);
+        END IF;
+        INSERT INTO chaos_commits (txid, kind, writer, holder, epoch, at_us, shard)
+        SELECT txid_current(), 'commit', session_user, holder, epoch, chaos_now(), shard
+        FROM leadership WHERE shard = its
         ON CONFLICT (txid) WHERE kind = 'commit' DO NOTHING;
     END IF;
     RETURN NULL;
@@ -44,8 +52,8 @@ CREATE TRIGGER chaos_commit AFTER INSERT OR UPDATE ON attempts FOR EACH ROW EXEC
 
 CREATE FUNCTION chaos_claim() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO chaos_commits (txid, kind, writer, holder, epoch, at_us)
-    VALUES (txid_current(), 'claim', session_user, NEW.holder, NEW.epoch, chaos_now());
+    INSERT INTO chaos_commits (txid, kind, writer, holder, epoch, at_us, shard)
+    VALUES (txid_current(), 'claim', session_user, NEW.holder, NEW.epoch, chaos_now(), NEW.shard);
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_claim AFTER UPDATE ON leadership FOR EACH ROW
@@ -90,6 +98,7 @@ class Commit:
     """Who led by the row of leadership that the transaction saw."""
     epoch: int
     at_us: int
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +144,21 @@ class History:
             connection.execute(_TABLES)
 
     def leader(self) -> Leader | None:
+        """Of shard 0: the one that faults are about."""
         rows = self._rows("SELECT holder, epoch FROM leadership WHERE shard = 0")
         return Leader(*rows[0]) if rows else None
 
     def commits(self) -> list[Commit]:
         return [
             Commit(*row)
-            for row in self._rows("SELECT kind, writer, holder, epoch, at_us FROM chaos_commits ORDER BY id")
+            for row in self._rows("SELECT kind, writer, holder, epoch, at_us, shard FROM chaos_commits ORDER BY id")
         ]
 
     def first_commit(self, after_us: int, epoch_above: int = -1) -> Commit | None:
-        """The first commit after a time, of a later epoch than one if that is asked."""
+        """The first commit for shard 0 after a time, of a later epoch than one if that is asked."""
         rows = self._rows(
-            "SELECT kind, writer, holder, epoch, at_us FROM chaos_commits"
-            " WHERE kind = 'commit' AND at_us > %s AND epoch > %s ORDER BY id LIMIT 1",
+            "SELECT kind, writer, holder, epoch, at_us, shard FROM chaos_commits"
+            " WHERE kind = 'commit' AND shard = 0 AND at_us > %s AND epoch > %s ORDER BY id LIMIT 1",
             (after_us, epoch_above),
         )
         return Commit(*rows[0]) if rows else None

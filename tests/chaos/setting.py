@@ -13,7 +13,7 @@ from tests.support.postgres import PostgresServer
 
 
 @contextmanager
-def setting(folder: Path) -> Iterator[Stage]:
+def setting(folder: Path, shards: int = 1) -> Iterator[Stage]:
     """Everything runs, with data and logs in `folder`; nothing does at the end."""
     # A place of its own: the server's user may not enter what is ours.
     place = Path(tempfile.mkdtemp(prefix="airscrew-postgres-"))
@@ -28,7 +28,7 @@ def setting(folder: Path) -> Iterator[Stage]:
         server = PostgresServer(place)
         server.start()
         try:
-            with Stage.built(folder, server, pid) as stage:
+            with Stage.built(folder, server, pid, shards) as stage:
                 yield stage
         finally:
             server.stop()

@@ -42,8 +42,11 @@ TOKEN = "a token that only tests have"
 class Stage:
     """The running processes, and what can be done to them."""
 
-    def __init__(self, folder: Path, postgres: PostgresServer, postgres_pid: Callable[[], int | None]) -> None:
+    def __init__(
+        self, folder: Path, postgres: PostgresServer, postgres_pid: Callable[[], int | None], shards: int
+    ) -> None:
         self.folder = folder
+        self._shards = shards
         self.postgres = postgres
         self.disk = Disk(folder / "blobs")
         self.wires = Wires(self.pids)
@@ -60,9 +63,11 @@ class Stage:
 
     @classmethod
     @contextmanager
-    def built(cls, folder: Path, postgres: PostgresServer, postgres_pid: Callable[[], int | None]) -> Iterator[Stage]:
+    def built(
+        cls, folder: Path, postgres: PostgresServer, postgres_pid: Callable[[], int | None], shards: int = 1
+    ) -> Iterator[Stage]:
         """Everything, ready to work; gone at the end."""
-        stage = cls(folder, postgres, postgres_pid)
+        stage = cls(folder, postgres, postgres_pid, shards)
         with stage.disk, stage.wires:
             try:
                 stage._start()
@@ -114,7 +119,12 @@ class Stage:
         queue = self._behind("queue", listen["queue"], taken)
         database = self._behind(POSTGRES, self.postgres.port, taken)
         leaders = {p: self._behind(p, listen[p], taken) for p in PROPELLERS}
-        shared = {"AIRSCREW_BLOB": str(self.disk.path), "AIRSCREW_QUEUE": queue, "AIRSCREW_SESSION_TOKEN": TOKEN}
+        shared = {
+            "AIRSCREW_BLOB": str(self.disk.path),
+            "AIRSCREW_QUEUE": queue,
+            "AIRSCREW_SESSION_TOKEN": TOKEN,
+            "AIRSCREW_SHARDS": str(self._shards),
+        }
 
         def at(service: str) -> dict[str, str]:
             return {"AIRSCREW_LISTEN": f"{ports.LOOPBACK}:{listen[service]}"}

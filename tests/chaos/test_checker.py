@@ -16,8 +16,8 @@ def step(attempt: int, phase: AttemptPhase, at_us: int) -> Step:
     return Step("load-1", "a0", attempt, phase, at_us)
 
 
-def commit(epoch: int, writer: str = "a", holder: str = "a", kind: str = "commit") -> Commit:
-    return Commit(kind, writer, holder, epoch, 0)
+def commit(epoch: int, writer: str = "a", holder: str = "a", kind: str = "commit", shard: int = 0) -> Commit:
+    return Commit(kind, writer, holder, epoch, 0, shard)
 
 
 def test_an_accepted_execution_that_is_missing_or_has_not_succeeded_is_lost() -> None:
@@ -52,3 +52,8 @@ def test_falling_epochs_claims_that_raise_nothing_and_strangers_are_found() -> N
     assert len(list(checker.epochs_rise([commit(2), commit(1)]))) == 1
     assert len(list(checker.epochs_rise([commit(1), commit(1, kind="claim")]))) == 1
     assert len(list(checker.epochs_rise([commit(2, writer="b")]))) == 1
+
+
+def test_each_shard_has_epochs_of_its_own() -> None:
+    assert list(checker.epochs_rise([commit(2), commit(1, shard=1), commit(2)])) == []
+    assert len(list(checker.epochs_rise([commit(2, shard=1), commit(3), commit(1, shard=1)]))) == 1
