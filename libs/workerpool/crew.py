@@ -74,6 +74,8 @@ class Crew:
         self._sleepers: deque[_Sleeper] = deque()
         """The longest asleep first. May hold some that were cancelled in their sleep."""
         self._retirement: asyncio.TimerHandle | None = None
+        self.too_many = False
+        """Whether there are more workers than there may be: who has ended a job leaves."""
         self._hired = 0
         self._closed = False
 
@@ -88,11 +90,6 @@ class Crew:
         """How many workers there may be."""
         return self._size
 
-    @property
-    def too_many(self) -> bool:
-        """Whether there are more workers than there may be: who has ended a job leaves."""
-        return len(self._workers) > self._size
-
     def call(self) -> None:
         """Sees to it that what waits is done, while there is room: somebody goes through the line, and if that one gets
         stuck, others."""
@@ -105,6 +102,7 @@ class Crew:
         self._size = size
         while self._sleepers and len(self._workers) > size:
             self._dismiss(self._sleepers.popleft())
+        self._count()
 
     def close(self) -> None:
         """From now on a worker that finds nothing to do leaves."""
@@ -167,6 +165,7 @@ class Crew:
         self._workers.discard(worker)
         self._dismissed.discard(worker)
         self._looking.discard(worker)
+        self._count()
         if not worker.cancelled():
             worker.exception()  # only SystemExit and its like, which the loop has raised already
         if not self._closed and self._waiting():
@@ -180,12 +179,13 @@ class Crew:
         finally:
             self._workers.discard(me)
             self._dismissed.add(me)
+            self._count()
 
     async def _work_until_dismissed(self, me: asyncio.Task[None]) -> None:
         while True:
             self._looking.discard(me)
             is_at_work = await self._stint(me)
-            if me.cancelling() or len(self._workers) > self._size:
+            if me.cancelling() or self.too_many:
                 return  # its last job ended well in spite of a cancellation, but the worker is meant too
             if is_at_work:
                 self._looking.add(me)
@@ -207,6 +207,11 @@ class Crew:
             sleeper.woken.set_result(False)
             self._workers.discard(sleeper.worker)
             self._dismissed.add(sleeper.worker)
+            self._count()
+
+    def _count(self) -> None:
+        """There are fewer workers now, or there may be."""
+        self.too_many = len(self._workers) > self._size
 
     def _retire(self) -> None:
         """Dismisses the workers that have slept long enough, and comes back when the next one will have."""

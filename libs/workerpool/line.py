@@ -10,7 +10,7 @@ Nothing here waits or knows who runs the jobs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,8 @@ class Line:
 
     def __init__(self) -> None:
         self._entries: deque[Entry | Bar] = deque()
+        self.put: Callable[[Entry], None] = self._entries.append
+        """Puts a job at the end."""
         self._bars = 0
         self._withdrawn = 0
 
@@ -72,10 +74,6 @@ class Line:
             self._skip_withdrawn()
         return len(self) if self._entries and not isinstance(self._entries[0], Bar) else 0
 
-    def put(self, work: Entry) -> None:
-        """Puts a job at the end."""
-        self._entries.append(work)
-
     def take(self) -> Entry | None:
         """Takes the first job out, or None when nobody waits before the first bar."""
         if self._withdrawn:
@@ -93,10 +91,7 @@ class Line:
         work.withdrawn = True
         self._withdrawn += 1
         if self._withdrawn > _FEW and self._withdrawn * 2 > len(self._entries):
-            self._entries = deque(
-                entry for entry in self._entries if not isinstance(entry, Work) or not entry.withdrawn
-            )
-            self._withdrawn = 0
+            self._keep([entry for entry in self._entries if not isinstance(entry, Work) or not entry.withdrawn])
 
     def clear(self) -> list[Entry]:
         """Takes all jobs out, bars stay. Returns the jobs in order."""
@@ -105,8 +100,7 @@ class Line:
             for entry in self._entries
             if not isinstance(entry, Bar) and not (isinstance(entry, Work) and entry.withdrawn)
         ]
-        self._entries = deque(entry for entry in self._entries if isinstance(entry, Bar))
-        self._withdrawn = 0
+        self._keep([entry for entry in self._entries if isinstance(entry, Bar)])
         return jobs
 
     def lower(self) -> Bar:
@@ -125,6 +119,12 @@ class Line:
         """Whether no job waits before the bar."""
         self._skip_withdrawn()
         return self._entries[0] is bar
+
+    def _keep(self, entries: Iterable[Entry | Bar]) -> None:
+        """Forgets all others, withdrawn ones among them."""
+        self._entries.clear()
+        self._entries.extend(entries)
+        self._withdrawn = 0
 
     def _skip_withdrawn(self) -> None:
         while self._withdrawn and isinstance(first := self._entries[0], Work) and first.withdrawn:

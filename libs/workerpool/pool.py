@@ -112,7 +112,9 @@ class WorkerPool:
         """
         if self._stopped:
             raise PoolStopped
-        self._put(job if not args and context is None else Work(job, args, context))
+        self._line.put(job if not args and context is None else Work(job, args, context))
+        if not self._crew.looked_out:
+            self._call()
 
     def submit_future(
         self, job: Callable[[*Ts], Awaitable[T]], *args: *Ts, context: Context | None = None
@@ -280,7 +282,10 @@ class WorkerPool:
 
     def _put(self, work: Entry) -> None:
         self._line.put(work)
-        if not self._crew.looked_out and not self._pauses:
+        self._call()
+
+    def _call(self) -> None:
+        if not self._pauses:
             self._crew.call()
 
     def _withdraw(self, work: Work) -> None:

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -94,14 +95,23 @@ def measure(widths: Sequence[int], jobs: int, runs: int) -> Iterator[str]:
         measurements["gammazero"] = gammazero
     for workers in widths:
         seconds: dict[str, list[float]] = {mode: [] for mode in measurements}
+        used: dict[str, list[float]] = {mode: [] for mode in measurements}
         for _ in range(runs):
             for mode, measurement in measurements.items():
+                before = _processor_seconds()
                 seconds[mode].append(measurement(workers, jobs))
+                used[mode].append(_processor_seconds() - before)
         for mode, times in seconds.items():
-            yield _result(mode, workers, jobs, times)
+            yield _result(mode, workers, jobs, times, used[mode])
 
 
-def _result(mode: str, workers: int, jobs: int, seconds: Sequence[float]) -> str:
+def _processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _result(mode: str, workers: int, jobs: int, seconds: Sequence[float], used: Sequence[float]) -> str:
     median = statistics.median(seconds)
     return json.dumps(
         {
@@ -113,6 +123,7 @@ def _result(mode: str, workers: int, jobs: int, seconds: Sequence[float]) -> str
             "tasks_per_s": round(jobs / median),
             "fastest_per_s": round(jobs / min(seconds)),
             "ms_per_task": round(median * 1000 / jobs, 6),
+            "cpu_us_per_task": round(statistics.median(used) / jobs * 1e6, 3),
             "runs": len(seconds),
         }
     )
