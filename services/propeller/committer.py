@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
@@ -43,6 +43,10 @@ class Pending:
     changes: Changes
     then: Callable[[], None]
     otherwise: Callable[[AirscrewError], None]
+    rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = self.changes.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Committer:
     def submit(self, pending: Pending) -> None:
         """Takes a turn. Bounded by the executions in memory, for each has at most one open turn."""
         self._waiting.append(pending)
-        self._waiting_rows += pending.changes.rows
+        self._waiting_rows += pending.rows
         self._idle.clear()
         self._wake.set()
 
@@ -136,7 +140,7 @@ class Committer:
         rows = 0
         while self._waiting and rows < self._max_rows:
             pending = self._waiting.popleft()
-            rows += pending.changes.rows
+            rows += pending.rows
             batch.append(pending)
         self._waiting_rows -= rows
         return batch

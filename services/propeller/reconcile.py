@@ -131,7 +131,8 @@ class Reconciler:
         """Gives turns to the keys that are due, unless no turn is begun any more."""
         if self._pool.stopped:
             return
-        self._queue.advance(self._clock.now_us())
+        if self._queue.next_due_us() is not None:
+            self._queue.advance(self._clock.now_us())
         for _ in range(len(self._queue) - self._pool.waiting_queue_size):
             self._pool.submit(self._next)
 

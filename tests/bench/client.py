@@ -64,6 +64,20 @@ class Client:
         self._outputs(request.name for request in requests)
         return time.perf_counter() - began, [request.name for request in requests]
 
+    def run_in_bulk(self, plan: identifier_pb2.Identifier, count: int) -> tuple[float, list[str]]:
+        """The same, submitted by the RPC for many."""
+        first, *_ = requests = [self._request(plan) for _ in range(count)]
+        common = execution_pb2.ExecutionCreateRequest()
+        common.CopyFrom(first)
+        common.ClearField("name")
+        items = [airscrew_pb2.SubmitExecutionsRequest.Item(name=request.name) for request in requests]
+        began = time.perf_counter()
+        sent = iter([airscrew_pb2.SubmitExecutionsRequest(common=common, items=items)])
+        for reply in self._stubs.airscrew.SubmitExecutions(sent, timeout=60):
+            assert {result.outcome for result in reply.results} == {airscrew_pb2.SubmitExecutionsReply.OUTCOME_CREATED}
+        self._outputs(item.name for item in items)
+        return time.perf_counter() - began, [item.name for item in items]
+
     def hops(self, name: str, began_us: int, ended_us: int) -> dict[str, float]:
         """Where the time of an execution went, in milliseconds that add up to the whole, by the times that it has kept.
 

@@ -7,7 +7,7 @@ read or written, and until then it has no row and a new leader begins with it an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
@@ -46,7 +46,7 @@ class Starts:
         reading: Reading,
         attempts: Attempts,
         arrays: Arrays,
-        kinds: Mapping[NodeKind, Begin],
+        begin_of: Callable[[NodeKind], Begin],
         recovery: Recovery,
     ) -> None:
         self._execution = execution
@@ -56,7 +56,7 @@ class Starts:
         self._reading = reading
         self._attempts = attempts
         self._arrays = arrays
-        self._kinds = kinds
+        self._begin_of = begin_of
         self._recovery = recovery
 
     def start_what_is_ready(self) -> None:
@@ -171,7 +171,7 @@ class Starts:
             self._openings.open(scope, spec, NodePhase.SUCCEEDED, outputs=data)
             self._endings.finish(scope, data)
         else:
-            self._kinds[spec.kind](scope, spec, data, literals)
+            self._begin_of(spec.kind)(scope, spec, data, literals)
 
     def _skip(self, scope: Scope, spec: GraphNode) -> None:
         self._openings.open(scope, spec, NodePhase.SKIPPED)

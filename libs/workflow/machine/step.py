@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from functools import cached_property
 
+from libs.workflow.errors import Internal
 from libs.workflow.machine.arrays import Arrays
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.branches import Branches
@@ -44,7 +46,7 @@ from libs.workflow.machine.openings import Openings
 from libs.workflow.machine.reading import Reading
 from libs.workflow.machine.recovery import Recovery
 from libs.workflow.machine.restore import unfinished
-from libs.workflow.machine.starts import Starts
+from libs.workflow.machine.starts import Begin, Starts
 from libs.workflow.machine.subworkflows import SubWorkflows
 from libs.workflow.phases import Desired, ExecutionPhase, NodeKind
 
@@ -70,10 +72,8 @@ class _Step:
         openings = Openings(execution, self.journal, self._endings)
         self._attempts = Attempts(execution, self.journal, self._endings, openings)
         self._caching = Caching(execution, self.journal, self._endings, openings, self._attempts)
-        self._children = Children(execution, self.journal, self._endings, openings)
-        self._gates = Gates(execution, self.journal, self._endings, openings)
+        self._openings = openings
         self._deadlines = Deadlines(execution, self.journal, self._endings)
-        self._dynamics = Dynamics(execution, self.journal, self._endings, openings)
         self._reading = Reading(execution, self.journal)
         self._arrays = Arrays(execution, self.journal, self._endings, openings, self._reading)
         self._starts = Starts(
@@ -84,16 +84,41 @@ class _Step:
             self._reading,
             self._attempts,
             self._arrays,
-            {
-                NodeKind.TASK: self._caching.begin,
-                NodeKind.SUBWORKFLOW: SubWorkflows(openings).begin,
-                NodeKind.BRANCH: Branches(execution, openings).begin,
-                NodeKind.LAUNCH_PLAN: self._children.begin,
-                NodeKind.GATE: self._gates.begin,
-                NodeKind.ARRAY: self._arrays.begin,
-            },
+            self._begin_of,
             Recovery(execution, openings),
         )
+
+    # Most steps meet none of these.
+
+    @cached_property
+    def _children(self) -> Children:
+        return Children(self._execution, self.journal, self._endings, self._openings)
+
+    @cached_property
+    def _gates(self) -> Gates:
+        return Gates(self._execution, self.journal, self._endings, self._openings)
+
+    @cached_property
+    def _dynamics(self) -> Dynamics:
+        return Dynamics(self._execution, self.journal, self._endings, self._openings)
+
+    def _begin_of(self, kind: NodeKind) -> Begin:
+        """What a node of this kind does when it starts."""
+        match kind:
+            case NodeKind.TASK:
+                return self._caching.begin
+            case NodeKind.SUBWORKFLOW:
+                return SubWorkflows(self._openings).begin
+            case NodeKind.BRANCH:
+                return Branches(self._execution, self._openings).begin
+            case NodeKind.LAUNCH_PLAN:
+                return self._children.begin
+            case NodeKind.GATE:
+                return self._gates.begin
+            case NodeKind.ARRAY:
+                return self._arrays.begin
+            case _:
+                raise Internal(f"nodes of kind {kind.name} are not begun")
 
     def run(self, events: Sequence[Event]) -> None:
         state = self._execution.state
