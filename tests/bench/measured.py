@@ -23,6 +23,8 @@ class Result:
     tries: tuple[float, ...]
     """Seconds of each run."""
     database: str
+    submission: str
+    """The RPC that was used."""
     cpu_ms: Mapping[str, float]
     """Processor time by process, milliseconds per run."""
     hops: Mapping[str, float]
@@ -44,7 +46,9 @@ class Result:
                 "p50_ms": round(self.seconds * 1000, 2),
                 "ms_per_task": round(self.seconds * 1000 / self.n, 4),
                 "runs": len(self.tries),
+                "best_ms": round(min(self.tries) * 1000, 2),
                 "database": self.database,
+                "submission": self.submission,
                 "cpu_ms_per_task": {name: round(ms / self.n, 3) for name, ms in self.cpu_ms.items()},
             }
             | ({"hops_ms": {hop: round(ms, 2) for hop, ms in self.hops.items()}} if self.hops else {})

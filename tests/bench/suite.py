@@ -60,53 +60,72 @@ def run(
     pids = {name: int(process["pid"]) for name, process in system.state()["processes"].items()}
     for mode in modes:
         client = Client(stubs, f"{mode}-")
-        for name, shape, count in _cases(["w1"] if sizes.short and mode is not Mode.ENGINE else wanted, sizes):
-            plan = workloads.register(stubs, shape, mode)
+        for case in _cases(["w1"] if sizes.short and mode is not Mode.ENGINE else wanted, sizes):
+            plan = workloads.register(stubs, case.shape, mode)
             with client.watching():
-                yield _measure(client, pids, plan, name, mode, shape, count, sizes, database)
+                yield _measure(client, pids, plan, case, mode, sizes, database)
 
 
-def _cases(wanted: Sequence[str], sizes: Sizes) -> Iterator[tuple[str, Shape, int]]:
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What one run submits."""
+
+    workload: str
+    shape: Shape
+    count: int = 1
+    bulk: bool = False
+
+    def run(self, client: Client, plan: identifier_pb2.Identifier) -> tuple[float, list[str]]:
+        return client.run_in_bulk(plan, self.count) if self.bulk else client.run(plan, self.count)
+
+
+def _cases(wanted: Sequence[str], sizes: Sizes) -> Iterator[_Case]:
     for name in wanted:
         if name == "w1":
-            yield name, workloads.chain(1), 1
+            yield _Case(name, workloads.chain(1))
         elif name == "w2":
-            yield name, workloads.chain(sizes.chain), 1
+            yield _Case(name, workloads.chain(sizes.chain))
         elif name == "w3":
-            yield from ((name, workloads.fan(width), 1) for width in sizes.widths)
+            yield from (_Case(name, workloads.fan(width)) for width in sizes.widths)
         else:
-            yield name, workloads.diamond(), sizes.workflows
+            yield from (_Case(name, workloads.diamond(), sizes.workflows, bulk) for bulk in (True, False))
 
 
 def _measure(
     client: Client,
     pids: Mapping[str, int],
     plan: identifier_pb2.Identifier,
-    name: str,
+    case: _Case,
     mode: Mode,
-    shape: Shape,
-    count: int,
     sizes: Sizes,
     database: str,
 ) -> Result:
-    runs = sizes.runs.get((name, mode), 3)
+    runs = sizes.runs.get((case.workload, mode), 3)
     if not sizes.short:
         for _ in range(max(1, runs // 10)):
-            client.run(plan, count)
+            case.run(client, plan)
     before = cpu_seconds(pids)
     tries: list[float] = []
     names: list[str] = []
     whole: list[tuple[str, int, int]] = []
     for _ in range(runs):
         began_us = time.time_ns() // 1000
-        seconds, names = client.run(plan, count)
+        seconds, names = case.run(client, plan)
         tries.append(seconds)
         whole.append((names[0], began_us, time.time_ns() // 1000))
     used = per_run(before, cpu_seconds(pids), runs)
     for each in names:
-        client.check(each, shape.tasks)
-    hops = _hops(client, whole) if name in ("w1", "w2") else {}
-    return Result(name.upper(), mode, shape.tasks * count, tuple(tries), database, used, hops)
+        client.check(each, case.shape.tasks)
+    return Result(
+        workload=case.workload.upper(),
+        mode=mode,
+        n=case.shape.tasks * case.count,
+        tries=tuple(tries),
+        database=database,
+        submission="SubmitExecutions" if case.bulk else "CreateExecution",
+        cpu_ms=used,
+        hops=_hops(client, whole) if case.count == 1 and case.workload != "w3" else {},
+    )
 
 
 def _hops(client: Client, runs: Sequence[tuple[str, int, int]]) -> dict[str, float]:

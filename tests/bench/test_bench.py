@@ -20,7 +20,7 @@ def test_every_workload_runs_on_a_real_system_and_its_tasks_are_listed_afterward
         ("W1", Mode.ENGINE, 1),
         ("W2", Mode.ENGINE, suite.SHORT.chain),
         *(("W3", Mode.ENGINE, width + 1) for width in suite.SHORT.widths),
-        ("W4", Mode.ENGINE, suite.SHORT.workflows * 5),
+        *[("W4", Mode.ENGINE, suite.SHORT.workflows * 5)] * 2,
         ("W1", Mode.FORK, 1),
     ]
     for result in results:
