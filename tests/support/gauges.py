@@ -30,7 +30,7 @@ class Gauge:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the loop turn until the condition holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
 
