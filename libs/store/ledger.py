@@ -163,9 +163,10 @@ class Ledger:
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
         """The executions of `keys` that exist in this shard, with all their nodes, their open attempts, the signals
         that they have been given, and all nodes of what they recover (in any shard: it is final).
+
+        Of what has only been accepted there is nothing but its row: the first commit of its leader ends that phase.
         """
         found = self._by_keys(_EXECUTIONS, keys, shard=shard)
-        # Of what has only been accepted there is nothing else: the first commit of its leader ends that phase.
         begun = [row[0] for row in found if row[_PHASE] != ExecutionPhase.QUEUED]
         signals = self._signals(begun)
         executions = [rows.execution_from(row, signals.get(row[0], ())) for row in found]

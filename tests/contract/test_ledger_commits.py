@@ -41,6 +41,13 @@ async def led(bench: Bench, *states: ExecutionState) -> int:
     return bench.ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
 
 
+async def begun(bench: Bench, state: ExecutionState) -> int:
+    """Of an execution that nobody has begun, its own row alone is read."""
+    epoch = await led(bench, state)
+    bench.ledger.commit(0, epoch, [stored.running(state)])
+    return epoch
+
+
 def only(found: Sequence[Snapshot]) -> Snapshot:
     assert len(found) == 1
     return found[0]
@@ -112,7 +119,7 @@ async def test_a_commit_stores_every_field_of_every_row(bench: Bench) -> None:
 
 async def test_absent_values_stay_absent(bench: Bench) -> None:
     state = stored.execution()
-    epoch = await led(bench, state)
+    epoch = await begun(bench, state)
     bare = NodeState(id="n0", spec_id="n0", parent_id="", kind=NodeKind.START, phase=NodePhase.QUEUED)
     waiting = AttemptState("n0", 0, AttemptPhase.WAITING_FOR_RESOURCES, created_at_us=1)
     bench.ledger.commit(0, epoch, [Changes(state, nodes={"n0": bare}, attempts={("n0", 0): waiting})])
@@ -121,7 +128,7 @@ async def test_absent_values_stay_absent(bench: Bench) -> None:
 
 async def test_a_later_commit_replaces_the_rows_and_appends_to_the_story(bench: Bench) -> None:
     state = stored.execution()
-    epoch = await led(bench, state)
+    epoch = await begun(bench, state)
     for attempt, message in enumerate(("first", "second")):
         turn = stored.with_nodes(state, stored.node(attempt=attempt))
         turn.events.append(RecordedEvent(attempt, "NodeRetried", "n0", attempt, message))
@@ -145,7 +152,7 @@ async def test_one_commit_holds_the_turns_of_many_executions(bench: Bench) -> No
 
 async def test_two_turns_of_one_execution_in_one_commit_leave_the_last(bench: Bench) -> None:
     state = stored.execution()
-    epoch = await led(bench, state)
+    epoch = await begun(bench, state)
     bench.ledger.commit(
         0,
         epoch,
@@ -208,7 +215,7 @@ async def test_a_final_execution_is_never_left(bench: Bench, phase: ExecutionPha
 @pytest.mark.parametrize("phase", [phase for phase in NodePhase if phase.terminal])
 async def test_a_final_node_is_never_left(bench: Bench, phase: NodePhase) -> None:
     state = stored.execution()
-    epoch = await led(bench, state)
+    epoch = await begun(bench, state)
     bench.ledger.commit(0, epoch, [stored.with_nodes(state, stored.node("n0", phase), stored.node("n1"))])
     bench.ledger.commit(0, epoch, [stored.with_nodes(state, stored.node("n0"), stored.node("n1", attempt=1))])
     assert [(each.id, each.phase, each.attempt) for each in one(bench).nodes] == [
@@ -220,7 +227,7 @@ async def test_a_final_node_is_never_left(bench: Bench, phase: NodePhase) -> Non
 @pytest.mark.parametrize("phase", [phase for phase in AttemptPhase if phase.terminal])
 async def test_a_final_attempt_is_never_left_and_is_not_loaded(bench: Bench, phase: AttemptPhase) -> None:
     state = stored.execution()
-    epoch = await led(bench, state)
+    epoch = await begun(bench, state)
     turn = Changes(state, nodes={"n0": stored.node()}, attempts={("n0", 0): stored.attempt(phase=phase)})
     bench.ledger.commit(0, epoch, [turn])
     bench.ledger.commit(0, epoch, [Changes(state, attempts={("n0", 0): stored.attempt()})])
