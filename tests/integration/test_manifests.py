@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import kubernetes_validate
 import pytest
 
-from tests.support.manifests import OVERLAYS, rendered
+from tests.support.manifests import OVERLAYS, ROOT, render, rendered
+
+COMPONENTS = ROOT / "deploy/k8s/components"
 
 OLDEST, NEWEST = "1.30", "1.37"
 """Of the versions of Kubernetes that the manifests are for: `sleep` before a stop is there from 1.30 on."""
@@ -20,3 +25,29 @@ def test_every_object_is_what_its_schema_says(overlay: str, version: str) -> Non
     for each in rendered(overlay).objects:
         if each["apiVersion"] not in CUSTOM:
             kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("component", sorted(path.parent.name for path in COMPONENTS.glob("*/kustomization.yaml")))
+def test_every_component_can_be_added_by_itself(component: str, tmp_path: Path) -> None:
+    base = COMPONENTS.parent / "base"
+    lines = [
+        "resources:",
+        f"  - {os.path.relpath(base, tmp_path)}",
+        "components:",
+        f"  - {os.path.relpath(COMPONENTS / component, tmp_path)}",
+        "configMapGenerator:",
+        "  - {name: airscrew-stores, namespace: airscrew, literals: [blob=s3://b/c, etcd=e, http-url=u]}",
+    ]
+    (tmp_path / "kustomization.yaml").write_text("\n".join(lines) + "\n")
+    them = render(tmp_path)
+    for each in them.objects:
+        if each["apiVersion"] not in CUSTOM:
+            kubernetes_validate.validate(each, NEWEST, strict=True)
+    executor = them.service("executor")["spec"]["template"]["spec"]
+    roles = [rule["resources"] for role in them.of("Role") for rule in role["rules"]]
+    if component == "pods":
+        assert executor["automountServiceAccountToken"] is True
+        assert roles == [["pods"], ["pods/log"]], "pods of its own namespace, and nothing else"
+    else:
+        assert executor["automountServiceAccountToken"] is False
+        assert roles == []

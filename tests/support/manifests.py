@@ -89,9 +89,12 @@ def _component(workload: Object) -> str:
 @cache
 def rendered(overlay: str) -> Rendered:
     """Renders an overlay, once."""
+    return render(ROOT / "deploy/k8s/overlays" / overlay)
+
+
+def render(folder: Path) -> Rendered:
+    """Renders a folder that has a kustomization."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run(
-        [kubectl, "kustomize", ROOT / "deploy/k8s/overlays" / overlay], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return Rendered(tuple(yaml.load_all(done.stdout, getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
