@@ -64,9 +64,9 @@ def _of_pod(template: tasks_pb2.TaskTemplate) -> tuple[tuple[str, ...], dict[str
     raise errors.InvalidArgument(f"k8s_pod.pod_spec: there is no container named {name!r}")
 
 
-def with_private_code(words: Sequence[str], directory: Path) -> tuple[str, ...]:
+def with_private_code(words: Sequence[str], directory: Path | str) -> tuple[str, ...]:
     """`words` with the value of fast-execute's own `--dest-dir` replaced; the wrapped command stays as it is."""
-    if Path(words[0]).name != FAST_EXECUTE:
+    if words[0].rpartition("/")[2] != FAST_EXECUTE:
         return tuple(words)
     rewritten = list(words)
     end = words.index("--") if "--" in words else len(words)

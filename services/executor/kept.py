@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from typing import Any, Final
 from libs.runtime.clock import Clock
 from libs.workflow import errors
 from services.executor import datadir, framing
+from services.executor.commandline import Command
 from services.executor.runner import Exit, Recipe
 from services.executor.settings import ExecutorSettings
 from services.executor.wardens import Warden
@@ -42,15 +43,27 @@ class Kind:
     devices: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What can be said of a task before it is known which attempt it is."""
+
+    command: Command
+    recipe: Recipe
+    module: str
+    memory_limit_bytes: int
+    with_template: bool
+    """Whether its command line names its template, which then lies in a file."""
+
+
 class Kept:
     """One process. At most one task runs in it."""
 
     def __init__(self, kind: Kind, directory: Path, warden: Warden) -> None:
         self.kind = kind
         self.directory = directory
-        self.work = directory / "work"
-        self.home = directory / "home"
-        self.temporary = directory / "tmp"
+        self.work = str(directory / "work")
+        self.home = str(directory / "home")
+        self.temporary = str(directory / "tmp")
         self.tasks = 0
         """How many it has been given."""
         self.ended = False
@@ -169,6 +182,8 @@ class KeptProcesses:
         self._root = root
         self._zygotes = zygotes
         self._clock = clock
+        self.plans: dict[Hashable, Plan] = {}
+        """What is remembered of tasks, oldest first."""
         self._idle: dict[Kind, list[Kept]] = {}
         self._count = 0
         self._lives: set[asyncio.Task[None]] = set()

@@ -96,7 +96,7 @@ def warm(call: Call, recipe: Recipe, launch: Launch, inputs: bytes | None, inlin
     return Warm(recipe, words, inputs, inline_limit, configured=not strange, environment=found)
 
 
-def environment(call: Call, given: Mapping[str, str], work: Path) -> Mapping[str, str]:
+def environment(call: Call, given: Mapping[str, str], work: Path | str) -> Mapping[str, str]:
     """As `pyflyte-fast-execute` gives it to the command that it wraps: what this starts finds the code too."""
     if not call.distribution:
         return given

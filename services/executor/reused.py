@@ -14,14 +14,18 @@ from typing import Final
 
 from libs.runtime import together
 from libs.workflow import errors
-from services.executor import commandline, environments, outcome, recipes, runner, tasksecrets, templates, variables
-from services.executor.kept import Kept, Kind
+from services.executor import commandline, outcome, recipes, runner, tasksecrets, templates, variables
+from services.executor.kept import Kept, KeptProcesses, Kind, Plan
 from services.executor.outcome import Outcome
 from services.executor.tasklog import Printed
 from services.executor.taskprocess import ProcessAttempt, memory_limit
 from services.executor.zygotes import Cold
 
 _TEMPLATE: Final = "taskTemplatePath"
+
+
+# As many plans are remembered: more tasks than one executor sees at a time.
+_PLANS: Final = 1000
 
 
 class ReusedAttempt(ProcessAttempt):
@@ -39,21 +43,20 @@ class ReusedAttempt(ProcessAttempt):
             return self._wish or outcome.aborted("")
         except errors.AirscrewError as error:
             return outcome.of_refusal(error)
-        command, kept = prepared
+        plan, kept = prepared
         self._kept = kept
+        printed = Printed(lambda: self._log.path, self._bench.settings.log_limit_bytes)
         try:
             with self._span("process"):
-                ended, printed = await self._run(kept, command)
+                ended = await self._run(kept, plan, printed)
         except errors.AirscrewError as error:
             return outcome.of_refusal(error)
         finally:
             self._ended = True
             assert self._bench.kept is not None
             self._bench.kept.give_back(kept)
-        if self._wish is not None:
-            return self._wish
-        result = await self._judge(ended, printed.tail())
-        printed.close()
+            printed.close()
+        result = self._wish or await self._judge(ended, printed.tail())
         if printed.any:
             await self._log.close()
         return result
@@ -69,23 +72,42 @@ class ReusedAttempt(ProcessAttempt):
         if self._furnished:
             await super().clean_up()
 
-    async def _take(self) -> tuple[commandline.Command, Kept]:
-        """The command, and a process to call it in. Raises Cold."""
-        bench, assignment = self._bench, self._assignment
-        environment = bench.environments.of(assignment.container_image)
+    async def _take(self) -> tuple[Plan, Kept]:
+        """What to do, and a process to do it in. Raises Cold."""
+        kept = self._bench.kept
+        if kept is None:
+            raise Cold("there are no warm processes")
+        plan = self._plan(kept)
+        kind = Kind(plan.recipe, plan.memory_limit_bytes, self.grant.devices)
+        process = kept.take(kind)
+        if process is None:
+            process = await together.unless(self._wished, "prepare attempt", self._start(kind, plan.module))
+        return plan, process
+
+    def _plan(self, kept: KeptProcesses) -> Plan:
+        """What is the same for all attempts of this task in executions with the same settings."""
+        assignment = self._assignment
+        key = (assignment.spec_digest, assignment.container_image, tuple(assignment.envs.items()))
+        plan = kept.plans.get(key)
+        if plan is None:
+            plan = kept.plans[key] = self._plan_anew()
+            if len(kept.plans) > _PLANS:
+                del kept.plans[next(iter(kept.plans))]
+        return plan
+
+    def _plan_anew(self) -> Plan:
+        bench = self._bench
+        commands = bench.environments.of(self._assignment.container_image).commands
         command = commandline.of_template(self._template)
         call = recipes.call_of(command.words)
-        if bench.zygotes is None or bench.kept is None or call is None or environment.commands is None:
+        if call is None or commands is None:
             raise Cold("it is no call of flytekit's")
-        shared = variables.of_zygote(bench.platform, environment.commands, assignment, command.env)
-        recipe = recipes.recipe_of(call, environment.commands, shared, self._template.id)
-        kind = Kind(recipe, memory_limit(self._template), self.grant.devices)
-        kept = bench.kept.take(kind)
-        if kept is None:
-            kept = await together.unless(self._wished, "prepare attempt", self._start(kind, call.module, environment))
-        return command, kept
+        shared = variables.of_zygote(bench.platform, commands, self._assignment, command.env)
+        recipe = recipes.recipe_of(call, commands, shared, self._template.id)
+        with_template = templates.mentions(command.words, _TEMPLATE)
+        return Plan(command, recipe, call.module, memory_limit(self._template), with_template)
 
-    async def _start(self, kind: Kind, module: str, environment: environments.Environment) -> Kept:
+    async def _start(self, kind: Kind, module: str) -> Kept:
         bench, settings = self._bench, self._bench.settings
         assert bench.zygotes is not None and bench.kept is not None
         await bench.zygotes.ready(kind.recipe, module)
@@ -97,20 +119,19 @@ class ReusedAttempt(ProcessAttempt):
         }
         return await bench.kept.start(kind, order)
 
-    async def _run(self, kept: Kept, command: commandline.Command) -> tuple[runner.Exit, Printed]:
+    async def _run(self, kept: Kept, plan: Plan, printed: Printed) -> runner.Exit:
         settings, assignment = self._bench.settings, self._assignment
-        call, environment, configured = await self._call(kept, command)
+        call, environment, configured = await self._call(kept, plan)
         header = {
-            "words": (str(kept.kind.recipe.commands / call.words[0]), *call.words[1:]),
+            "words": (f"{plan.recipe.commands}/{call.words[0]}", *call.words[1:]),
             "environment": environment,
-            "work": str(kept.work),
-            "temporary": str(kept.temporary),
+            "work": kept.work,
+            "temporary": kept.temporary,
             "inline": assignment.inputs.inline is not None,
             "limit": assignment.inline_limit,
             "configured": configured,
             "memory": settings.reuse_memory_bytes,
         }
-        printed = Printed(self._log.path, settings.log_limit_bytes)
         alarm = self._begun(self._bench.clock.now_us())
         if self._wish is not None:
             kept.stop()
@@ -121,28 +142,30 @@ class ReusedAttempt(ProcessAttempt):
         finally:
             if alarm is not None:
                 alarm.cancel()
-        return recipes.handed_back(ended, reply), printed
+        return recipes.handed_back(ended, reply)
 
-    async def _call(self, kept: Kept, command: commandline.Command) -> tuple[recipes.Call, Mapping[str, str], bool]:
+    async def _call(self, kept: Kept, plan: Plan) -> tuple[recipes.Call, Mapping[str, str], bool]:
         """What to call, in which environment, and whether flytekit's configuration is that of the zygote."""
         secrets: Mapping[str, str] = {}
-        with_template = templates.mentions(command.words, _TEMPLATE)
-        if with_template or self._wanted_secrets():
+        if plan.with_template or self._wanted_secrets():
             self._furnished = True
-            secrets = await asyncio.to_thread(self._furnish, with_template)
-        words = commandline.with_private_code(await self._render(command.words), kept.work)
+            secrets = await asyncio.to_thread(self._furnish, plan.with_template)
+        words = commandline.with_private_code(await self._render(plan.command.words), kept.work)
         call = recipes.call_of(words)
         assert call is not None  # it was one before its variables were put in
         place = variables.Place(
-            commands=kept.kind.recipe.commands,
+            commands=plan.recipe.commands,
             home=kept.home,
             temporary=kept.temporary,
             devices=self.grant.devices,
             traceparent="" if self.trace is None else self.trace.child("process").traceparent(),
             secrets=secrets,
         )
-        found = variables.of_attempt(self._bench.platform, place, self._assignment, self._template.id, command.env)
+        env = plan.command.env
+        found = variables.of_attempt(self._bench.platform, place, self._assignment, self._template.id, env)
         return call, recipes.environment(call, found, kept.work), not secrets
 
     def _wanted_secrets(self) -> bool:
+        if not self._template.security_context.secrets and not self._assignment.security_context:
+            return False
         return bool(tasksecrets.wanted(self._template.security_context, self._assignment.security_context))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -87,7 +88,7 @@ class Printed:
     something to put into it. A disk that refuses loses lines, never the task.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: Callable[[], Path], limit: int) -> None:
         self._path = path
         self._limit = limit
         self._room = limit
@@ -122,9 +123,10 @@ class Printed:
     def _append(self, data: bytes) -> None:
         try:
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
+                path = self._path()
+                path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._file = os.open(self._path, flags, 0o644)
+                self._file = os.open(path, flags, 0o644)
             while data:
                 data = data[os.write(self._file, data) :]
         except OSError:

@@ -14,15 +14,16 @@ items of a list have the same inputs, and a hundred thousand of them must not wr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from flyteidl.core import tasks_pb2
 
 from libs.blob import layout
 from libs.runtime import together
-from libs.wire.session import Assignment, Report
 from libs.workflow import errors, options, quantities
 from services.executor import (
     commandline,
@@ -36,9 +37,8 @@ from services.executor import (
     templates,
     variables,
 )
-from services.executor.attempt import Attempt, Workbench
+from services.executor.attempt import Attempt
 from services.executor.outcome import Outcome
-from services.executor.slots import Grant
 from services.executor.tasklog import TaskLog
 from services.executor.zygotes import Cold
 
@@ -48,21 +48,16 @@ _TEMPLATE: Final = "task.pb"
 class ProcessAttempt(Attempt):
     """Runs the command of the task's container."""
 
-    def __init__(
-        self,
-        bench: Workbench,
-        assignment: Assignment,
-        template: tasks_pb2.TaskTemplate,
-        grant: Grant,
-        say: Callable[[Report], None],
-    ) -> None:
-        super().__init__(bench, assignment, template, grant, say)
-        self._scratch = bench.directory.scratch(assignment.id)
-        self._log = TaskLog(
-            bench.storage, assignment.log_uri, bench.directory.log(assignment.id), bench.settings.log_upload_seconds
-        )
-        self._running: runner.Running | None = None
-        self._options = options.process(template.config, "config")
+    _running: runner.Running | None = None
+
+    @functools.cached_property
+    def _scratch(self) -> Path:
+        return self._bench.directory.scratch(self.id)
+
+    @functools.cached_property
+    def _log(self) -> TaskLog:
+        bench, uri = self._bench, self._assignment.log_uri
+        return TaskLog(bench.storage, uri, bench.directory.log(self.id), bench.settings.log_upload_seconds)
 
     async def _work(self) -> Outcome:
         try:
@@ -128,7 +123,8 @@ class ProcessAttempt(Attempt):
     ) -> runner.Launch:
         """The launch, with the way to do the same by a fork where there is a warm process to fork from."""
         zygotes, call = self._bench.zygotes, recipes.call_of(launch.command)
-        if zygotes is None or call is None or environment.commands is None or not self._options.warm:
+        warm = options.process(self._template.config, "config").warm
+        if zygotes is None or call is None or environment.commands is None or not warm:
             return launch
         shared = variables.of_zygote(self._bench.platform, environment.commands, self._assignment, template_env)
         recipe = recipes.recipe_of(call, environment.commands, shared, self._template.id)
@@ -136,8 +132,8 @@ class ProcessAttempt(Attempt):
             await zygotes.ready(recipe, call.module)
         except Cold:
             return launch
-        warm = recipes.warm(call, recipe, launch, self._assignment.inputs.inline, self._assignment.inline_limit)
-        return replace(launch, warm=warm)
+        inputs, limit = self._assignment.inputs.inline, self._assignment.inline_limit
+        return replace(launch, warm=recipes.warm(call, recipe, launch, inputs, limit))
 
     def _furnish(self, with_template: bool) -> Mapping[str, str]:
         """Makes the private directories and what the task finds in them. Returns the variables of its secrets."""

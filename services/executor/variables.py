@@ -38,8 +38,8 @@ class Place:
     """What is this attempt's own."""
 
     commands: Path | None
-    home: Path
-    temporary: Path
+    home: Path | str
+    temporary: Path | str
     devices: tuple[str, ...]
     traceparent: str
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
