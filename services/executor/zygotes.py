@@ -38,6 +38,10 @@ class Cold(Exception):
     """There is no warm process for this task now. The message says why."""
 
 
+class Full(Cold):
+    """There are as many as there may be, and all are in use."""
+
+
 class Zygote:
     """One warm process, and the wardens that were forked from it and are free."""
 
@@ -277,6 +281,8 @@ class Zygotes:
             async with asyncio.timeout(self._settings.zygote_start_seconds):
                 zygote = await self._started(recipe)
                 await zygote.bring(module)
+        except Full:
+            raise
         except (Cold, TimeoutError) as problem:
             reason = str(problem) or f"it is not ready after {self._settings.zygote_start_seconds:g} s"
             self._fail(recipe, module, reason)
@@ -336,7 +342,7 @@ class Zygotes:
         while len(self._by_recipe) + len(self._starting) > self._settings.zygotes:
             idle = [zygote for zygote in self._by_recipe.values() if not zygote.busy]
             if not idle:
-                raise Cold(f"{self._settings.zygotes} warm processes are in use (AIRSCREW_EXECUTOR_ZYGOTES)")
+                raise Full(f"{self._settings.zygotes} warm processes are in use (AIRSCREW_EXECUTOR_ZYGOTES)")
             self._retire(min(idle, key=lambda zygote: zygote.used_at))
 
     def _retire(self, zygote: Zygote) -> None:

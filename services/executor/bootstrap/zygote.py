@@ -58,6 +58,15 @@ def sibling(name: str) -> Any:
     return module
 
 
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """The next message with its descriptors; nothing when the other end is closed."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 4)
+    except ConnectionError:
+        return b"", []
+    return data, descriptors
+
+
 class Refused(Exception):
     """No task can be forked from this process, and why."""
 
@@ -97,7 +106,7 @@ class Zygote:
 
     def obey(self) -> bool:
         """Does what the executor says. False when it is gone."""
-        data, descriptors, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, 4)
+        data, descriptors = receive(self.control)
         if not data:
             return False
         message = json.loads(data)
@@ -247,10 +256,7 @@ class Warden:
         supervisor.die_with(parent)
         alarm = supervisor.Alarm()
         while True:
-            try:
-                data, descriptors, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, 4)
-            except InterruptedError:
-                continue
+            data, descriptors = receive(self.control)
             if not data:
                 return
             if data.startswith(b"{"):  # anything else is a stop that came when all was over
