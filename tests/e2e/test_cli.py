@@ -22,20 +22,22 @@ pytestmark = pytest.mark.timeout(180)
 
 AIRSCREW = str(Path(sys.executable).with_name("airscrew"))
 TALKING = """
+import os
 import time
 from flytekit import task, workflow
 
 @task
-def talk(seconds: float, luck: bool):
+def talk(listener: str, luck: bool):
     print("one", flush=True)
-    time.sleep(seconds)
+    while listener and not os.path.exists(listener):
+        time.sleep(0.1)
     print("two", flush=True)
     if not luck:
         raise ValueError("bad luck")
 
 @workflow
-def talking(seconds: float, luck: bool):
-    talk(seconds=seconds, luck=luck)
+def talking(listener: str, luck: bool):
+    talk(listener=listener, luck=luck)
 """
 
 TOO_LARGE = """
@@ -68,6 +70,11 @@ class Airscrew:
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stdout
 
+    def started(self, *arguments: str) -> subprocess.Popen[str]:
+        """Does not wait for its end."""
+        command = [AIRSCREW, *arguments, "--endpoint", self._endpoint]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
 
@@ -96,14 +103,14 @@ def sleeps(registrar: Registrar, markers: Markers) -> Callable[[float], identifi
 
 @pytest.fixture
 def talks(client: flyte.Client, tmp_path: Path) -> Callable[..., str]:
-    """Runs `TALKING` by `pyflyte` and returns the name of the execution."""
+    """Runs `TALKING` by `pyflyte` and returns the name of the execution. It waits for `listener`, a file, to exist."""
     file = tmp_path / "talking.py"
     file.write_text(TALKING)
 
-    def run(seconds: float = 0.0, luck: bool = True) -> str:
+    def run(listener: str = "", luck: bool = True) -> str:
         name = fresh("talk")
         lucky = "--luck" if luck else "--no-luck"
-        ran = client.pyflyte("run", "--remote", "--name", name, str(file), "talking", "--seconds", str(seconds), lucky)
+        ran = client.pyflyte("run", "--remote", "--name", name, str(file), "talking", "--listener", listener, lucky)
         assert ran.returncode == 0, ran.stdout
         return name
 
@@ -142,11 +149,18 @@ def test_a_run_that_fails_is_exit_code_1_with_the_reason(airscrew: Airscrew, tal
     assert airscrew.json("get", "execution", name)["nodes"][-1]["attempts"][-1]["phase"] == "FAILED"
 
 
-def test_logs_are_followed_while_the_task_runs(airscrew: Airscrew, talks: Callable[..., str]) -> None:
-    name = talks(seconds=2.0)
-    until(lambda: any(node["phase"] == "RUNNING" for node in airscrew.json("get", "execution", name)["nodes"]))
+def test_logs_are_followed_while_the_task_runs(airscrew: Airscrew, talks: Callable[..., str], tmp_path: Path) -> None:
+    listener = tmp_path / "listener"
+    name = talks(listener=str(listener))
 
-    followed = airscrew("logs", "-f", f"{name}/n0").splitlines()
+    with airscrew.started("logs", "-f", f"{name}/n0") as following:
+        assert following.stdout is not None
+        followed = []
+        for line in following.stdout:
+            followed.append(line.rstrip("\n"))
+            if followed[-1] == "one":
+                listener.touch()  # only now may the task go on
+    assert following.returncode == 0
     assert [line for line in followed if line in ("one", "two")] == ["one", "two"]
     assert airscrew("logs", f"{name}/n0/0").splitlines() == followed
 
