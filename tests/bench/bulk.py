@@ -2,7 +2,8 @@
 
 The whole system runs as `airscrew start` runs it; the client is `libs.clients.bulk`, as `airscrew submit` uses it, in a
 process of its own. `submit` counts until the last acknowledgement, `end` until the last execution has succeeded;
-`end_during_submit` is what ended a second while there was still something to be submitted.
+`ended_during_submit_per_s` is what ended a second while there was still something to be submitted. Mode `paused` is the
+submission alone: nothing begins meanwhile.
 
     python -m tests.bench.bulk [--executions 50000] [--runs 2] [--database postgres]
 """
@@ -29,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.clients.bulk import Bulk, Outcome, Portion
 from libs.rpc import channel
 from libs.store.engine import open_async
+from protos import queue_pb2
 from tests.bench import databases, workloads
 from tests.bench.measured import cpu_seconds
 from tests.bench.workloads import Mode
@@ -142,10 +144,10 @@ def result(database: str, number: int, runs: list[Run]) -> str:
 
 def lines(database: str, *, short: bool = False) -> Iterator[str]:
     """As JSON; `short` is small and few, to see that it works."""
-    yield measure(database, 200, 1) if short else measure(database, _EXECUTIONS, _RUNS)
+    yield from measure(database, 200, 1) if short else measure(database, _EXECUTIONS, _RUNS)
 
 
-def measure(database: str, number: int, runs: int) -> str:
+def measure(database: str, number: int, runs: int) -> Iterator[str]:
     """Several runs with one system."""
     with (
         tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder,
@@ -160,7 +162,23 @@ def measure(database: str, number: int, runs: int) -> str:
             where = url or f"sqlite:///{system.database_file}"
             asyncio.run(run(system, plan, where, "warm", min(1000, number)))
             done = [asyncio.run(run(system, plan, where, f"run-{each}", number)) for each in range(runs)]
-            return result(database, number, done)
+            yield result(database, number, done)
+            yield submitted_alone(system, stubs, plan, database, number)
+
+
+def submitted_alone(
+    system: System, stubs: flyte.Stubs, plan: identifier_pb2.Identifier, database: str, number: int
+) -> str:
+    """What `admin` can take when nothing begins meanwhile: the queue is paused."""
+    stubs.airscrew.PauseQueue(queue_pb2.PauseRequest(ttl_us=600_000_000), timeout=10)
+    pids = {name: int(process["pid"]) for name, process in system.state()["processes"].items()}
+    before, began = cpu_seconds(pids), time.perf_counter()
+    asyncio.run(submit(system.endpoint, plan, "alone", number))
+    seconds = time.perf_counter() - began
+    used = {name: (after - before[name]) / number * 1e6 for name, after in cpu_seconds(pids).items()}
+    shown = {"workload": "BULK", "mode": "paused", "n": number, "seconds": round(seconds, 3)}
+    shown |= {"tasks_per_s": round(number / seconds), "runs": 1, "database": database}
+    return json.dumps(shown | {"cpu_us_per_task": {name: round(each, 1) for name, each in used.items()}})
 
 
 def main() -> int:
@@ -169,7 +187,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=_RUNS, help="default: %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     given = parser.parse_args()
-    print(measure(given.database, given.executions, given.runs), flush=True)
+    for line in measure(given.database, given.executions, given.runs):
+        print(line, flush=True)
     return 0
 
 
