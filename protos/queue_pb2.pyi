@@ -253,7 +253,7 @@ class WorkReply(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     PAUSED_US_FIELD_NUMBER: _builtins.int
     paused_us: _builtins.int
-    """when a pause has begun, changed or ended: how long it will last, 0 when there is none"""
+    """How long nothing new is handed out, 0 when nothing holds it back: in the first message, and when that has changed."""
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkReply.Lease]: ...
     def __init__(

@@ -198,21 +198,24 @@ class Ledger:
             for row in self._by_keys(_FINALS, keys)
         }
 
-    def due(self, shard: int, now_us: int, limit: int) -> list[int]:
+    def due(self, shard: int, now_us: int, limit: int, *, new: bool = True) -> list[int]:
         """Live executions that need a turn: new, changed in what is wanted of them, or with a timer that has run out.
 
-        At most `limit` keys, the new and changed ones first, oldest first.
+        At most `limit` keys, the new and changed ones first, oldest first. Without `new`, none that has not begun.
         """
         parameters = {"shard": shard, "now": now_us, "limit": limit}
-        found = [row[0] for row in self._read(_WANTING, parameters)]
+        found = [row[0] for row in self._read(_WANTING if new else _BEGUN_WANTING, parameters)]
         if len(found) < limit:
             found += (row[0] for row in self._read(_TIMED_OUT, parameters))
         return list(dict.fromkeys(found))[:limit]
 
-    def live(self, shard: int, after_key: int, limit: int) -> list[int]:
-        """Keys of the executions that are not final, ascending, from the one after `after_key` on."""
+    def live(self, shard: int, after_key: int, limit: int, *, new: bool = True) -> list[int]:
+        """Keys of the executions that are not final, ascending, from the one after `after_key` on.
+
+        Without `new`, none that has not begun.
+        """
         parameters = {"shard": shard, "after": after_key, "limit": limit}
-        return [row[0] for row in self._read(_LIVE, parameters)]
+        return [row[0] for row in self._read(_LIVE if new else _BEGUN_LIVE, parameters)]
 
     def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]:
         """How many executions that are not final there are, by project, domain and phase."""
@@ -368,7 +371,9 @@ _FINALS = (
     "SELECT key, phase, outputs_inline, outputs_uri, outputs_size, error FROM executions "
     f"WHERE key {{keys_in}} AND {schema.EXECUTION_IS_FINAL}"
 )
+_HAS_BEGUN = f"phase <> {ExecutionPhase.QUEUED:d}"
 _WANTING = f"SELECT key FROM executions WHERE shard = :shard AND {schema.WANTS_ATTENTION} ORDER BY key LIMIT :limit"
+_BEGUN_WANTING = _WANTING.replace("ORDER BY", f"AND {_HAS_BEGUN} ORDER BY")
 _TIMED_OUT = (
     f"SELECT key FROM executions WHERE shard = :shard AND {schema.HAS_TIMER} AND next_wake_at_us <= :now "
     "ORDER BY next_wake_at_us LIMIT :limit"
@@ -377,6 +382,7 @@ _LIVE = (
     f"SELECT key FROM executions WHERE shard = :shard AND {schema.EXECUTION_IS_LIVE} AND key > :after "
     "ORDER BY key LIMIT :limit"
 )
+_BEGUN_LIVE = _LIVE.replace("ORDER BY", f"AND {_HAS_BEGUN} ORDER BY")
 _LEVELS = (
     f"SELECT project, domain, phase, count(*) FROM executions WHERE shard = :shard AND {schema.EXECUTION_IS_LIVE} "
     "GROUP BY project, domain, phase"

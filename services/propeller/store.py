@@ -39,9 +39,9 @@ class Ledger(Protocol):
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]: ...
 
-    def due(self, shard: int, now_us: int, limit: int) -> list[int]: ...
+    def due(self, shard: int, now_us: int, limit: int, *, new: bool = True) -> list[int]: ...
 
-    def live(self, shard: int, after_key: int, limit: int) -> list[int]: ...
+    def live(self, shard: int, after_key: int, limit: int, *, new: bool = True) -> list[int]: ...
 
     def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]: ...
 
@@ -94,11 +94,11 @@ class LeaderStore:
     async def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
         return await self._reader.call(self._open, lambda ledger: ledger.intents(keys))
 
-    async def due(self, shard: int, now_us: int, limit: int) -> list[int]:
-        return await self._reader.call(self._open, lambda ledger: ledger.due(shard, now_us, limit))
+    async def due(self, shard: int, now_us: int, limit: int, *, new: bool = True) -> list[int]:
+        return await self._reader.call(self._open, lambda ledger: ledger.due(shard, now_us, limit, new=new))
 
-    async def live(self, shard: int, after_key: int, limit: int) -> list[int]:
-        return await self._reader.call(self._open, lambda ledger: ledger.live(shard, after_key, limit))
+    async def live(self, shard: int, after_key: int, limit: int, *, new: bool = True) -> list[int]:
+        return await self._reader.call(self._open, lambda ledger: ledger.live(shard, after_key, limit, new=new))
 
     async def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]:
         """How many live executions there are, by project, domain and phase."""

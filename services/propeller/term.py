@@ -67,6 +67,10 @@ BELOW_SECONDS = 0.1
 """How long descendants that are to be aborted gather after a look for them: every failure of an execution asks for one,
 and each look finds all that wants a turn.
 """
+PAUSE_KNOWN_SECONDS = 1.0
+"""How long a new leader waits to hear from the queue service whether new executions are held back. What has begun does
+not wait, and if the service is away nobody holds anything back.
+"""
 PAGE = 1_000
 """Live executions asked for at a time when taking over."""
 
@@ -235,26 +239,41 @@ class Term:
     # --------------------------------------------------------------------------------------- what comes by itself
 
     async def _take_over(self) -> None:
-        """Asks for all live executions, what is due first."""
+        """Asks for all that is live: for what has begun at once, for what is new unless it is held back."""
+        asked = await self._ask_for_all(frozenset(), new=False)
+        if self._work is not None:
+            await together.within(PAUSE_KNOWN_SECONDS, self._work.informed.wait())
+        if not self._paused():
+            await self._ask_for_all(asked, new=True)
+        self._all_asked = True
+        self._note_synced()
+
+    async def _ask_for_all(self, asked: frozenset[int], *, new: bool) -> frozenset[int]:
+        """Asks for what is live and was not `asked` for, what is due first. Returns all that was asked for."""
         backoff = Backoff(0.1, 2.0)
         after = 0
         due: frozenset[int] | None = None
+        found = set(asked)
         while True:
             try:
                 if due is None:
-                    due = frozenset(await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT))
-                    self._warm(due, 0)
-                keys = await self._store.live(self.shard, after, PAGE)
+                    due = frozenset(await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT, new=new))
+                    self._warm(due - asked, 0)
+                    found |= due
+                keys = await self._store.live(self.shard, after, PAGE, new=new)
             except Unavailable as error:
                 logger.warning("taking over waits for the store: %s", error.message)
                 await asyncio.sleep(backoff.next())
                 continue
             if not keys:
-                self._all_asked = True
-                self._note_synced()
-                return
-            self._warm((key for key in keys if key not in due), PATIENT)
+                return frozenset(found)
+            self._warm((key for key in keys if key not in found), PATIENT)
+            found.update(keys)
             after = keys[-1]
+
+    def _paused(self) -> bool:
+        """Whether somebody wants nothing new to begin."""
+        return self._work is not None and self._work.paused
 
     def _warm(self, keys: Iterable[int], priority: int) -> None:
         for key in keys:
@@ -300,10 +319,7 @@ class Term:
             await asyncio.sleep(pause)
 
     async def _attend_what_is_due(self) -> None:
-        keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT)
-        if self._work is not None and self._work.paused:
-            # What is not in memory is new, and somebody wants nothing new to begin.
-            keys = [key for key in keys if self.library.get(key) is not None]
+        keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT, new=not self._paused())
         await self._read_intents([key for key in keys if self.library.get(key) is not None])
         for key in keys:
             self.reconciler.attend(key)

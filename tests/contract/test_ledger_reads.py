@@ -67,6 +67,7 @@ async def test_due_are_the_new_the_changed_and_the_timed_out(bench: Bench) -> No
     await bench.request_abort(states[5], "enough")
     assert bench.ledger.due(0, 100, 10) == [1, 5, 3]
     assert bench.ledger.due(0, 100, 2) == [1, 5]
+    assert bench.ledger.due(0, 100, 10, new=False) == [5, 3]
     assert bench.ledger.due(1, 100, 10) == []
 
 
@@ -83,7 +84,8 @@ async def test_live_pages_through_what_is_not_final(bench: Bench) -> None:
     states = [stored.execution(key) for key in range(1, 6)]
     await bench.submit(*states, stored.execution(9, shard=1))
     epoch = lead(bench)
-    bench.ledger.commit(0, epoch, [stored.ended(states[1], ExecutionPhase.FAILED)])
+    bench.ledger.commit(0, epoch, [stored.ended(states[1], ExecutionPhase.FAILED), stored.running(states[3])])
+    assert bench.ledger.live(0, 0, 10, new=False) == [4]
     assert bench.ledger.live(0, 0, 2) == [1, 3]
     assert bench.ledger.live(0, 3, 10) == [4, 5]
     assert bench.ledger.live(0, 5, 10) == []

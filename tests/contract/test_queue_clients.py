@@ -214,6 +214,8 @@ async def test_who_is_refused_because_the_queue_is_full_waits_as_long_as_it_says
 async def test_a_feed_knows_of_a_pause_as_long_as_it_lasts_and_the_connection_too(queue_server: QueueServer) -> None:
     operator = Operator(queue_server.address)
     async with feed_of(queue_server) as feed:
+        assert not feed.paused and not feed.informed.is_set()
+        await asyncio.wait_for(feed.informed.wait(), 5)
         assert not feed.paused
         await operator.pause(queue_pb2.PauseRequest(ttl_us=60_000_000))
         await until(lambda: feed.paused)
@@ -223,7 +225,7 @@ async def test_a_feed_knows_of_a_pause_as_long_as_it_lasts_and_the_connection_to
         await until(lambda: feed.paused)
         await operator.close()
         await queue_server.break_down()
-        await until(lambda: not feed.paused)
+        await until(lambda: not feed.paused and not feed.informed.is_set())
 
 
 async def test_an_operator_is_told_what_went_wrong_in_our_own_words(queue_server: QueueServer) -> None:

@@ -32,7 +32,7 @@ async def test_a_paused_queue_begins_nothing_new_and_one_that_is_killed_with_a_t
         await process.start()
         operator = Operator(fleet.queue_address)
         try:
-            fleet.propeller(sweep_seconds=SWEEP_SECONDS, lease_ttl_seconds=10)
+            leader = fleet.propeller(sweep_seconds=SWEEP_SECONDS, lease_ttl_seconds=10)
             fleet.executor(processes)
             await fleet.register(ONE)
             await fleet.submit(ONE, 1)
@@ -43,6 +43,9 @@ async def test_a_paused_queue_begins_nothing_new_and_one_that_is_killed_with_a_t
             async with asyncio.timeout(30):
                 while (await operator.stats()).depth < len(MANY):
                     await asyncio.sleep(0.02)
+            # A new leader holds them back, too: what it takes over has begun.
+            await leader.stop()
+            fleet.propeller(sweep_seconds=SWEEP_SECONDS, lease_ttl_seconds=10, listen=fleet.propellers[0])
             # Only a sweep finds an abort that nobody has told of: when it is done, a sweep has been.
             await fleet.executions.request_abort((await fleet.execution(1)).id, "enough", "somebody")
             await fleet.until(ExecutionPhase.ABORTED, 1)

@@ -189,17 +189,18 @@ class MemoryLedger:
         with self._present() as store:
             return {key: store.executions[key].intent for key in keys if key in store.executions}
 
-    def due(self, shard: int, now_us: int, limit: int) -> list[int]:
+    def due(self, shard: int, now_us: int, limit: int, *, new: bool = True) -> list[int]:
         with self._present():
-            live = self._live(shard)
+            live = [each for each in self._live(shard) if new or each.phase is not ExecutionPhase.QUEUED]
             wanting = [each.key for each in live if _wants_attention(each)]
             timed = [each for each in live if each.next_wake_at_us is not None and each.next_wake_at_us <= now_us]
             timed.sort(key=lambda each: each.next_wake_at_us or 0)
             return list(dict.fromkeys([*wanting, *(each.key for each in timed)]))[:limit]
 
-    def live(self, shard: int, after_key: int, limit: int) -> list[int]:
+    def live(self, shard: int, after_key: int, limit: int, *, new: bool = True) -> list[int]:
         with self._present():
-            return [each.key for each in self._live(shard) if each.key > after_key][:limit]
+            live = [each for each in self._live(shard) if new or each.phase is not ExecutionPhase.QUEUED]
+            return [each.key for each in live if each.key > after_key][:limit]
 
     def levels(self, shard: int) -> dict[tuple[str, str, ExecutionPhase], int]:
         with self._present():

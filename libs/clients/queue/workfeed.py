@@ -77,6 +77,8 @@ class WorkFeed(Client):
         self._closed = False
         self._paused_until = float("-inf")
         """By the loop's clock."""
+        self.informed = asyncio.Event()
+        """Set while it is known whether the queue is paused, which the service tells first in every connection."""
 
     @property
     def paused(self) -> bool:
@@ -124,6 +126,7 @@ class WorkFeed(Client):
             self._received.clear()
             self._outstanding.clear()
             self._paused_until = float("-inf")
+            self.informed.clear()
 
     def _answer(self, leased: Leased, retry_us: int | None) -> None:
         if leased.call == self._calls and leased.number in self._outstanding:
@@ -157,6 +160,7 @@ class WorkFeed(Client):
             self.counters.items_received += len(reply.leases)
             if reply.HasField("paused_us"):
                 self._paused_until = asyncio.get_running_loop().time() + reply.paused_us / 1e6
+                self.informed.set()
             self._outstanding.update(lease.lease for lease in reply.leases)
             self._received += [
                 Leased(self._calls, lease.lease, keys.of_message(lease.key), lease.waited_us) for lease in reply.leases

@@ -135,11 +135,11 @@ class Queue(queue_pb2_grpc.QueueServicer):
     async def _deliver(self, shard: Shard, stream: WorkStream, context: Context) -> None:
         """Sends what can be leased, all that has gathered at a time."""
         pace = Pace()
-        paused_until_us: int | None = None
+        told: int | None = -1  # nothing yet
         while True:
             leases = stream.take(self._now_us())
-            if stream.paused_until_us != paused_until_us:
-                paused_until_us = stream.paused_until_us
+            if stream.paused_until_us != told:
+                told = paused_until_us = stream.paused_until_us
                 left_us = 0 if paused_until_us is None else max(paused_until_us - self._now_us(), 0)
                 await context.write(queue_pb2.WorkReply(paused_us=left_us))
             if not leases:

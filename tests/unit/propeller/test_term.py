@@ -362,7 +362,7 @@ async def test_however_many_executions_fail_at_once_their_descendants_are_looked
     async with leading(tmp_path) as it:
         looks = 0
 
-        def due(shard: int, now_us: int, limit: int) -> list[int]:
+        def due(shard: int, now_us: int, limit: int, *, new: bool) -> list[int]:
             nonlocal looks
             looks += 1
             return []
