@@ -11,7 +11,7 @@ from libs.rpc import metered
 from libs.telemetry.metrics import Metric
 from services.admin import meters as admin
 from services.executor import meters as executor
-from services.propeller import levels
+from services.propeller import housekeeping, levels
 from services.propeller import meters as propeller
 from services.queue import meters as queue
 from tests.support import executions, otlp, scrape, smalltasks
@@ -20,7 +20,7 @@ from tests.support.markers import Markers
 LISTED: dict[str, tuple[Metric, ...]] = {
     "admin": (*admin.METRICS, *metered.METRICS),
     "queue": (*queue.METRICS, *metered.METRICS),
-    "propeller": (*levels.METRICS, *propeller.METRICS, *metered.METRICS),
+    "propeller": (*levels.METRICS, *housekeeping.METRICS, *propeller.METRICS, *metered.METRICS),
     "executor": (*executor.METRICS, *metered.METRICS),
 }
 
