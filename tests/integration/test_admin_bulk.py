@@ -232,17 +232,19 @@ def test_who_does_not_read_answers_is_held_back(registrar: Registrar, ours: airs
     def requests() -> Iterator[Request]:
         nonlocal sent
         yield Request(common=common(), batch="endless", items=[Item(inputs=good_inputs())])
-        large = literals.LiteralMap(literals={"count": integer(1), "rows": rows(*[number(1.0)] * 20_000)})
+        # A refusal names what it refuses: requests and answers are large, and soon fill what may be on its way.
+        unknown = literals.LiteralMap(literals={"x" * 1_000: integer(1)} | dict(good_inputs().literals))
+        refused = [Item(inputs=unknown)] * 1_000
         while not stopped.is_set():
             sent += 1
-            yield Request(batch="endless", first=sent, items=[Item(inputs=large)])
+            yield Request(batch="endless", first=1_000 * sent, items=refused)
 
     stream = ours.SubmitExecutions(requests(), timeout=60)
     next(stream)
     before = -1
     while before != sent:
         before = sent
-        stopped.wait(0.5)
+        stopped.wait(1.0)
     assert sent < 200
     stopped.set()
     stream.cancel()
