@@ -319,7 +319,10 @@ def env(tmp_path: Path, **more: str) -> list[dict[str, str]]:
 
 async def test_a_killed_zygote_costs_what_runs_and_the_next_task_gets_another(opened: Any, tmp_path: Path) -> None:
     async with opened("fork") as bench:
-        assigned = bench.assigned("does", "os.kill(int(open(f'/proc/{os.getppid()}/stat').read().split()[3]), 9)")
+        kill = "os.kill(int(open(f'/proc/{os.getppid()}/stat').read().split()[3]), 9)"
+        assigned = bench.assigned(
+            "does", f"({kill}, __import__('time').sleep(60))"
+        )  # or it would end before it is ended
         report = await bench.report(assigned)
         assert (error_of(report).code, report.recoverable) == ("Interrupted", True)
         assert await bench.does("1 + 1") == "2"
