@@ -29,7 +29,7 @@ def served() -> Iterator[tuple[type, str, Descriptor]]:
                 yield api, method.name, method.input_type
 
 
-@pytest.mark.parametrize(("api", "method", "request_"), served(), ids=lambda one: getattr(one, "name", None))
+@pytest.mark.parametrize(("api", "method", "request_"), list(served()), ids=lambda one: getattr(one, "name", None))
 def test_a_request_that_is_served_is_checked_by_a_table_that_knows_it(
     api: type, method: str, request_: Descriptor
 ) -> None:
