@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -239,37 +239,35 @@ class Term:
     # --------------------------------------------------------------------------------------- what comes by itself
 
     async def _take_over(self) -> None:
-        """Asks for all that is live: for what has begun at once, for what is new unless it is held back."""
-        asked = await self._ask_for_all(frozenset(), new=False)
+        """Asks for all that is live, what is due first; for what is new only if nobody holds that back."""
+        due = await self._due_at_last(new=False)
+        self._warm(due, 0)
         if self._work is not None:
             await together.within(PAUSE_KNOWN_SECONDS, self._work.informed.wait())
-        if not self._paused():
-            await self._ask_for_all(asked, new=True)
+        new = not self._paused()
+        if new:
+            begun, due = due, await self._due_at_last(new=True)
+            self._warm(due - begun, 0)
+        after = 0
+        while keys := await self._at_last(partial(self._store.live, self.shard, after, PAGE, new=new)):
+            self._warm((key for key in keys if key not in due), PATIENT)
+            after = keys[-1]
         self._all_asked = True
         self._note_synced()
 
-    async def _ask_for_all(self, asked: frozenset[int], *, new: bool) -> frozenset[int]:
-        """Asks for what is live and was not `asked` for, what is due first. Returns all that was asked for."""
+    async def _due_at_last(self, *, new: bool) -> frozenset[int]:
+        now_us = self._clock.now_us()
+        return frozenset(await self._at_last(partial(self._store.due, self.shard, now_us, SWEEP_LIMIT, new=new)))
+
+    async def _at_last(self, read: Callable[[], Awaitable[list[int]]]) -> list[int]:
+        """What the store answers, however long it is away."""
         backoff = Backoff(0.1, 2.0)
-        after = 0
-        due: frozenset[int] | None = None
-        found = set(asked)
         while True:
             try:
-                if due is None:
-                    due = frozenset(await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT, new=new))
-                    self._warm(due - asked, 0)
-                    found |= due
-                keys = await self._store.live(self.shard, after, PAGE, new=new)
+                return await read()
             except Unavailable as error:
                 logger.warning("taking over waits for the store: %s", error.message)
                 await asyncio.sleep(backoff.next())
-                continue
-            if not keys:
-                return frozenset(found)
-            self._warm((key for key in keys if key not in found), PATIENT)
-            found.update(keys)
-            after = keys[-1]
 
     def _paused(self) -> bool:
         """Whether somebody wants nothing new to begin."""
