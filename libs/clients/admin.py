@@ -5,11 +5,9 @@ Every call has a deadline. What the server refuses, and that it does not answer,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
-import grpc.aio
 from flyteidl.admin import common_pb2, execution_pb2
 from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2
 from flyteidl.service.admin_pb2_grpc import AdminServiceStub
@@ -37,20 +35,20 @@ class Admin:
 
     async def intakes(self) -> Sequence[Intake]:
         """All that are defined."""
-        with _errors():
+        with errors.of_rpc():
             reply = await self._airscrew.ListIntakes(airscrew_pb2.ListIntakesRequest(), timeout=DEADLINE_SECONDS)
         return [wire.intake_of(entry.intake) for entry in reply.intakes]
 
     async def pending(self, id: IntakeId) -> int:
         """How many of an intake's executions are not final."""
         request = airscrew_pb2.CountPendingRequest(id=wire.id_message(id))
-        with _errors():
+        with errors.of_rpc():
             reply = await self._airscrew.CountPending(request, timeout=DEADLINE_SECONDS)
         return reply.pending
 
     async def expected_inputs(self, plan: EntityId) -> interface_pb2.ParameterMap:
         """What launching asks for. Never changes."""
-        with _errors():
+        with errors.of_rpc():
             found = await self._flyte.GetLaunchPlan(
                 common_pb2.ObjectGetRequest(id=_identifier(plan)), timeout=DEADLINE_SECONDS
             )
@@ -69,16 +67,8 @@ class Admin:
         request.spec.metadata.mode = execution_pb2.ExecutionMetadata.SYSTEM
         request.spec.metadata.principal = f"intake {taken.id.name}"
         request.spec.tags.append(intake.tag(taken.id))
-        with _errors():
+        with errors.of_rpc():
             await self._flyte.CreateExecution(request, timeout=DEADLINE_SECONDS)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error
 
 
 def _identifier(plan: EntityId) -> identifier_pb2.Identifier:

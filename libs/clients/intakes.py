@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
-
-import grpc.aio
 
 from libs.rpc import channel, errors
 from libs.wire import intakes as wire
@@ -29,28 +26,20 @@ class Intakes:
     async def progress(self, intakes: Sequence[Intake]) -> Sequence[Progress]:
         """In the same order. One whose Redis does not answer says so in its note."""
         request = intake_pb2.ProgressRequest(intakes=map(wire.intake_message, intakes))
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.Progress(request, timeout=DEADLINE_SECONDS)
         return [wire.progress_of(message) for message in reply.progress]
 
     async def dead(self, intake: Intake, limit: int) -> Sequence[DeadItem]:
         """The oldest items that were given up."""
         request = intake_pb2.DeadRequest(intake=wire.intake_message(intake), limit=limit)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.Dead(request, timeout=DEADLINE_SECONDS)
         return [wire.dead_of(message) for message in reply.items]
 
     async def replay(self, intake: Intake, limit: int) -> int:
         """Lets them be taken in once more, all for 0; how many those are."""
         request = intake_pb2.ReplayRequest(intake=wire.intake_message(intake), limit=limit)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.Replay(request, timeout=DEADLINE_SECONDS)
         return reply.replayed
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error

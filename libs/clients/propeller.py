@@ -6,8 +6,8 @@ A leader that does not answer in time is no error of whoever asks: `status` says
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc.aio
@@ -105,7 +105,7 @@ class Propellers:
 
     async def executors(self, address: str, shard: int) -> Sequence[propeller_pb2.StatusReply.Executor]:
         """The executors that the leader of a shard at `address` knows. Raises Unavailable when it does not answer."""
-        with _errors():
+        with errors.of_rpc():
             request = propeller_pb2.StatusRequest(shard=shard)
             reply = await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
         return reply.executors
@@ -113,7 +113,7 @@ class Propellers:
     async def drain(self, address: str, executor: str, grace_us: int) -> None:
         """Raises NotFound when the executor is not connected to the leader at `address`."""
         request = propeller_pb2.DrainRequest(executor=executor, grace_us=grace_us)
-        with _errors():
+        with errors.of_rpc():
             await self._stub(address).Drain(request, timeout=DEADLINE_SECONDS)
 
     async def die(self, address: str, shard: int, epoch: int) -> None:
@@ -122,7 +122,7 @@ class Propellers:
         Raises PermissionDenied when it does not allow that, FailedPrecondition when it does not lead the shard in that
         epoch, and Unavailable when it does not answer, in which case it may be gone.
         """
-        with _errors():
+        with errors.of_rpc():
             call = self._stub(address).Die(timeout=DEADLINE_SECONDS)
             await call.write(propeller_pb2.DieRequest(shard=shard, epoch=epoch))
             if await call.read() is grpc.aio.EOF:
@@ -134,7 +134,7 @@ class Propellers:
     async def collection(self, address: str, shard: int, begin: bool) -> propeller_pb2.CollectionReply:
         """How garbage collection of a shard stands with its leader at `address`; with `begin` a pass begins at once."""
         request = propeller_pb2.CollectionRequest(shard=shard, begin=begin)
-        with _errors():
+        with errors.of_rpc():
             return await self._stub(address).Collection(request, timeout=COLLECTION_SECONDS)
 
     async def preview_collection(
@@ -142,7 +142,7 @@ class Propellers:
     ) -> Sequence[propeller_pb2.PreviewCollectionReply.Project]:
         """What the leader of a shard at `address` would collect; `days` instead of what is configured."""
         request = propeller_pb2.PreviewCollectionRequest(shard=shard, days=days)
-        with _errors():
+        with errors.of_rpc():
             return (await self._stub(address).PreviewCollection(request, timeout=PREVIEW_SECONDS)).projects
 
     def _stub(self, address: str) -> propeller_pb2_grpc.PropellerAsyncStub:
@@ -150,14 +150,6 @@ class Propellers:
             self._channels[address] = channel.connect(address)
         stub: propeller_pb2_grpc.PropellerAsyncStub = propeller_pb2_grpc.PropellerStub(self._channels[address])
         return stub
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error
 
 
 def _status(reply: propeller_pb2.StatusReply, shard: int) -> Status:

@@ -1,8 +1,8 @@
 """Errors and gRPC statuses, both ways, by one table.
 
 A handler raises an error of `libs.workflow.errors`; `libs.rpc.server` turns it into a status; a client turns the status
-back with `from_rpc`. What crosses the wire is the status, the message and, of a limit that will pass, how long to wait:
-milliseconds, rounded up, in the trailing metadata `retry-after-ms`. Nothing else.
+back with `from_rpc`, or `of_rpc` around calls. What crosses the wire is the status, the message and, of a limit that
+will pass, how long to wait: milliseconds, rounded up, in the trailing metadata `retry-after-ms`. Nothing else.
 
 UNKNOWN never leaves: flytekit answers it by opening a browser to log in. What is not in the table is a bug of ours and
 leaves as INTERNAL.
@@ -10,6 +10,8 @@ leaves as INTERNAL.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import grpc
@@ -82,6 +84,15 @@ def from_rpc(error: grpc.aio.AioRpcError) -> errors.AirscrewError:
     if kind is errors.ResourceExhausted:
         return errors.ResourceExhausted(message, retry_after_us=_retry_after_us(error))
     return kind(message)
+
+
+@contextmanager
+def of_rpc() -> Iterator[None]:
+    """Around calls of another service: what they raise becomes the error that it stands for."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(error) from error
 
 
 def _retry_after_us(error: grpc.aio.AioRpcError) -> int | None:

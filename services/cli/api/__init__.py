@@ -6,8 +6,8 @@ of `libs.workflow.errors`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import grpc
 from flyteidl.admin import common_pb2, execution_pb2, launch_plan_pb2, signal_pb2, version_pb2
@@ -66,7 +66,7 @@ class Admin:
 
     async def version(self) -> str:
         """The server's own."""
-        with _errors():
+        with errors.of_rpc():
             reply = await self._flyte.GetVersion(version_pb2.GetVersionRequest(), timeout=DEADLINE_SECONDS)
         return str(reply.control_plane_version.Version)
 
@@ -80,7 +80,7 @@ class Admin:
             filters=f"value_in(phase,{';'.join(phase.name for phase in phases)})" if phases else "",
             sort_by=common_pb2.Sort(key="created_at", direction=common_pb2.Sort.DESCENDING),
         )
-        with _errors():
+        with errors.of_rpc():
             reply = await self._flyte.ListExecutions(request, timeout=DEADLINE_SECONDS)
         return [decode.execution(execution) for execution in reply.executions]
 
@@ -94,7 +94,7 @@ class Admin:
         return newest[0].id
 
     async def tree(self, id: ExecutionId) -> views.Tree:
-        with _errors():
+        with errors.of_rpc():
             reply = await self._airscrew.GetTree(
                 airscrew_pb2.GetTreeRequest(id=_identifier(id)), timeout=DEADLINE_SECONDS
             )
@@ -109,7 +109,7 @@ class Admin:
     async def watch(self, id: ExecutionId) -> AsyncIterator[views.Change]:
         """The state now, then every change; ends when the execution is final."""
         request = airscrew_pb2.WatchExecutionRequest(id=_identifier(id), nodes=True)
-        with _errors():
+        with errors.of_rpc():
             async for reply in self._airscrew.WatchExecution(request):
                 yield views.Change(
                     decode.execution(reply.execution) if reply.HasField("execution") else None,
@@ -123,33 +123,33 @@ class Admin:
         request = airscrew_pb2.StreamLogsRequest(
             id=_identifier(id), node_id=node, attempt=attempt, follow=follow, offset=offset
         )
-        with _errors():
+        with errors.of_rpc():
             async for reply in self._airscrew.StreamLogs(request):
                 yield views.LogChunk(reply.attempt, reply.content)
 
     async def abort(self, id: ExecutionId, cause: str) -> None:
         request = execution_pb2.ExecutionTerminateRequest(id=_identifier(id), cause=cause)
-        with _errors():
+        with errors.of_rpc():
             await self._flyte.TerminateExecution(request, timeout=DEADLINE_SECONDS)
 
     async def relaunch(self, id: ExecutionId, name: str, overwrite_cache: bool) -> ExecutionId:
         """Runs it once more; the new one's id."""
         request = execution_pb2.ExecutionRelaunchRequest(id=_identifier(id), name=name, overwrite_cache=overwrite_cache)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._flyte.RelaunchExecution(request, timeout=DEADLINE_SECONDS)
         return decode.execution_id(reply.id)
 
     async def recover(self, id: ExecutionId, name: str) -> ExecutionId:
         """Runs it once more from where it failed; the new one's id."""
         request = execution_pb2.ExecutionRecoverRequest(id=_identifier(id), name=name)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._flyte.RecoverExecution(request, timeout=DEADLINE_SECONDS)
         return decode.execution_id(reply.id)
 
     async def launch_plan(self, project: str, domain: str, name: str, version: str) -> views.LaunchPlan:
         """Without a version the active one, or else the newest. Raises NotFound."""
         named = common_pb2.NamedEntityIdentifier(project=project, domain=domain, name=name)
-        with _errors():
+        with errors.of_rpc():
             if version:
                 id = identifier_pb2.Identifier(
                     resource_type=identifier_pb2.LAUNCH_PLAN, project=project, domain=domain, name=name, version=version
@@ -188,7 +188,7 @@ class Admin:
     async def explain(self, id: ExecutionId, node: str) -> views.Explanation:
         """Why an execution, or (not empty) a node of it, stands where it stands."""
         request = airscrew_pb2.ExplainRequest(id=_identifier(id), node_id=node)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._airscrew.Explain(request, timeout=DEADLINE_SECONDS)
         return views.Explanation(reply.phase, tuple(map(decode.cause, reply.causes)), reply.live)
 
@@ -198,7 +198,7 @@ class Admin:
         while token or not begun:
             begun = True
             request = airscrew_pb2.ListEventsRequest(id=_identifier(id), node_id=node, limit=_EVENTS, token=token)
-            with _errors():
+            with errors.of_rpc():
                 reply = await self._airscrew.ListEvents(request, timeout=DEADLINE_SECONDS)
             for event in reply.events:
                 yield decode.event(event)
@@ -207,7 +207,7 @@ class Admin:
     async def signals(self, id: ExecutionId) -> list[views.Signal]:
         """Those that its gates have asked for, the oldest first."""
         request = signal_pb2.SignalListRequest(workflow_execution_id=_identifier(id), limit=_SIGNALS)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._signals.ListSignals(request, timeout=DEADLINE_SECONDS)
         return [decode.signal(signal) for signal in reply.signals]
 
@@ -215,7 +215,7 @@ class Admin:
         request = signal_pb2.SignalSetRequest(
             id=identifier_pb2.SignalIdentifier(signal_id=signal, execution_id=_identifier(id)), value=value
         )
-        with _errors():
+        with errors.of_rpc():
             await self._signals.SetSignal(request, timeout=DEADLINE_SECONDS)
 
     async def evict_task(self, project: str, domain: str, name: str, version: str) -> int:
@@ -229,17 +229,9 @@ class Admin:
         return await self._evict(airscrew_pb2.EvictCacheRequest(made=made))
 
     async def _evict(self, request: airscrew_pb2.EvictCacheRequest) -> int:
-        with _errors():
+        with errors.of_rpc():
             reply = await self._airscrew.EvictCache(request, timeout=DEADLINE_SECONDS)
         return int(reply.evicted)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error
 
 
 def _identifier(id: ExecutionId) -> identifier_pb2.WorkflowExecutionIdentifier:

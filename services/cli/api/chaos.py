@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +52,7 @@ class Chaos:
         Raises PermissionDenied, FailedPrecondition when nobody leads, DeadlineExceeded when nobody takes over in time.
         """
         request = airscrew_pb2.KillLeaderRequest(shard=shard, patience_us=round(patience_seconds * 1e6))
-        with _errors():
+        with errors.of_rpc():
             async for reply in self._stub.KillLeader(request):
                 yield Step(
                     what=_What.Name(reply.what).removeprefix("WHAT_").lower(),
@@ -64,11 +63,3 @@ class Chaos:
                     epoch=reply.epoch,
                     executions=reply.executions,
                 )
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error

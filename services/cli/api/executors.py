@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,14 +49,14 @@ class Executors:
 
     async def list(self) -> Sequence[Executor]:
         """By name."""
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.ListExecutors(airscrew_pb2.ListExecutorsRequest(), timeout=_DEADLINE_SECONDS)
         return sorted(map(_executor, reply.executors), key=lambda executor: executor.name)
 
     async def drain(self, name: str, seconds: float) -> None:
         """Raises NotFound when it is not connected."""
         request = propeller_pb2.DrainRequest(executor=name, grace_us=round(seconds * 1e6))
-        with _errors():
+        with errors.of_rpc():
             await self._stub.DrainExecutor(request, timeout=_DEADLINE_SECONDS)
 
 
@@ -83,11 +82,3 @@ def _state(message: propeller_pb2.StatusReply.Executor) -> str:
 
 def _as_json(slots: Slots) -> dict[str, int]:
     return {"cpu_millis": slots.cpu_millis, "memory_bytes": slots.memory_bytes, "gpus": slots.gpus}
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error

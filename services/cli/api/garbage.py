@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -85,7 +84,7 @@ class Garbage:
     async def status(self, begin: bool = False) -> Sequence[Shard]:
         """By shard. With `begin` a pass begins at once."""
         request = propeller_pb2.CollectionRequest(begin=begin)
-        with _errors():
+        with errors.of_rpc():
             reply: airscrew_pb2.CollectGarbageReply = await self._stub.CollectGarbage(
                 request, timeout=_DEADLINE_SECONDS
             )
@@ -94,7 +93,7 @@ class Garbage:
     async def preview(self, days: float | None) -> Sequence[Project]:
         """By project. `days` instead of what is configured."""
         request = propeller_pb2.PreviewCollectionRequest(days=days)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.PreviewGarbage(request, timeout=_PREVIEW_SECONDS)
         return sorted(map(_project, reply.projects), key=lambda project: project.project)
 
@@ -143,11 +142,3 @@ def _project(message: propeller_pb2.PreviewCollectionReply.Project) -> Project:
         blobs=message.blobs,
         bytes=message.bytes,
     )
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 import grpc
@@ -27,26 +26,26 @@ class Queue:
         self._stub: airscrew_pb2_grpc.AirscrewAsyncStub = airscrew_pb2_grpc.AirscrewStub(connection)
 
     async def stats(self) -> views.Queue:
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.GetQueue(queue_pb2.StatsRequest(), timeout=_DEADLINE_SECONDS)
         return views.Queue(reply.depth, reply.limit, tuple(map(_shard, reply.shards)))
 
     async def inspect(self, shard: int | None, limit: int) -> Sequence[views.Entry]:
         """So many keys of one shard, or (None) of each."""
         request = queue_pb2.InspectRequest(shard=shard, limit=limit)
-        with _errors():
+        with errors.of_rpc():
             reply = await self._stub.InspectQueue(request, timeout=_DEADLINE_SECONDS)
         return tuple(map(_entry, reply.entries))
 
     async def pause(self, shard: int | None, seconds: float) -> None:
         """One shard, or (None) all."""
-        with _errors():
+        with errors.of_rpc():
             await self._stub.PauseQueue(
                 queue_pb2.PauseRequest(shard=shard, ttl_us=round(seconds * 1e6)), timeout=_DEADLINE_SECONDS
             )
 
     async def resume(self, shard: int | None) -> None:
-        with _errors():
+        with errors.of_rpc():
             await self._stub.ResumeQueue(queue_pb2.ResumeRequest(shard=shard), timeout=_DEADLINE_SECONDS)
 
 
@@ -93,11 +92,3 @@ def _entry(message: airscrew_pb2.InspectQueueReply.Entry) -> views.Entry:
         retries=entry.retries,
         propeller=entry.propeller,
     )
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        raise errors.from_rpc(error) from error

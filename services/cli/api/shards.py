@@ -47,10 +47,8 @@ class Shards:
 
     async def list(self) -> Sequence[Shard]:
         """All, in order."""
-        try:
+        with errors.of_rpc():
             reply = await self._stub.ListShards(airscrew_pb2.ListShardsRequest(), timeout=_DEADLINE_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise errors.from_rpc(error) from error
         return tuple(map(_shard, reply.shards))
 
 
