@@ -6,14 +6,7 @@ from functools import cache
 
 import pytest
 from flyteidl.admin import task_pb2
-from flyteidl.core import (
-    compiler_pb2,
-    dynamic_job_pb2,
-    identifier_pb2,
-    interface_pb2,
-    types_pb2,
-    workflow_closure_pb2,
-)
+from flyteidl.core import compiler_pb2, dynamic_job_pb2, identifier_pb2, interface_pb2, types_pb2, workflow_closure_pb2
 from google.protobuf import json_format
 
 from libs.workflow import compiler
