@@ -812,6 +812,7 @@ class StatusReply(_message.Message):
         LIMIT_FIELD_NUMBER: _builtins.int
         KEPT_FIELD_NUMBER: _builtins.int
         STARTING_FIELD_NUMBER: _builtins.int
+        ELSEWHERE_FIELD_NUMBER: _builtins.int
         since_us: _builtins.int
         """microseconds since the epoch"""
         reason: _builtins.str
@@ -832,6 +833,10 @@ class StatusReply(_message.Message):
         def attempt(self) -> _executor_pb2.AttemptId: ...
         @_builtins.property
         def asked(self) -> _executor_pb2.Resources: ...
+        @_builtins.property
+        def elsewhere(self) -> _executor_pb2.Resources:
+            """what executors that suit offer to leaders of other shards"""
+
         def __init__(
             self,
             *,
@@ -845,10 +850,11 @@ class StatusReply(_message.Message):
             limit: _builtins.int = ...,
             kept: _builtins.str = ...,
             starting: _builtins.bool = ...,
+            elsewhere: _executor_pb2.Resources | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "attempt", b"attempt"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "attempt", b"attempt", "elsewhere", b"elsewhere"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "asked", b"asked", "attempt", b"attempt", "in_project", b"in_project", "kept", b"kept", "limit", b"limit", "reason", b"reason", "running", b"running", "since_us", b"since_us", "starting", b"starting"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "asked", b"asked", "attempt", b"attempt", "elsewhere", b"elsewhere", "in_project", b"in_project", "kept", b"kept", "limit", b"limit", "reason", b"reason", "running", b"running", "since_us", b"since_us", "starting", b"starting"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,6 +41,7 @@ class Waiting:
     limit: int = 0
     kept: str = ""
     starting: bool = False
+    elsewhere: Slots = field(default_factory=Slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def _waiting(message: propeller_pb2.StatusReply.Waiting) -> Waiting:
         limit=message.limit,
         kept=message.kept,
         starting=message.starting,
+        elsewhere=codec.slots(message.elsewhere),
     )
 
 

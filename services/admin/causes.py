@@ -17,6 +17,7 @@ from libs.store.stories import Computing, OpenSignal
 from libs.workflow import waits
 from libs.workflow.identity import AttemptId, ExecutionId
 from libs.workflow.phases import AttemptPhase, NodeKind, NodePhase, ReservationStatus
+from libs.workflow.quantities import Slots
 from libs.workflow.state import AttemptState, ExecutionState, NodeState
 from libs.workflow.waits import Wait
 
@@ -187,6 +188,9 @@ class _About:
         elif live.kept:
             facts["kept"] = live.kept
             sentence += f"; slots of executor {live.kept} are kept for it until there are enough"
+        elif live.elsewhere != Slots():
+            facts["elsewhere"] = waits.shown(live.elsewhere)
+            sentence += f"; {waits.shown(live.elsewhere)} are with the leaders of other shards"
         return self.cause(code, sentence, attempt=attempt, since_us=live.since_us, facts=facts)
 
     def is_placed(self, attempt: AttemptState) -> Cause:

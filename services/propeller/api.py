@@ -267,6 +267,7 @@ def _waiting(term: Term, asked: Iterable[AttemptId]) -> Iterator[propeller_pb2.S
                 limit=placement.shares.limit(project) or 0,
                 kept=kept[0] if kept is not None and kept[1] == wish else "",
                 starting=placement.holds_back(project),
+                elsewhere=codec.slots_message(placement.rooms.elsewhere(wish)),
             )
 
 

@@ -137,6 +137,14 @@ class Rooms:
         """Whether any executor could grant the wish if nobody else were there."""
         return any(room.could_ever_suit(wish) for room in self._rooms.values())
 
+    def elsewhere(self, wish: Wish) -> Slots:
+        """What the executors that could grant the wish keep for leaders of other shards."""
+        kept = NOTHING
+        for room in self._rooms.values():
+            if room.could_ever_suit(wish):
+                kept = kept.plus(room.capacity.minus(room.offered))
+        return kept
+
     # --------------------------------------------------------------------------------------------------- keeping one
 
     @property

@@ -62,6 +62,13 @@ def test_the_leader_tells_the_place_in_the_line() -> None:
     assert "e7" in cause.sentence
 
 
+def test_slots_that_leaders_of_other_shards_have_are_named() -> None:
+    cause = of(known(ATTEMPT, status=waiting(elsewhere=Slots(2000, 2 << 30, 1))))
+    assert cause.code is Code.QUEUED
+    assert cause.facts["elsewhere"] == "2 cpu, 2Gi memory, 1 gpu"
+    assert "other shards" in cause.sentence
+
+
 def test_a_project_at_its_limit_says_so() -> None:
     cause = of(known(ATTEMPT, status=waiting(running=2, limit=2)))
     assert (cause.code, cause.facts["limit"]) == (Code.PROJECT_LIMIT, "2")

@@ -63,6 +63,15 @@ def test_what_is_offered_to_nobody_else_is_no_reason_to_say_that_an_executor_is_
     assert [room.could_ever_suit(wish) for room in placement.rooms.all() for wish in placement.lines.wishes()] == [True]
 
 
+def test_what_executors_that_suit_keep_for_other_shards_is_told() -> None:
+    placement = leader("e1", "e2")
+    placement.offer("e1", cores(1))
+    seek(placement, attempts(9), CORE)
+    (wish,) = placement.lines.wishes()
+    assert placement.rooms.elsewhere(wish) == cores(3)
+    assert placement.rooms.elsewhere(wish._replace(slots=cores(5))) == Slots()
+
+
 def test_the_smallest_of_what_is_most_urgent_is_asked_for() -> None:
     placement = leader("e1")
     placement.offer("e1", Slots())
