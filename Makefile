@@ -30,7 +30,7 @@ demo run test: export AIRSCREW_EXECUTOR_TASK_PYTHON ?= $(CURDIR)/.venv-tasks/bin
 
 .PHONY: help
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/.synced .venv-tasks/.synced ## start the whole system, run the sample workflow on it with pyflyte, show what came out, stop
@@ -105,6 +105,10 @@ docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, th
 .PHONY: images
 images: ## build all images with buildah, without a docker engine (BASE=FOLDER: a root file system to build on)
 	deploy/docker/build.sh $(BASE)
+
+.PHONY: cluster
+cluster: .venv/.synced ## a Kubernetes of one node on this machine, for checks (as root; ARGS=stop ends it, ARGS="load IMAGE…")
+	@.venv/bin/python -m deploy.dev.cluster $(ARGS)
 
 .PHONY: clean
 clean: ## remove everything that was fetched or built here (~/.cache/airscrew stays)

@@ -1,0 +1,3 @@
+module airscrew.local/cluster/pause
+
+go 1.26.0
