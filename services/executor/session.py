@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 # More reports than any executor can have running: reaching it means that the leader has stopped reading.
 _OUTBOX_ITEMS: Final = 100_000
 
-# Reports of a busy executor leave at most this often; the first after a pause leaves at once.
-_INTERVAL_SECONDS: Final = 0.02
-
 # A resigning leader is succeeded in under a second: whoever looks more rarely is what keeps the work waiting.
 _DIAL_AGAIN_SECONDS: Final = (0.05, 1.0)
 
@@ -126,7 +123,7 @@ class Session:
         return ""
 
     async def _serve(self, address: str) -> None:
-        outbox: Batcher[FromExecutor] = Batcher(_OUTBOX_ITEMS, interval_seconds=_INTERVAL_SECONDS)
+        outbox: Batcher[FromExecutor] = Batcher(_OUTBOX_ITEMS)
         hello = self._hello(outbox)
         if self._attempts.draining:
             outbox.put(Draining())
