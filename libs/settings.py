@@ -16,11 +16,13 @@ revision runs with yesterday's and tomorrow's environment.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import types
 import typing
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,8 +45,9 @@ class SettingsError(Exception):
 def load(cls: type[Settings], service: str, environ: Mapping[str, str] | None = None) -> Settings:
     """Builds `cls`, a frozen dataclass, for `service` from `environ` (default: the process's environment).
 
-    Field types: str, int, float, bool, Path, `X | None`, `tuple[str, ...]` (comma separated) and `Mapping[str, str]`
-    (`a=b,c=d`). Raises SettingsError with all mistakes at once, TypeError for a field of any other type.
+    Field types: str, int, float, bool, Path, a `StrEnum`, `X | None`, `tuple[str, ...]` (comma separated) and
+    `Mapping[str, str]` (`a=b,c=d`). Raises SettingsError with all mistakes at once, TypeError for a field of any
+    other type.
     """
     source = os.environ if environ is None else environ
     hints = typing.get_type_hints(cls)
@@ -118,6 +121,8 @@ def _parser(hint: Any) -> Callable[[str], Any]:
         return _parser(arguments[0])
     if hint in _SCALARS:
         return _SCALARS[hint]
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return functools.partial(_parse_word, hint)
     if origin is tuple and arguments == (str, Ellipsis):
         return _parse_list
     if origin is Mapping and arguments == (str, str):
@@ -147,6 +152,13 @@ def _parse_bool(text: str) -> bool:
     if word not in _TRUE | _FALSE:
         raise ValueError("is neither true nor false")
     return word in _TRUE
+
+
+def _parse_word(words: type[StrEnum], text: str) -> StrEnum:
+    try:
+        return words(text.strip().lower())
+    except ValueError:
+        raise ValueError(f"is none of {', '.join(words)}") from None
 
 
 def _parse_list(text: str) -> tuple[str, ...]:

@@ -230,6 +230,7 @@ def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
         array_index=None if item.array_index == session.NO_INDEX else item.array_index,
         interruptible=item.interruptible,
         security_context=item.security_context,
+        overrides=item.overrides,
         shard=item.shard,
     )
 
@@ -257,6 +258,7 @@ def _assignment(message: executor_pb2.Assign) -> session.Assignment:
         array_index=message.array_index if message.HasField("array_index") else session.NO_INDEX,
         interruptible=message.interruptible,
         security_context=message.security_context,
+        overrides=message.overrides,
         shard=message.shard,
     )
 

@@ -55,6 +55,7 @@ class Assignment:
     interruptible: bool = False
     security_context: bytes = b""
     shard: int = 0
+    overrides: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ class _Door:
         settings, executions, trees = self._settings, self._executions, self._trees
         registry = Registry(engine)
         projects = Projects(registry, clock, settings.domains)
-        registration = Registration(registry, projects, clock)
+        registration = Registration(registry, projects, clock, settings.task_backend)
         literals = Literals(
             self._store,
             self._signer,

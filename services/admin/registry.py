@@ -24,6 +24,7 @@ from libs.store.query import Query
 from libs.store.records import LaunchPlanRecord, NamedId, Page, TaskRecord, WorkflowRecord
 from libs.store.registry import Kind, Registry
 from libs.workflow import compiler, launch, structure, supported
+from libs.workflow.backend import Backend
 from libs.workflow.errors import AlreadyExists, InvalidArgument, NotFound
 from libs.workflow.identity import EntityId
 from services.admin import encode, identifiers, paging
@@ -44,7 +45,9 @@ Found = TypeVar("Found")
 class Registration:
     """Takes registrations; finds what is registered."""
 
-    def __init__(self, store: Registry, projects: Projects, clock: Clock) -> None:
+    def __init__(self, store: Registry, projects: Projects, clock: Clock, backend: Backend) -> None:
+        """`backend` is how tasks are run: what it cannot run is refused."""
+        self.backend = backend
         self._store = store
         self._projects = projects
         self._clock = clock
@@ -58,7 +61,7 @@ class Registration:
         spec.CopyFrom(request.spec)
         _name_template(spec, request.id)
         identifiers.required(spec.template.type, "spec.template.type")
-        supported.refuse_unbuilt_task(spec.template)
+        supported.refuse_unbuilt_task(spec.template, self.backend)
         compiled = compiler.compile_task(spec.template)
         await self._projects.use(id.project, id.domain, "id")
         now_us = self._clock.now_us()

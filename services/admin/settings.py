@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from libs.workflow.backend import Backend
 from services.admin.identifiers import LABEL
 from services.admin.signing import MIN_KEY_BYTES
 
@@ -37,6 +38,9 @@ class AdminSettings:
 
     shards: int = 1
     """How many shards the installation has: fixed for its life, and the same for `propeller`."""
+
+    task_backend: Backend = Backend.PROCESS
+    """How executors run tasks, `process` or `pod`: what only the other could run is refused. The same for all."""
 
     domains: tuple[str, ...] = ("development", "staging", "production")
     """Domains of every project, as a standard Flyte has them. Requests that name another are refused."""

@@ -25,6 +25,8 @@ from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
 from libs.wire.session import INTERRUPTIBLE, Hello
+from libs.workflow.backend import SETTING, Backend
+from libs.workflow.errors import FailedPrecondition
 from services.executor import api, environments, hardware, meters, results, runner, tasksecrets, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
@@ -54,8 +56,10 @@ async def serve(
 ) -> None:
     """Runs until `life.stopping` is set and everything is stopped.
 
-    Raises FailedPrecondition when another executor has the data directory.
+    Raises FailedPrecondition when another executor has the data directory, and for a backend that it does not have.
     """
+    if settings.task_backend is Backend.POD:
+        raise FailedPrecondition(f"{SETTING}={settings.task_backend}: this release's executor runs processes only")
     directory = DataDir(settings.data_dir)
     with contextlib.closing(directory), contextlib.closing(Journal(directory.journal)) as journal:
         await journal.reap(directory.scratch_root, directory.warm_root)

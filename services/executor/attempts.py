@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from flyteidl.core import tasks_pb2
+from flyteidl.core import tasks_pb2, workflow_pb2
 from google.protobuf.message import DecodeError
 
 from libs.rpc.stream import Batcher
@@ -41,10 +41,10 @@ from libs.wire.session import (
     Spec,
     Stop,
 )
-from libs.workflow import errors, options
+from libs.workflow import errors, options, supported
+from libs.workflow.backend import NEEDS_PODS, Backend
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
-from libs.workflow.supported import ECHO
 from services.executor import outcome, processes
 from services.executor.attempt import Attempt, Workbench
 from services.executor.disk import Disk
@@ -66,7 +66,7 @@ _LAST_SEQ: Final = 1 << 32
 
 
 def _kind_of(template: tasks_pb2.TaskTemplate) -> type[Attempt]:
-    if template.type == ECHO:
+    if template.type == supported.ECHO:
         return EchoAttempt
     return ReusedAttempt if template.config.get(options.REUSE) == "true" else ProcessAttempt
 
@@ -188,6 +188,8 @@ class Attempts:
         elif (template := self._specs[shard].get(assignment.spec_digest)) is None:
             missing = outcome.system("SpecMissing", "the assignment names a task template that was not sent")
             self._answer(shard, id, missing)
+        elif unfit := self._unfit(assignment, template):
+            self._answer(shard, id, outcome.of_refusal(errors.InvalidArgument(unfit)))
         elif refusal := self._refusal():
             self._reject(shard, id, refusal)
         elif (echo := self._echo(assignment, template)) is not None:
@@ -259,6 +261,16 @@ class Attempts:
     def _echo(self, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> Report | None:
         """The answer of an attempt that needs no more than to be answered."""
         return self._echoes.answer(assignment, template) if self._kind_of(template) is EchoAttempt else None
+
+    def _unfit(self, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> str:
+        """Why a task can never run here: who let it in was told another backend than this executor."""
+        if self._bench.settings.task_backend is Backend.POD:
+            return ""
+        wish = supported.wish_for_a_pod(template)
+        if not wish and assignment.overrides:
+            overrides = workflow_pb2.TaskNodeOverrides.FromString(assignment.overrides)
+            wish = supported.wish_of_a_node_for_a_pod(overrides)
+        return wish and f"{wish}: this task {NEEDS_PODS}"
 
     def _refusal(self) -> str:
         return "the executor is stopping" if self._draining else self.trouble()

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from flyteidl.core import tasks_pb2
-from google.protobuf import json_format
 
 from libs.workflow import errors
 
 FAST_EXECUTE: Final = "pyflyte-fast-execute"
 _DEST_DIR: Final = "--dest-dir"
-_PRIMARY_CONTAINER: Final = "primary_container_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +28,17 @@ class Command:
 
 
 def of_template(template: tasks_pb2.TaskTemplate) -> Command:
-    """The command of the task's container, or of the primary container of its pod.
+    """The command of the task's container.
 
-    Raises InvalidArgument, naming the field, when it has neither or wants what only a container gives.
+    Raises InvalidArgument, naming the field, when there is none. What only a pod can run has been refused before.
     """
-    match template.WhichOneof("target"):
-        case "container":
-            container = template.container
-            if container.HasField("data_config") and container.data_config.enabled:
-                raise errors.InvalidArgument(
-                    "container.data_config: a task that gets its data as files needs a real container"
-                )
-            words = (*container.command, *container.args)
-            env = {pair.key: pair.value for pair in container.env}
-        case "k8s_pod":
-            words, env = _of_pod(template)
-        case target:
-            raise errors.InvalidArgument(f"a task of type {template.type!r} with target {target!r} has no command line")
+    target, container = template.WhichOneof("target"), template.container
+    if target != "container":
+        raise errors.InvalidArgument(f"a task of type {template.type!r} with target {target!r} has no command line")
+    words = (*container.command, *container.args)
     if not words:
         raise errors.InvalidArgument("container: neither command nor args are given")
-    return Command(words, env)
-
-
-def _of_pod(template: tasks_pb2.TaskTemplate) -> tuple[tuple[str, ...], dict[str, str]]:
-    name = template.k8s_pod.primary_container_name or template.config.get(_PRIMARY_CONTAINER, "")
-    containers = json_format.MessageToDict(template.k8s_pod.pod_spec).get("containers", [])
-    for container in containers:
-        if container.get("name") == name:
-            words = (*container.get("command", ()), *container.get("args", ()))
-            # Values from config maps, secrets and fields of the pod exist in a cluster only.
-            env = {pair["name"]: pair["value"] for pair in container.get("env", ()) if "value" in pair}
-            return tuple(map(str, words)), env
-    raise errors.InvalidArgument(f"k8s_pod.pod_spec: there is no container named {name!r}")
+    return Command(words, {pair.key: pair.value for pair in container.env})
 
 
 def with_private_code(words: Sequence[str], directory: Path | str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from libs.workflow.backend import Backend
+
 
 @dataclass(frozen=True)
 class ExecutorSettings:
@@ -28,6 +30,9 @@ class ExecutorSettings:
 
     id: str = ""
     """Stable name of this executor. Default: the host's name and a number that is kept in `data_dir`."""
+
+    task_backend: Backend = Backend.PROCESS
+    """How tasks run: each is a `process` of this machine, or a `pod` of the cluster. For all services alike."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     """Told to the propeller, for people."""

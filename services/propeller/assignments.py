@@ -88,6 +88,7 @@ class Assignments:
             workflow=common.workflow,
             launch_plan=common.launch_plan,
             container_image=node.spec.image,
+            overrides=node.spec.overrides,
             envs=common.envs,
             output_prefix=common.places.attempt_prefix(node.state.id, attempt.attempt),
             raw_output_prefix=common.places.raw_prefix(node.state.id, attempt.attempt),

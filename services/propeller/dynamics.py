@@ -29,6 +29,7 @@ from google.protobuf.message import DecodeError
 from libs.blob import BlobStore
 from libs.store.records import LaunchPlanRecord
 from libs.workflow import compiler, fields, supported
+from libs.workflow.backend import Backend
 from libs.workflow.errors import AirscrewError, InvalidArgument, NotFound, ResourceExhausted
 from libs.workflow.graph import Graph
 from libs.workflow.identity import END_NODE_ID, START_NODE_ID, EntityId, ExecutionId
@@ -73,8 +74,10 @@ class Dynamics:
         assignments: Assignments,
         tell: Callable[[int, m.Event], None],
         spawn: Callable[[str, Coroutine[Any, Any, None]], object],
+        backend: Backend,
     ) -> None:
-        """`spawn` starts a task that ends with the leadership."""
+        """`spawn` starts a task that ends with the leadership; what `backend` cannot run is refused."""
+        self._backend = backend
         self._store = store
         self._blob = blob
         self._graphs = graphs
@@ -108,7 +111,7 @@ class Dynamics:
     async def _built(self, order: _Order) -> tuple[Graph, str]:
         source = order.command.futures_uri
         content = await patiently(lambda: self._blob.read(source, READ_LIMIT_BYTES), f"reading {source}")
-        spec = await asyncio.to_thread(_parsed, content, order)
+        spec = await asyncio.to_thread(_parsed, content, order, self._backend)
         known = await patiently(lambda: self._look_up(spec), f"looking up what {source} refers to")
         closure, serialized = await asyncio.to_thread(_compiled, spec, order, known)
         uri = self._assignments.compiled_uri(order.execution, order.command.node_id, order.command.attempt)
@@ -146,16 +149,16 @@ class Dynamics:
         return closures
 
 
-def _parsed(content: bytes, order: _Order) -> dynamic_job_pb2.DynamicJobSpec:
+def _parsed(content: bytes, order: _Order, backend: Backend) -> dynamic_job_pb2.DynamicJobSpec:
     try:
         spec = dynamic_job_pb2.DynamicJobSpec.FromString(content)
     except DecodeError as error:
         raise InvalidArgument(f"what the task has left is no specification of nodes: {error}") from None
     # Nobody has registered this: what would be refused there is refused here.
-    fields.refuse(spec)
+    fields.refuse(spec, backend=backend)
     for task in spec.tasks:
         _inherit(task, order)
-        supported.refuse_unbuilt_task(task)
+        supported.refuse_unbuilt_task(task, backend)
     return spec
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from libs.workflow.backend import Backend
 from libs.workflow.graph import DEFAULT_SLOTS
 from services.propeller.retention import FOREVER, Retention
 
@@ -44,6 +45,10 @@ class PropellerSettings:
 
     shards: int = 1
     """How many shards the installation has: fixed for its life, and the same for `admin`."""
+
+    task_backend: Backend = Backend.PROCESS
+    """How executors run tasks, `process` or `pod`: no dynamic task may ask for what the other alone could run. For all
+    services alike."""
 
     workers: int = 20
     """Turns that may be under way at once, loading included. FlytePropeller's default."""

@@ -159,7 +159,7 @@ class Term:
         self._waits = Waits(self.placement, clock, tell)
         self._demands = Demands(self.placement, self.sessions, clock) if settings.shards > 1 else None
         self._blobs = Blobs(blob, assignments, tell, self._spawn)
-        self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn)
+        self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn, settings.task_backend)
         self._children = Children(store, self.library, tell, self._spawn)
         self._cache = Cache(store, self.library, clock, tell, self._spawn)
         self._monitor = Monitor(levels, store, self.library, self.shard) if levels else None

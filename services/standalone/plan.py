@@ -12,16 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from libs.workflow.backend import SETTING, Backend
 from services.standalone import hardware, health, ports
 from services.standalone.datadir import DataDir
-from services.standalone.settings import Options
+from services.standalone.settings import CannotStart, Options
 from services.standalone.stores import Stores
 from services.standalone.supervisor import Program
 
 SHARED = frozenset(
-    {"DATABASE", "BLOB", "ETCD", "QUEUE", "PROPELLERS", "SESSION_TOKEN", "SIGNING_KEY", "LISTEN", "SHARDS"}
+    {
+        "DATABASE",
+        "BLOB",
+        "ETCD",
+        "QUEUE",
+        "PROPELLERS",
+        "SESSION_TOKEN",
+        "SIGNING_KEY",
+        "LISTEN",
+        "SHARDS",
+        "TASK_BACKEND",
+    }
 )
 """Settings that tie the processes together: never inherited."""
+
+BACKEND = {SETTING: Backend.PROCESS.value}
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -64,7 +78,9 @@ class Plan:
 
 
 def make(options: Options, data: DataDir, stores: Stores, inherited: Mapping[str, str], taken: set[int]) -> Plan:
-    """The processes of one system. Claims ports and adds them to `taken`; raises `CannotStart` when there is none."""
+    """The processes of one system. Claims ports and adds them to `taken`; raises `CannotStart` when there is none, and
+    for a backend that one machine does not have."""
+    _check_backend(inherited)
     port = ports.claim(options.port)
     taken.add(port)
     http_port = ports.beside(port, taken)
@@ -146,7 +162,7 @@ class _Draft:
         return Program(
             name=name,
             argv=(sys.executable, "-P", "-m", f"services.{service}"),  # -P: a user's folder `services` is not ours
-            environ={**FOR_PEOPLE, **defaults, **_without(self.inherited, service, settings), **settings},
+            environ={**FOR_PEOPLE, **defaults, **_without(self.inherited, service, settings), **BACKEND, **settings},
             log=self.data.rotate_log(name),
             probe=health.serving(listen),
             address=listen,
@@ -155,6 +171,16 @@ class _Draft:
 
     def _token_file(self) -> str:
         return str(self.data.secret("session-token"))
+
+
+def _check_backend(inherited: Mapping[str, str]) -> None:
+    for name, value in inherited.items():
+        asked = value.strip().lower()
+        if name.startswith("AIRSCREW_") and name.endswith("_TASK_BACKEND") and asked not in ("", Backend.PROCESS):
+            raise CannotStart(
+                f"{name}={value}: on one machine tasks are processes. Pods need the services in a Kubernetes cluster: "
+                f"docs/operations.md. Unset {name}"
+            )
 
 
 def _names(role: str, count: int) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from flytekit.tools.translator import get_serializable
 from flytekit.types.error import FlyteError
 
 from libs.workflow import compiler, fields, launch, supported
+from libs.workflow.backend import Backend
 from libs.workflow.compiler.requirements import entity_id
 
 SETTINGS = SerializationSettings(
@@ -255,7 +256,7 @@ def test_what_flytekit_serializes_is_accepted(entity: Any) -> None:
     fields.refuse(spec)
     for one in tasks:
         fields.refuse(one.template)
-        supported.refuse_unbuilt_task(one.template)
+        supported.refuse_unbuilt_task(one.template, Backend.PROCESS)
 
 
 def test_a_nested_branch_waits_for_the_outer_node_and_its_children_are_renamed() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, types_pb2
+from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 from flyteidl.core.security_pb2 import Secret, SecurityContext
 
 from libs.telemetry import traces
@@ -388,6 +388,28 @@ async def test_a_task_that_cannot_be_built_fails_for_good_and_says_why(
     report = await run(session, work.of(bad))
     assert (error_of(report).code, error_of(report).kind, report.recoverable) == (code, kind, recoverable)
     assert session.phases(report.id) == ["INITIALIZING", "FAILED"]
+
+
+IN_A_POD = workflow_pb2.TaskNodeOverrides(pod_template={"primary_container_name": "main"}).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("pod", "overrides", "named"),
+    [
+        (template("sh", data_config={"enabled": True}), b"", "container.data_config"),
+        (tasks_pb2.TaskTemplate(type="sidecar", k8s_pod={"primary_container_name": "main"}), b"", "type: 'sidecar'"),
+        (shell("true"), IN_A_POD, "pod_template"),
+    ],
+)
+async def test_a_task_that_wants_a_pod_is_not_run_as_a_process_and_says_which_setting_differs(
+    session: ExecutorSession, work: Assignments, pod: Any, overrides: bytes, named: str
+) -> None:
+    report = await run(session, work.of(pod, overrides=overrides))
+    error = error_of(report)
+    assert (error.code, error.kind, report.recoverable) == ("FailedToBuildResource", USER, False)
+    assert named in error.message
+    assert "AIRSCREW_TASK_BACKEND=pod" in error.message
+    assert session.phases(report.id) == ["FAILED"], "nothing was begun"
 
 
 async def test_an_environment_without_flytekit_is_the_operators_fault(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from libs import settings
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class Example:
     data_dir: Path | None = None
     propellers: tuple[str, ...] = ()
     environments: Mapping[str, str] = field(default_factory=dict)
+    colour: Colour = Colour.RED
 
     def __post_init__(self) -> None:
         if self.slots < 0:
@@ -48,6 +55,7 @@ def test_texts_become_values_of_the_fields_types() -> None:
         AIRSCREW_DATA_DIR="/var/lib/airscrew",
         AIRSCREW_PROPELLERS="a:1, b:2,",
         AIRSCREW_ENVIRONMENTS="cpu=/envs/cpu, *=/envs/all",
+        AIRSCREW_COLOUR="Blue",
     )
     assert example == Example(
         "127.0.0.1:0",
@@ -57,6 +65,7 @@ def test_texts_become_values_of_the_fields_types() -> None:
         data_dir=Path("/var/lib/airscrew"),
         propellers=("a:1", "b:2"),
         environments={"cpu": "/envs/cpu", "*": "/envs/all"},
+        colour=Colour.BLUE,
     )
 
 
@@ -86,6 +95,7 @@ def test_all_mistakes_are_reported_at_once_and_name_their_variables(tmp_path: Pa
         AIRSCREW_EAGER="perhaps",
         AIRSCREW_ENVIRONMENTS="cpu",
         AIRSCREW_DATA_DIR_FILE=str(tmp_path / "absent"),
+        AIRSCREW_COLOUR="mauve",
     ) == [
         "AIRSCREW_EXECUTOR_LISTEN is not set",
         "AIRSCREW_EXECUTOR_SLOTS: 'many' is not a whole number",
@@ -94,6 +104,7 @@ def test_all_mistakes_are_reported_at_once_and_name_their_variables(tmp_path: Pa
         f"AIRSCREW_DATA_DIR_FILE: '{tmp_path}/absent' cannot be read: "
         f"[Errno 2] No such file or directory: '{tmp_path}/absent'",
         "AIRSCREW_ENVIRONMENTS: 'cpu' is not a list of key=value pairs: 'cpu' has no key or no '='",
+        "AIRSCREW_COLOUR: 'mauve' is none of red, blue",
     ]
 
 

@@ -6,7 +6,8 @@ something else than was asked.
 
 The table is complete, which a test asserts: it has every field of every message that it names, and every message that
 a request can carry in an enforced field. So a field that a newer flyteidl brings fails a test until somebody has
-decided what becomes of it. `docs/requests.md` is this table, written out by `deploy/dev/generate_docs.py`.
+decided what becomes of it. Some fates depend on how tasks are run (`libs.workflow.backend`). `docs/requests.md` is this
+table, written out by `deploy/dev/generate_docs.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flyteidl.core import condition_pb2, identifier_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
-from google.protobuf import duration_pb2, wrappers_pb2
+from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from libs.workflow.backend import Backend
 from libs.workflow.fields.requests import EXECUTIONS, FILES, NAMES, READING, REGISTRATION
 from libs.workflow.fields.rules import Fate, Rule, Table
 from libs.workflow.fields.templates import INTERFACES, TASKS, WORKFLOWS
@@ -50,21 +52,23 @@ AS_A_WHOLE: Final = frozenset(
         condition_pb2.BooleanExpression,
         duration_pb2.Duration,
         wrappers_pb2.BoolValue,
+        struct_pb2.Struct,
     )
 )
-"""Types, data and conditions: compiler and launch understand all of them, and refuse what is not well-formed."""
+"""Types, data and conditions: compiler and launch understand all of them, and refuse what is not well-formed. What
+Kubernetes itself defines (the specification of a pod) is for its API server to judge."""
 
 
-def refuse(message: Message, path: str = "") -> None:
-    """Raise the refusal of the first field that is set and not supported, or that has a value which it cannot have
-    (`values`), naming it by its path.
+def refuse(message: Message, path: str = "", *, backend: Backend = Backend.PROCESS) -> None:
+    """Raise the refusal of the first field that is set and not supported under `backend`, or that has a value which it
+    cannot have (`values`), naming it by its path.
 
     Messages inside the message are looked into as far as they are enforced.
     """
     rules = FIELDS[message.DESCRIPTOR.full_name]
     check_message(message, path)
     for field, value in message.ListFields():
-        rule, place = rules[field.name], f"{path}.{field.name}" if path else field.name
+        rule, place = rules[field.name].under(backend), f"{path}.{field.name}" if path else field.name
         if _says_nothing(field, value):
             continue
         if rule.error is not None:
@@ -72,7 +76,7 @@ def refuse(message: Message, path: str = "") -> None:
         check_field(field, value, place)
         if rule.fate is Fate.ENFORCED:
             for name, inside in _inside(field, value):
-                refuse(inside, f"{place}.{name}" if name else place)
+                refuse(inside, f"{place}.{name}" if name else place, backend=backend)
 
 
 def _says_nothing(field: FieldDescriptor, value: Any) -> bool:

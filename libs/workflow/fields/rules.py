@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from libs.workflow.backend import NEEDS_PODS, Backend
 from libs.workflow.errors import AirscrewError, InvalidArgument, Unimplemented
 
 
@@ -23,6 +24,12 @@ class Rule(NamedTuple):
     fate: Fate
     reason: str = ""
     error: type[AirscrewError] | None = None
+    as_pod: Rule | None = None
+    """What holds instead where tasks are pods; None: the same."""
+
+    def under(self, backend: Backend) -> Rule:
+        """What holds in an installation with this backend."""
+        return self.as_pod if backend is Backend.POD and self.as_pod is not None else self
 
 
 Table = Mapping[str, Mapping[str, Rule]]
@@ -51,12 +58,19 @@ def unbuilt(reason: str) -> Rule:
     return Rule(Fate.REFUSED, reason, Unimplemented)
 
 
+def with_pods(meaning: str = "", otherwise: Rule | None = None) -> Rule:
+    """Enforced where tasks are pods, as far as `meaning` says; where they are processes refused, or as said."""
+    rule = otherwise or Rule(Fate.REFUSED, NEEDS_PODS, Unimplemented)
+    return rule._replace(as_pod=enforced(meaning))
+
+
 def all_enforced(*fields: str) -> Mapping[str, Rule]:
     return dict.fromkeys(fields, ENFORCED)
 
 
-NO_POD: Final = unbuilt("pods are not built yet: use a task without pod template")
-IDENTITY: Final = recorded("task processes run as the executor's user")
+IDENTITY: Final = recorded(
+    "the identity of pods is that of `security_context`; task processes run as the executor's user"
+)
 ONE_CLUSTER: Final = recorded("there is one cluster")
 NOBODY_NOTIFIED: Final = recorded("no notifications are sent")
 NO_ENVIRONMENTS: Final = unbuilt("execution environments that outlive a task are not built yet")

@@ -9,15 +9,14 @@ from flyteidl.core import dynamic_job_pb2, interface_pb2, literals_pb2, security
 from libs.workflow.fields.rules import (
     ENFORCED,
     FOR_PEOPLE,
-    IDENTITY,
     NO_ARTIFACTS,
     NO_PLUGINS,
-    NO_POD,
     Table,
     all_enforced,
     enforced,
     recorded,
     unbuilt,
+    with_pods,
 )
 
 WORKFLOWS: Final[Table] = {
@@ -56,7 +55,7 @@ WORKFLOWS: Final[Table] = {
     workflow_pb2.TaskNode.DESCRIPTOR.full_name: all_enforced("reference_id", "overrides"),
     workflow_pb2.TaskNodeOverrides.DESCRIPTOR.full_name: {
         **all_enforced("resources", "extended_resources", "container_image"),
-        "pod_template": NO_POD,
+        "pod_template": with_pods("laid over the task's own pod"),
     },
     # What a dynamic task asks for when it runs.
     dynamic_job_pb2.DynamicJobSpec.DESCRIPTOR.full_name: {
@@ -69,7 +68,7 @@ TASKS: Final[Table] = {
     tasks_pb2.TaskTemplate.DESCRIPTOR.full_name: {
         **all_enforced("id", "type", "metadata", "interface", "container", "security_context", "extended_resources"),
         "custom": recorded("the task's own process reads it"),
-        "k8s_pod": NO_POD,
+        "k8s_pod": with_pods("its primary container is the task, others run beside it"),
         "sql": unbuilt("queries that a plugin runs are not built yet: run the query in a task of your own"),
         "task_type_version": recorded("there is one version of each task type"),
         "config": enforced(
@@ -83,30 +82,50 @@ TASKS: Final[Table] = {
         "runtime": recorded("which SDK registered the task"),
         "deprecated_error_message": FOR_PEOPLE,
         "tags": FOR_PEOPLE,
-        "pod_template_name": NO_POD,
+        "pod_template_name": with_pods("a PodTemplate of the pods' namespace, below what the task says itself"),
         "generates_deck": recorded("a deck is found wherever a task writes one"),
-        "metadata": recorded("labels and annotations of pods, of which there are none"),
+        "metadata": with_pods("labels and annotations of the pod", recorded("for pods, of which there are none")),
     },
     tasks_pb2.Container.DESCRIPTOR.full_name: {
         **all_enforced("image", "command", "args", "resources", "env"),
         "config": NO_PLUGINS,
-        "ports": recorded("task processes may listen where they like"),
-        "data_config": unbuilt("raw containers (ContainerTask) are not built yet: use a Python or shell task"),
-        "architecture": recorded("tasks run on the executor's architecture"),
+        "ports": with_pods("ports of the container", recorded("task processes may listen where they like")),
+        "data_config": with_pods("its inputs lie there as files, and files become its outputs"),
+        "architecture": recorded("tasks run on the architecture of the machine that they come to"),
     },
     tasks_pb2.Resources.DESCRIPTOR.full_name: {
-        "requests": enforced("cpu, memory and gpu; what is asked of disks is recorded only"),
-        "limits": enforced("as requests, where there are none"),
+        "requests": with_pods(
+            "requests of the container", enforced("cpu, memory and gpu; what is asked of disks is recorded only")
+        ),
+        "limits": with_pods("limits of the container", enforced("as requests, where there are none")),
     },
     tasks_pb2.Resources.ResourceEntry.DESCRIPTOR.full_name: all_enforced("name", "value"),
     tasks_pb2.ExtendedResources.DESCRIPTOR.full_name: {
-        "gpu_accelerator": unbuilt("choosing a kind of accelerator is not built yet: ask for a number of GPUs"),
-        "shared_memory": unbuilt("sizing shared memory is not built yet: task processes share the machine's"),
+        "gpu_accelerator": with_pods("the kind of node that the pod goes to"),
+        "shared_memory": with_pods("a volume in memory"),
     },
+    tasks_pb2.GPUAccelerator.DESCRIPTOR.full_name: all_enforced("device", "unpartitioned", "partition_size"),
+    tasks_pb2.SharedMemory.DESCRIPTOR.full_name: all_enforced("mount_path", "mount_name", "size_limit"),
+    tasks_pb2.ContainerPort.DESCRIPTOR.full_name: all_enforced("container_port", "name"),
+    tasks_pb2.K8sPod.DESCRIPTOR.full_name: all_enforced(
+        "metadata", "pod_spec", "data_config", "primary_container_name"
+    ),
+    tasks_pb2.K8sObjectMetadata.DESCRIPTOR.full_name: all_enforced("labels", "annotations"),
+    tasks_pb2.DataLoadingConfig.DESCRIPTOR.full_name: all_enforced(
+        "enabled", "input_path", "output_path", "format", "io_strategy"
+    ),
+    tasks_pb2.IOStrategy.DESCRIPTOR.full_name: all_enforced("download_mode", "upload_mode"),
     security_pb2.SecurityContext.DESCRIPTOR.full_name: {
-        "run_as": IDENTITY,
-        "secrets": ENFORCED,
+        **all_enforced("run_as", "secrets"),
         "tokens": unbuilt("OAuth2 tokens for tasks are not built yet: the task would run without them"),
+    },
+    security_pb2.Identity.DESCRIPTOR.full_name: {
+        "iam_role": recorded("a role of the cloud belongs to a service account"),
+        "k8s_service_account": with_pods(
+            "the pod's service account", recorded("task processes run as the executor's user")
+        ),
+        "oauth2_client": recorded("tasks reach the API as everybody does"),
+        "execution_identity": FOR_PEOPLE,
     },
     security_pb2.Secret.DESCRIPTOR.full_name: {
         **all_enforced("group", "group_version", "key", "mount_requirement", "env_var"),

@@ -154,6 +154,7 @@ class _Builder:
             # An eager task only waits, an echo task is answered without a process.
             slots=_NO_SLOTS if target.eager or self._tasks[task].type == ECHO else slots,
             image=overrides.container_image or target.image,
+            overrides=overrides.SerializeToString(deterministic=True),
             interruptible=_interruptible(node, self._tasks[task]),
             cache=_cache_policy(self._tasks[task], node),
         )

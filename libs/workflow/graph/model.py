@@ -137,6 +137,8 @@ class GraphNode:
     """For one attempt, from its start; for a node with nodes or a child of its own, from that; 0 is unlimited."""
     slots: Slots = DEFAULT_SLOTS
     image: str = ""
+    overrides: bytes = b""
+    """What the node says otherwise than its task, serialized: only pods can do all of it."""
     interruptible: bool | None = None
     """Whether it may run on machines that are taken away at any time; None leaves it to execution and workflow."""
     cache: CachePolicy | None = None

@@ -56,6 +56,7 @@ class AdminApi(admin_pb2_grpc.AdminServiceServicer):
         trees: Trees,
         clock: Clock,
     ) -> None:
+        self.backend = registration.backend
         self._registration = registration
         self._launcher = launcher
         self._executions = executions

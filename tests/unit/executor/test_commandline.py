@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from flyteidl.core import tasks_pb2
-from google.protobuf import json_format, struct_pb2
 
 from libs.workflow import errors
 from services.executor import commandline
@@ -21,34 +20,12 @@ def test_a_container_runs_its_command_and_its_args() -> None:
     assert commandline.of_template(template) == commandline.Command(("a", "b", "c"), {"K": "V"})
 
 
-def test_a_pod_runs_its_primary_container() -> None:
-    spec = json_format.ParseDict(
-        {
-            "containers": [
-                {"name": "side", "args": ["no"]},
-                {"name": "main", "args": ["yes"], "env": [{"name": "K", "value": "V"}, {"name": "S", "valueFrom": {}}]},
-            ]
-        },
-        struct_pb2.Struct(),
-    )
-    template = tasks_pb2.TaskTemplate(
-        k8s_pod=tasks_pb2.K8sPod(pod_spec=spec), config={"primary_container_name": "main"}
-    )
-    assert commandline.of_template(template) == commandline.Command(("yes",), {"K": "V"})
-
-
 @pytest.mark.parametrize(
     ("template", "named"),
     [
         (tasks_pb2.TaskTemplate(type="echo"), "echo"),
         (tasks_pb2.TaskTemplate(container=tasks_pb2.Container(image="i")), "args"),
-        (tasks_pb2.TaskTemplate(k8s_pod=tasks_pb2.K8sPod(), config={"primary_container_name": "main"}), "'main'"),
-        (
-            tasks_pb2.TaskTemplate(
-                container=tasks_pb2.Container(args=["a"], data_config=tasks_pb2.DataLoadingConfig(enabled=True))
-            ),
-            "data_config",
-        ),
+        (tasks_pb2.TaskTemplate(type="sidecar", k8s_pod=tasks_pb2.K8sPod()), "k8s_pod"),
     ],
 )
 def test_what_has_no_command_is_refused_by_name(template: tasks_pb2.TaskTemplate, named: str) -> None:

@@ -14,6 +14,7 @@ from flyteidl.core import compiler_pb2, dynamic_job_pb2, tasks_pb2
 
 from libs import blob
 from libs.workflow import compiler
+from libs.workflow.backend import Backend
 from libs.workflow.graph import DEFAULT_SLOTS, Graph, build
 from libs.workflow.identity import EntityId
 from libs.workflow.machine import Execution, new_execution, step
@@ -41,13 +42,16 @@ class Workshop:
 
     root: Path
     store: MemoryStore = field(default_factory=MemoryStore)
+    backend: Backend = Backend.PROCESS
     told: asyncio.Queue[m.Event] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
         self.blob = blob.open(str(self.root))
         store = LeaderStore(lambda: MemoryLedger(self.store))
         self.graphs = Graphs(store, self.blob, DEFAULT_SLOTS)
-        self.dynamics = Dynamics(store, self.blob, self.graphs, Assignments(self.blob.root), self.tell, self.spawn)
+        self.dynamics = Dynamics(
+            store, self.blob, self.graphs, Assignments(self.blob.root), self.tell, self.spawn, self.backend
+        )
         self.tasks: list[asyncio.Task[None]] = []
 
     def tell(self, key: int, event: m.Event) -> None:
@@ -157,7 +161,7 @@ def misspelt(task: tasks_pb2.TaskTemplate) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (of_gpus, "tasks.add.extended_resources.gpu_accelerator: choosing a kind of accelerator is not built yet"),
+        (of_gpus, "tasks.add.extended_resources.gpu_accelerator: needs pods"),
         (of_another_kind, "task.type: tasks of type 'spark' are not built yet"),
         (of_a_command, "task.container.args: the command 'cat' is none of the SDK's"),
         (misspelt, "tasks.add.config[airscrew/retries]: there is no such option"),
@@ -171,6 +175,14 @@ async def test_what_would_be_refused_at_registration_is_refused_when_a_task_asks
     told = await Workshop(tmp_path).built(spec.SerializeToString())
     assert told.graph is None
     assert said in told.error
+
+
+async def test_what_only_a_pod_can_run_is_built_where_tasks_are_pods(tmp_path: Path) -> None:
+    spec = kinds.many(2)
+    for change in (of_gpus, of_a_command):
+        change(spec.tasks[0])
+    told = await Workshop(tmp_path, backend=Backend.POD).built(spec.SerializeToString())
+    assert (told.error, told.graph is not None) == ("", True)
 
 
 async def test_overrides_that_would_be_refused_are_refused_in_nodes_that_a_task_asks_for(tmp_path: Path) -> None:

@@ -57,6 +57,16 @@ def test_admin_and_propellers_agree_on_the_number_of_shards_whatever_the_environ
         assert f"AIRSCREW_{service}_SHARDS" not in program.environ
 
 
+@pytest.mark.parametrize("service", ["", "ADMIN_", "EXECUTOR_"])
+def test_on_one_machine_tasks_are_processes_and_whoever_asks_for_pods_is_told_so(data: DataDir, service: str) -> None:
+    name = f"AIRSCREW_{service}TASK_BACKEND"
+    with pytest.raises(CannotStart, match=f"{name}=Pod: on one machine tasks are processes"):
+        make(data, {name: "Pod"})
+    made = make(data, {name: "process"})
+    for program in (made.admin, *made.propellers, *made.executors):
+        assert program.environ["AIRSCREW_TASK_BACKEND"] == "process"
+
+
 def test_its_leader_may_be_killed_for_show_unless_the_user_says_otherwise(data: DataDir) -> None:
     name = "AIRSCREW_PROPELLER_CHAOS_ALLOWED"
     assert make(data).propellers[0].environ[name] == "true"

@@ -37,6 +37,7 @@ ASSIGNMENT = session.Assignment(
     interruptible=True,
     security_context=b"context",
     shard=3,
+    overrides=b"overrides",
 )
 
 

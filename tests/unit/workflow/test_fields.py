@@ -12,6 +12,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from libs.workflow import fields
+from libs.workflow.backend import Backend
 from libs.workflow.errors import AirscrewError, InvalidArgument, Unimplemented
 from tests.support.flytetypes import INTEGER
 from tests.support.templates import node, plan_node, sub_node, task_template, workflow
@@ -81,6 +82,17 @@ TAKEN = [
     for field, rule in rules.items()
     if rule.fate is not fields.Fate.REFUSED and (message, field) != ("flyteidl.core.KeyValuePair", "value")
 ]
+
+
+AS_PODS = [(message, field) for message, field in (*REFUSED, *TAKEN) if fields.FIELDS[message][field].as_pod]
+
+
+@pytest.mark.parametrize(("message", "field"), AS_PODS)
+def test_what_only_pods_can_do_is_taken_where_tasks_are_pods(message: str, field: str) -> None:
+    rule = fields.FIELDS[message][field]
+    assert rule.under(Backend.PROCESS) is rule
+    assert rule.under(Backend.POD).fate is fields.Fate.ENFORCED
+    fields.refuse(saying_something(message, field), "spec", backend=Backend.POD)
 
 
 @pytest.mark.parametrize(("message", "field"), TAKEN)
@@ -169,6 +181,13 @@ PATHS: list[tuple[Message, type[AirscrewError], str]] = [
         "project.state: ",
     ),
 ]
+
+
+def test_what_an_enforced_field_holds_is_held_against_the_same_backend() -> None:
+    fields.refuse(registered(BRANCH), backend=Backend.POD)
+    fields.refuse(container(data_config={"enabled": True}), backend=Backend.POD)
+    with pytest.raises(InvalidArgument, match=r"spec\.template\.container\.data_config\.format: 9 is none of JSON"):
+        fields.refuse(container(data_config={"enabled": True, "format": 9}), backend=Backend.POD)
 
 
 @pytest.mark.parametrize(("request_", "error", "start"), PATHS)

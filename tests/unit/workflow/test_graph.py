@@ -278,6 +278,7 @@ def test_the_image_of_the_node_counts_before_that_of_the_task() -> None:
         node.task_node.overrides.container_image = "other"
 
     assert only(other).image == "other"
+    assert workflow_pb2.TaskNodeOverrides.FromString(only(other).overrides).container_image == "other"
     assert only(lambda node, task: None).image == "image"
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 from flyteidl.admin import launch_plan_pb2, schedule_pb2
-from flyteidl.core import tasks_pb2
+from flyteidl.core import tasks_pb2, workflow_pb2
 from google.protobuf.message import Message
 
 from libs.workflow import supported
+from libs.workflow.backend import Backend
 from libs.workflow.errors import Unimplemented
 from tests.support.flytetypes import INTEGER
 from tests.support.templates import task_template
@@ -28,24 +29,49 @@ def changed(**fields: object) -> tasks_pb2.TaskTemplate:
     return template
 
 
-TASKS = [
-    (changed(type="spark"), "task.type: tasks of type 'spark'"),
-    (changed(type="raw-container"), "task.type"),
+PODS = [
+    (changed(type="raw-container"), "task.type: 'raw-container' is a container with a command of its own"),
+    (changed(type="sidecar", k8s_pod=tasks_pb2.K8sPod()), "task.type: 'sidecar' is a pod of several containers"),
+    (changed(k8s_pod=tasks_pb2.K8sPod(primary_container_name="main")), "task.k8s_pod: "),
     (changed(container__args=["echo", "hi"]), "task.container.args: the command 'echo'"),
     (changed(container__args=[]), "task.container.args: the command '(none)'"),
+    (changed(container__data_config__enabled=True), "task.container.data_config: "),
+    (changed(metadata__pod_template_name="gpu"), "task.metadata.pod_template_name: "),
+    (changed(extended_resources__gpu_accelerator__device="t4"), "task.extended_resources.gpu_accelerator: "),
+    (changed(extended_resources__shared_memory__size_limit="1Gi"), "task.extended_resources.shared_memory: "),
+]
+"""What only a pod can run, and what is said where tasks are processes."""
+
+NEVER = [
+    (changed(type="spark"), "task.type: tasks of type 'spark'"),
     (changed(type="container_array", container__args=["pyflyte-map-execute"]), "task.type"),
-    (changed(k8s_pod=tasks_pb2.K8sPod(primary_container_name="main")), "without container"),
     (tasks_pb2.TaskTemplate(type="bigquery"), "task.container: a task of type 'bigquery' without container"),
+    (tasks_pb2.TaskTemplate(type="sql", sql={"statement": "select 1"}), "task.container: a task of type 'sql'"),
 ]
 
 
-@pytest.mark.parametrize(("template", "part"), TASKS)
-def test_a_task_that_cannot_run_is_refused_by_name(template: tasks_pb2.TaskTemplate, part: str) -> None:
+@pytest.mark.parametrize(("template", "part"), PODS)
+def test_a_task_that_only_a_pod_can_run_is_refused_where_tasks_are_processes(
+    template: tasks_pb2.TaskTemplate, part: str
+) -> None:
     with pytest.raises(Unimplemented) as caught:
-        supported.refuse_unbuilt_task(template)
+        supported.refuse_unbuilt_task(template, Backend.PROCESS)
+    assert part in caught.value.message
+    assert "AIRSCREW_TASK_BACKEND=pod" in caught.value.message
+    supported.refuse_unbuilt_task(template, Backend.POD)
+
+
+@pytest.mark.parametrize("backend", Backend)
+@pytest.mark.parametrize(("template", "part"), NEVER)
+def test_a_task_that_cannot_run_is_refused_by_name(
+    template: tasks_pb2.TaskTemplate, part: str, backend: Backend
+) -> None:
+    with pytest.raises(Unimplemented) as caught:
+        supported.refuse_unbuilt_task(template, backend)
     assert part in caught.value.message
 
 
+@pytest.mark.parametrize("backend", Backend)
 @pytest.mark.parametrize(
     "template",
     [
@@ -57,8 +83,16 @@ def test_a_task_that_cannot_run_is_refused_by_name(template: tasks_pb2.TaskTempl
         tasks_pb2.TaskTemplate(type="echo"),
     ],
 )
-def test_a_task_of_the_sdk_is_accepted(template: tasks_pb2.TaskTemplate) -> None:
-    supported.refuse_unbuilt_task(template)
+def test_a_task_of_the_sdk_is_accepted(template: tasks_pb2.TaskTemplate, backend: Backend) -> None:
+    supported.refuse_unbuilt_task(template, backend)
+
+
+def test_a_node_may_ask_for_a_pod_as_well() -> None:
+    wish = supported.wish_of_a_node_for_a_pod
+    assert wish(workflow_pb2.TaskNodeOverrides(pod_template={})) == "pod_template"
+    memory = workflow_pb2.TaskNodeOverrides(extended_resources={"shared_memory": {}})
+    assert wish(memory) == "extended_resources.shared_memory"
+    assert not wish(workflow_pb2.TaskNodeOverrides(container_image="other"))
 
 
 def test_a_launch_plan_with_a_schedule_is_not_activated() -> None:
