@@ -5,7 +5,8 @@ which syncs to the disk. One line of JSON for each result, on stdout and in `bui
 runs, `n` tasks a run, `p50_ms` and `seconds` for a whole run from the first byte of the request until the client has
 the outputs, processor time by process.
 
-Parts of it are measured by themselves when they are asked for: `pool`, `queue` and `bulk`; see these modules.
+Measured when they are asked for, see these modules: parts by themselves (`pool`, `queue`, `bulk`), and what the system
+is where it is large or has nothing to do (`map`, `flat`, `wait`, `start`).
 
     python -m tests.bench [--only w1,w3] [--modes engine,reuse,fork] [--database postgres] [--short]
 """
@@ -14,43 +15,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.bench import bulk, databases, measured, pool, queue, suite
+from tests.bench import bulk, flat, mapped, measured, pool, queue, start, suite, systems, waiting
 from tests.bench.measured import Result
 from tests.bench.workloads import Mode
-from tests.support import flyte
-from tests.support.system import System
 
-PARTS = {"pool": pool.lines, "queue": queue.lines, "bulk": bulk.lines}
+PARTS: Mapping[str, Callable[..., Iterator[str]]] = {
+    "pool": pool.lines,
+    "queue": queue.lines,
+    "bulk": bulk.lines,
+    "map": mapped.lines,
+    "flat": flat.lines,
+    "wait": waiting.lines,
+    "start": start.lines,
+}
 RESULTS = Path("build/bench.jsonl")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def measure(database: str, workloads: list[str], modes: list[Mode], sizes: suite.Sizes) -> Iterator[Result]:
     """A fresh system, and what is measured on it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="airscrew-bench-") as folder,
-        databases.opened(database, Path(folder)) as url,
-    ):
-        settings = {
-            "AIRSCREW_EXECUTOR_TASK_ENVS": f"PYTHONPATH={ROOT / 'tests' / 'bench' / 'code'}",
-        }
-        options = () if (python := _task_python()) is None else ("--task-python", str(python))
-        with (
-            System.start(Path(folder) / "system", database=url, environment=settings, options=options) as system,
-            flyte.Client(system.endpoint, Path(folder) / "home").stubs() as stubs,
-        ):
-            yield from suite.run(system, stubs, database, workloads, modes, sizes)
-
-
-def _task_python() -> Path | None:
-    """That of the tasks' own environment, where there is one."""
-    python = ROOT / ".venv-tasks" / "bin" / "python"
-    return python if python.exists() else None
+    with systems.started(database, systems.TASK_CODE) as bench:
+        yield from suite.run(bench.system, bench.stubs, database, workloads, modes, sizes)
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ PAGE = 1_000
 _FINAL = frozenset(
     core_execution_pb2.WorkflowExecution.Phase.Value(name) for name in ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
 )
-INPUT = 7
+INPUT = value(7)
 
 
 class Client:
@@ -51,9 +51,11 @@ class Client:
             call.cancel()
             self._watch = None
 
-    def run(self, plan: identifier_pb2.Identifier, count: int = 1) -> tuple[float, list[str]]:
+    def run(
+        self, plan: identifier_pb2.Identifier, count: int = 1, given: literals_pb2.Literal = INPUT
+    ) -> tuple[float, list[str]]:
         """Submits so many executions at once and waits for the outputs of all: seconds, and their names."""
-        requests = [self._request(plan) for _ in range(count)]
+        requests = [self._request(plan, given) for _ in range(count)]
         began = time.perf_counter()
         if count == 1:
             self._stubs.admin.CreateExecution(requests[0], timeout=60)
@@ -61,12 +63,12 @@ class Client:
             calls = [self._stubs.admin.CreateExecution.future(request, timeout=60) for request in requests]
             for call in calls:
                 call.result()
-        self._outputs(request.name for request in requests)
+        self.outputs(request.name for request in requests)
         return time.perf_counter() - began, [request.name for request in requests]
 
     def run_in_bulk(self, plan: identifier_pb2.Identifier, count: int) -> tuple[float, list[str]]:
         """The same, submitted by the RPC for many."""
-        first, *_ = requests = [self._request(plan) for _ in range(count)]
+        first, *_ = requests = [self._request(plan, INPUT) for _ in range(count)]
         common = execution_pb2.ExecutionCreateRequest()
         common.CopyFrom(first)
         common.ClearField("name")
@@ -75,8 +77,27 @@ class Client:
         sent = iter([airscrew_pb2.SubmitExecutionsRequest(common=common, items=items)])
         for reply in self._stubs.airscrew.SubmitExecutions(sent, timeout=60):
             assert {result.outcome for result in reply.results} == {airscrew_pb2.SubmitExecutionsReply.OUTCOME_CREATED}
-        self._outputs(item.name for item in items)
+        self.outputs(item.name for item in items)
         return time.perf_counter() - began, [item.name for item in items]
+
+    def outputs(self, names: Sequence[str] | Iterator[str]) -> dict[str, literals_pb2.LiteralMap]:
+        """What these executions returned, as soon as the last of them has."""
+        waiting = set(names)
+        outputs: dict[str, literals_pb2.LiteralMap] = {}
+        assert self._watch is not None
+        while waiting:
+            for execution in next(self._watch).executions:
+                name, closure = execution.id.name, execution.closure
+                if name not in waiting or closure.phase not in _FINAL:
+                    continue
+                assert closure.phase == core_execution_pb2.WorkflowExecution.SUCCEEDED, f"{name}: {closure.error}"
+                waiting.discard(name)
+                outputs[name] = self._given(execution)
+        assert all("o0" in each.literals for each in outputs.values())
+        return outputs
+
+    def id(self, name: str) -> identifier_pb2.WorkflowExecutionIdentifier:
+        return identifier_pb2.WorkflowExecutionIdentifier(project=PROJECT, domain=DOMAIN, name=name)
 
     def hops(self, name: str, began_us: int, ended_us: int) -> dict[str, float]:
         """Where the time of an execution went, in milliseconds that add up to the whole, by the times that it has kept.
@@ -85,7 +106,7 @@ class Client:
         begins, `dispatch` when its first task is being answered; between tasks `report` ends and the next `dispatch`
         begins with the leader's next turn; `tell` ends when the client has the outputs.
         """
-        id = self._id(name)
+        id = self.id(name)
         shown = self._stubs.admin.GetExecution(execution_pb2.WorkflowExecutionGetRequest(id=id), timeout=60).closure
         nodes = (node for node in self._nodes(id) if not node.id.node_id.endswith("-node"))
         attempts = sorted(self._attempt(node).closure.started_at.ToMicroseconds() for node in nodes)
@@ -109,29 +130,13 @@ class Client:
 
     def check(self, name: str, tasks: int) -> None:
         """Every task is a node with one attempt, as Flyte's own lists tell."""
-        id = self._id(name)
+        id = self.id(name)
         nodes = list(self._nodes(id))
         ran = [node for node in nodes if node.metadata.spec_node_id not in ("start-node", "end-node")]
         assert len(ran) == tasks, f"{name}: {len(ran)} nodes of {tasks} are listed"
         for node in ran:
             phase = self._attempt(node).closure.phase
             assert phase == core_execution_pb2.TaskExecution.SUCCEEDED, f"{name}/{node.id.node_id}: {phase}"
-
-    def _outputs(self, names: Sequence[str] | Iterator[str]) -> dict[str, literals_pb2.LiteralMap]:
-        """What these executions returned, as soon as the last of them has."""
-        waiting = set(names)
-        outputs: dict[str, literals_pb2.LiteralMap] = {}
-        assert self._watch is not None
-        while waiting:
-            for execution in next(self._watch).executions:
-                name, closure = execution.id.name, execution.closure
-                if name not in waiting or closure.phase not in _FINAL:
-                    continue
-                assert closure.phase == core_execution_pb2.WorkflowExecution.SUCCEEDED, f"{name}: {closure.error}"
-                waiting.discard(name)
-                outputs[name] = self._given(execution)
-        assert all("o0" in each.literals for each in outputs.values())
-        return outputs
 
     def _given(self, execution: execution_pb2.Execution) -> literals_pb2.LiteralMap:
         """The outputs, from the stream if they are small enough for it."""
@@ -151,7 +156,9 @@ class Client:
             if not token:
                 return
 
-    def _request(self, plan: identifier_pb2.Identifier) -> execution_pb2.ExecutionCreateRequest:
+    def _request(
+        self, plan: identifier_pb2.Identifier, given: literals_pb2.Literal
+    ) -> execution_pb2.ExecutionCreateRequest:
         return execution_pb2.ExecutionCreateRequest(
             project=PROJECT,
             domain=DOMAIN,
@@ -159,8 +166,5 @@ class Client:
             spec=execution_pb2.ExecutionSpec(
                 launch_plan=plan, metadata=execution_pb2.ExecutionMetadata(mode=execution_pb2.ExecutionMetadata.MANUAL)
             ),
-            inputs=literals_pb2.LiteralMap(literals={"x": value(INPUT)}),
+            inputs=literals_pb2.LiteralMap(literals={"x": given}),
         )
-
-    def _id(self, name: str) -> identifier_pb2.WorkflowExecutionIdentifier:
-        return identifier_pb2.WorkflowExecutionIdentifier(project=PROJECT, domain=DOMAIN, name=name)

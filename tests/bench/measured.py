@@ -64,6 +64,28 @@ def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
     return used
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a process takes of the machine's memory, in MB (10⁶ bytes)."""
+
+    rss: float
+    """All pages that it has: those that it shares with others count in full."""
+    pss: float
+    """The same, where a page that n processes share counts as an n-th: the sum over all processes is what they take
+    together."""
+    peak: float
+    """The most that `rss` ever was."""
+
+
+def memory(pid: int) -> Memory:
+    rollup, status = (Path(f"/proc/{pid}/{name}").read_text() for name in ("smaps_rollup", "status"))
+    return Memory(_mb(rollup, "Rss"), _mb(rollup, "Pss"), _mb(status, "VmHWM"))
+
+
+def _mb(text: str, name: str) -> float:
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:")) * 1024 / 1e6
+
+
 def per_run(before: Mapping[str, float], after: Mapping[str, float], runs: int) -> dict[str, float]:
     """Milliseconds of processor time between two looks, for one run."""
     return {name: (after[name] - before[name]) * 1000 / runs for name in before}

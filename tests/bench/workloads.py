@@ -19,10 +19,10 @@ from enum import StrEnum
 
 import grpc
 from flyteidl.admin import launch_plan_pb2, task_pb2, workflow_pb2
-from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2
+from flyteidl.core import identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2
 from flyteidl.core import workflow_pb2 as core_workflow_pb2
 
-from tests.support import templates
+from tests.support import kinds, templates
 from tests.support.flyte import DOMAIN, PROJECT, Stubs
 from tests.support.flytetypes import INTEGER, listed, variables
 
@@ -38,6 +38,7 @@ COMMAND = (
 )
 """What flytekit writes into its tasks."""
 REUSE = "airscrew/reuse"
+SIGNAL = "go"
 
 CHAIN = 100
 WIDTHS = (1_000, 5_000)
@@ -62,10 +63,16 @@ class Shape:
     returns: literals_pb2.BindingData
     returned: str
     """The task whose output that is."""
+    of_list: bool = False
+    """Whether its input `x` is a list."""
 
     @property
     def tasks(self) -> int:
         return len(self.nodes)
+
+    @property
+    def takes(self) -> types_pb2.LiteralType:
+        return listed(INTEGER) if self.of_list else INTEGER
 
 
 def chain(length: int) -> Shape:
@@ -83,6 +90,19 @@ def diamond() -> Shape:
     middle = [templates.node(f"n{n}", "noop", x="n0.o0") for n in range(1, DIAMOND - 1)]
     last = DIAMOND - 1
     return Shape("diamond", (first, *middle, _reducer(last, middle)), templates.promise(f"n{last}.o0"), "total")
+
+
+def mapped() -> Shape:
+    """A task for each element of a list, and the list of what they return."""
+    node = kinds.array("n0", templates.node("item", "noop", x="x"), sliced=True, x="x")
+    return Shape("mapped", (node,), templates.promise("n0.o0"), "total", of_list=True)
+
+
+def gated() -> Shape:
+    """A gate that waits for `SIGNAL`, an integer which the workflow returns."""
+    signal = core_workflow_pb2.SignalCondition(signal_id=SIGNAL, type=INTEGER, output_variable_name="o0")
+    gate = core_workflow_pb2.Node(id="n0", gate_node=core_workflow_pb2.GateNode(signal=signal))
+    return Shape("gated", (gate,), templates.promise("n0.o0"), "noop")
 
 
 def _reducer(number: int, over: Sequence[core_workflow_pb2.Node]) -> core_workflow_pb2.Node:
@@ -106,7 +126,7 @@ def register(stubs: Stubs, shape: Shape, mode: Mode) -> identifier_pb2.Identifie
         )
     plan = _id(identifier_pb2.LAUNCH_PLAN, shape.name, mode)
     inputs = interface_pb2.ParameterMap(
-        parameters={"x": interface_pb2.Parameter(var=interface_pb2.Variable(type=INTEGER), required=True)}
+        parameters={"x": interface_pb2.Parameter(var=interface_pb2.Variable(type=shape.takes), required=True)}
     )
     spec = launch_plan_pb2.LaunchPlanSpec(workflow_id=workflow.id, default_inputs=inputs)
     with _once():
@@ -127,14 +147,23 @@ def _workflow(shape: Shape, mode: Mode) -> core_workflow_pb2.WorkflowTemplate:
     template = core_workflow_pb2.WorkflowTemplate(
         id=_id(identifier_pb2.WORKFLOW, shape.name, mode),
         interface=interface_pb2.TypedInterface(
-            inputs=variables(x=INTEGER), outputs=_task(shape.returned, mode).interface.outputs
+            inputs=variables(x=shape.takes), outputs=_task(shape.returned, mode).interface.outputs
         ),
         nodes=shape.nodes,
         outputs=[literals_pb2.Binding(var="o0", binding=shape.returns)],
     )
     for node in template.nodes:
-        node.task_node.reference_id.CopyFrom(_id(identifier_pb2.TASK, node.task_node.reference_id.name, mode))
+        _refer(node, mode)
     return template
+
+
+def _refer(node: core_workflow_pb2.Node, mode: Mode) -> None:
+    """The task that a node runs is the one of this mode."""
+    match node.WhichOneof("target"):
+        case "task_node":
+            node.task_node.reference_id.CopyFrom(_id(identifier_pb2.TASK, node.task_node.reference_id.name, mode))
+        case "array_node":
+            _refer(node.array_node.node, mode)
 
 
 def _task(name: str, mode: Mode) -> tasks_pb2.TaskTemplate:
