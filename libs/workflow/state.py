@@ -264,18 +264,6 @@ class Changes:
             + len(self.released)
         )
 
-    def absorb(self, later: Changes) -> None:
-        """Adds what a later step of the same execution changed."""
-        self.execution_changed |= later.execution_changed
-        self.nodes.update(later.nodes)
-        self.attempts.update(later.attempts)
-        self.events.extend(later.events)
-        self.children.extend(later.children)
-        self.aborts.extend(later.aborts)
-        self.signals.extend(later.signals)
-        self.cached.extend(later.cached)
-        self.released.extend(later.released)
-
 
 @dataclass(slots=True)
 class Snapshot:

@@ -49,8 +49,11 @@ class Library:
     def get(self, key: int) -> Execution | None:
         return self._executions.get(key)
 
-    def forget(self, key: int) -> Execution | None:
-        return self._executions.pop(key, None)
+    def forget(self, key: int) -> None:
+        """It leaves memory, and is of no use to who still has it."""
+        execution = self._executions.pop(key, None)
+        if execution is not None:
+            execution.dissolve()
 
     async def load(self, key: int) -> Execution | None:
         """Reads an execution from the store; None when there is none, or it is final.

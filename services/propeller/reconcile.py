@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from libs.workerpool import WorkerPool
 from libs.workflow.errors import AirscrewError, KeyTaken, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.launch import priority
-from libs.workflow.machine import Execution, LiveNode, Turn, interruptible, step
+from libs.workflow.machine import Execution, LiveNode, Stepper, Turn, interruptible
 from libs.workflow.machine import messages as m
 from libs.workqueue import DelayingQueue, Item, ItemExponential, WorkQueue
 from libs.workqueue.observer import Observer
@@ -76,6 +76,7 @@ class Reconciler:
         self._pool = pool
         self._clock = clock
         self._spans = spans
+        self._stepper = Stepper()
         self._queue: DelayingQueue[int] = DelayingQueue(WorkQueue(observer))
         self._observed = observer is not None
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
@@ -193,7 +194,7 @@ class Reconciler:
             return
         started_us = self._clock.now_us()
         try:
-            turn = step(execution, events, started_us)
+            turn = self._stepper.step(execution, events, started_us)
             self._place(execution, turn, started_us)
         except Exception:
             self._take_back(key, events, settled)
@@ -246,11 +247,10 @@ class Reconciler:
 
         In rounds: what has got its slot may make room for more that seeks one.
         """
-        commands: Sequence[m.Command] = turn.commands
-        while placed := self._placed_now(execution, commands):
-            more = step(execution, placed, now_us)
-            commands = list(more.commands)
-            turn.absorb(more)
+        seen = 0
+        while placed := self._placed_now(execution, turn.commands[seen:]):
+            seen = len(turn.commands)
+            self._stepper.step(execution, placed, now_us, turn)
 
     def _placed_now(self, execution: Execution, commands: Iterable[m.Command]) -> list[m.Event]:
         """Attempts that get a slot at once; what seeks one no longer gives it back."""

@@ -32,8 +32,8 @@ from libs.wire.session import Hello, Report, ReportPhase
 from libs.workflow.errors import Unavailable
 from libs.workflow.graph import build
 from libs.workflow.identity import AttemptId
+from libs.workflow.machine import Stepper, new_execution
 from libs.workflow.machine import messages as m
-from libs.workflow.machine import new_execution, step
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes
 from services.propeller.settings import PropellerSettings
@@ -99,15 +99,16 @@ async def accept(database: str, keys: Sequence[int]) -> None:
 def _run(database: str, keys: Sequence[int]) -> list[AttemptId]:
     """What a former leader has done: everything runs."""
     graph = build(closure_of(PLAN))
+    stepper = Stepper()
     former = Ledger(database)
     epoch = former.claim(0, CLUSTER, 1, "former", "nowhere", 1)
     for first in range(0, len(keys), BATCH):
         batch = []
         for key in keys[first : first + BATCH]:
             execution = new_execution(state_of(PLAN, key=key), graph)
-            turn = step(execution, [m.IntentRead(execution.state.intent)], 1)
-            turn.absorb(step(execution, [m.Placed("n0", 0, EXECUTOR, LIFE, "log")], 2))
-            turn.absorb(step(execution, [m.Started("n0", 0, EXECUTOR, 2, 1)], 3))
+            turn = stepper.step(execution, [m.IntentRead(execution.state.intent)], 1)
+            stepper.step(execution, [m.Placed("n0", 0, EXECUTOR, LIFE, "log")], 2, turn)
+            stepper.step(execution, [m.Started("n0", 0, EXECUTOR, 2, 1)], 3, turn)
             batch.append(turn.changes)
         while True:
             try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from flyteidl.core import literals_pb2
 
 from libs.workflow.graph import Graph
-from libs.workflow.machine import Execution, Turn, new_execution, restore, step
+from libs.workflow.machine import Execution, Stepper, Turn, new_execution, restore
 from libs.workflow.machine import messages as m
 from libs.workflow.machine.invariants import violations
 from libs.workflow.phases import Desired, ErrorKind
@@ -33,6 +33,9 @@ from tests.support.graphs import DYNAMIC, Plan, computed, graph_of, number, plan
 from tests.support.oracle import Outcome, all_is_well, answered, approved, buildable
 
 Errand = m.ReadBlob | m.WriteBlob | m.BuildGraph | m.LookUpCache
+
+STEPPER = Stepper()
+"""One for all executions, as a leader has."""
 
 Chance = Callable[[], m.Event | None]
 """Something that can happen: makes it happen, and returns what the machine is told of it."""
@@ -185,7 +188,7 @@ class World:
     def turn(self, *events: m.Event) -> Turn:
         """One turn: step, commit, carry out."""
         final = {node_id: copy.copy(node) for node_id, node in self.nodes.items() if node.phase.terminal}
-        turn = step(self.execution, events, self.now_us)
+        turn = STEPPER.step(self.execution, events, self.now_us)
         self.touched = len(turn.changes.nodes)
         self._commit(turn)
         for node_id, before in final.items():

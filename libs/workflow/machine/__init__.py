@@ -27,13 +27,14 @@ from libs.workflow.machine.journal import Turn
 from libs.workflow.machine.openings import INLINE_LIMIT_BYTES
 from libs.workflow.machine.preemption import interruptible
 from libs.workflow.machine.restore import restore
-from libs.workflow.machine.step import step
+from libs.workflow.machine.step import Stepper, step
 
 __all__ = [
     "INLINE_LIMIT_BYTES",
     "Execution",
     "LiveNode",
     "Scope",
+    "Stepper",
     "Turn",
     "inputs_of",
     "interruptible",

@@ -18,7 +18,7 @@ from libs.workflow import binding
 from libs.workflow.errors import Internal
 from libs.workflow.graph import ArrayTarget, GraphNode, items_of
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import LiveNode, Scope
 from libs.workflow.machine.items import WINDOW, Items
 from libs.workflow.machine.journal import Journal, execution_error
 from libs.workflow.machine.messages import BlobRead, BlobRole, BlobWritten, ReadBlob, WriteBlob
@@ -46,16 +46,17 @@ class Item:
 class Arrays:
     """What array nodes do in one step."""
 
-    def __init__(
-        self, execution: Execution, journal: Journal, endings: Endings, openings: Openings, reading: Reading
-    ) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings, openings: Openings, reading: Reading) -> None:
         self._journal = journal
         self._endings = endings
         self._openings = openings
         self._reading = reading
-        self._left = WINDOW
+        self._left = 0
         """How many items may still start in this step."""
+
+    def open(self) -> None:
+        """A step begins."""
+        self._left = WINDOW
 
     def begin(self, scope: Scope, spec: GraphNode, inputs: Data, literals: literals_pb2.LiteralMap) -> None:
         """Counts the items; they start when the array is looked after next."""
@@ -71,13 +72,13 @@ class Arrays:
         node.child.items = Items(target, count)
         if _looks_at_inputs(target):
             node.child.items.literals = literals
-        self._execution.attend(node.child)
+        self._journal.execution.attend(node.child)
 
     # ------------------------------------------------------------------------------------------------------- starting
 
     def next_item(self) -> Item | None:
         """The next item that there is room for, of any array. Arrays whose items have all ended go on on the way."""
-        arrays = self._execution.arrays
+        arrays = self._journal.execution.arrays
         while arrays:
             key, scope = next(iter(arrays.items()))
             item = self._next_of(scope)
@@ -116,13 +117,13 @@ class Arrays:
     def _go_on_soon(self, node: LiveNode) -> None:
         """In the next step, which comes at once: what has started so far is to be committed first."""
         if node.state.wake_at_us is None:
-            self._execution.set_timer(node, self._journal.now_us)
+            self._journal.execution.set_timer(node, self._journal.now_us)
             self._journal.touch(node)
 
     def on_timer(self, node: LiveNode) -> None:
         """The next step has come."""
         if node.child is not None:
-            self._execution.attend(node.child)
+            self._journal.execution.attend(node.child)
 
     def _literals(self, node: LiveNode, items: Items) -> literals_pb2.LiteralMap | None:
         """What items are to look at; None when it has to be read first, or can't be."""
@@ -156,10 +157,10 @@ class Arrays:
 
     def _read(self, node: LiveNode, items: Items, uri: str) -> None:
         items.reading.add(items.gathered)
-        if uri not in self._execution.gathering:
-            self._execution.gathering[uri] = []
+        if uri not in self._journal.execution.gathering:
+            self._journal.execution.gathering[uri] = []
             self._journal.command(ReadBlob(uri))
-        self._execution.gathering[uri].append((node, items.gathered))
+        self._journal.execution.gathering[uri].append((node, items.gathered))
 
     def _finish(self, scope: Scope, node: LiveNode, items: Items) -> None:
         outputs = items.joined()
@@ -171,7 +172,7 @@ class Arrays:
 
     def on_blob_read(self, event: BlobRead) -> None:
         """The outputs of items, if that is what it is."""
-        for node, index in self._execution.gathering.pop(event.uri, ()):
+        for node, index in self._journal.execution.gathering.pop(event.uri, ()):
             if node.child is None or node.child.items is None or node.child.closing:
                 continue
             node.child.items.reading.discard(index)
@@ -183,11 +184,11 @@ class Arrays:
             except DecodeError as error:
                 self._unreadable(node, index, f"what was written there is no literal map: {error}")
             else:
-                self._execution.attend(node.child)
+                self._journal.execution.attend(node.child)
 
     def on_blob_written(self, event: BlobWritten) -> bool:
         """The outputs of an array lie in the blob store, or never can; tells whether it was about an array's."""
-        node = self._execution.node(event.node_id)
+        node = self._journal.execution.node(event.node_id)
         if event.role is not BlobRole.OUTPUTS or node is None or node.child is None or node.child.items is None:
             return False
         if not node.child.items.writing or node.child.closing:

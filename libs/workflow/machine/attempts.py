@@ -7,7 +7,7 @@ from flyteidl.core import literals_pb2
 from libs.workflow.graph import GraphNode
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import LiveNode, Scope
 from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
 from libs.workflow.machine.messages import (
     Accepted,
@@ -36,8 +36,7 @@ from libs.workflow.state import AttemptState, Data
 class Attempts:
     """What happens to attempts in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings, openings: Openings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings, openings: Openings) -> None:
         self._journal = journal
         self._endings = endings
         self._openings = openings
@@ -54,7 +53,7 @@ class Attempts:
 
     def seek_or_park(self, node: LiveNode) -> None:
         """Wishes for a slot, unless max_parallelism holds the node back."""
-        execution = self._execution
+        execution = self._journal.execution
         limit = execution.max_parallelism if node.counted else 0
         if limit and (execution.parked or execution.running >= limit):  # nobody overtakes whoever waits already
             execution.parked.append(node)
@@ -63,7 +62,7 @@ class Attempts:
 
     def unpark(self) -> bool:
         """Starts attempts that max_parallelism held back, as far as there is room; tells whether there were any."""
-        execution = self._execution
+        execution = self._journal.execution
         limit = execution.max_parallelism
         started = False
         while execution.parked and (not limit or execution.running < limit):
@@ -81,7 +80,7 @@ class Attempts:
             phase=AttemptPhase.WAITING_FOR_RESOURCES,
             created_at_us=self._journal.now_us,
         )
-        self._execution.running += node.counted
+        self._journal.execution.running += node.counted
         self._journal.touch_attempt(node.attempt)
         self._journal.command(Seek(node.state.id, node.state.attempt))
 
@@ -92,7 +91,7 @@ class Attempts:
             if node.state.futures_uri is not None:
                 self._journal.command(BuildGraph(node.state.id, node.state.attempt, node.state.futures_uri))
             elif node.state.wake_at_us is None:
-                self._execution.parked.append(node)
+                self._journal.execution.parked.append(node)
         elif attempt.phase is AttemptPhase.WAITING_FOR_RESOURCES:
             self._journal.command(Seek(node.state.id, attempt.attempt))
         elif node.stopping:
@@ -100,7 +99,7 @@ class Attempts:
 
     def on_placed(self, event: Placed) -> None:
         """An attempt gets its executor for ever; ignored for one that needs none any more."""
-        node = self._execution.attempt(event.node_id, event.attempt)
+        node = self._journal.execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.executor is not None:
             return
         attempt = node.attempt
@@ -111,11 +110,11 @@ class Attempts:
         attempt.placed_at_us = self._journal.now_us
         self._journal.move_attempt(attempt, AttemptPhase.QUEUED)
         self._journal.command(Dispatch(event.node_id, event.attempt))
-        self._execution.launched(node)
+        self._journal.execution.launched(node)
 
     def on_waiting(self, event: Waiting) -> None:
         """Placement says why no slot can come; ignored for who has got one, or knows it."""
-        node = self._execution.attempt(event.node_id, event.attempt)
+        node = self._journal.execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.executor is not None:
             return
         reason = shortened(event.reason, EVENT_LIMIT_CHARACTERS)
@@ -126,7 +125,7 @@ class Attempts:
 
     def on_report(self, event: Report) -> None:
         """An executor reports; what is not about a current attempt of its own is not listened to."""
-        node = self._execution.attempt(event.node_id, event.attempt)
+        node = self._journal.execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.executor != event.executor:
             if isinstance(event, Accepted | Started):
                 self._journal.command(Disown(event.node_id, event.attempt, event.executor))
@@ -195,7 +194,7 @@ class Attempts:
 
     def on_lost(self, event: Lost) -> None:
         """An attempt's executor is gone: the system's fault."""
-        node = self._execution.attempt(event.node_id, event.attempt)
+        node = self._journal.execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.incarnation != event.incarnation:
             return
         self._attempt_failed(
@@ -242,7 +241,7 @@ class Attempts:
     ) -> None:
         state = node.state
         attempt.error = execution_error(code, message, kind)
-        identity = AttemptId(self._execution.state.key, state.id, attempt.attempt)
+        identity = AttemptId(self._journal.execution.state.key, state.id, attempt.attempt)
         verdict = judge(node.spec.retry, kind, recoverable, state.user_failures, state.system_failures, identity)
         again = verdict.again and not node.stopping
         self._endings.end_attempt(
@@ -265,13 +264,13 @@ class Attempts:
 
     def _try_again(self, node: LiveNode, delay_us: int) -> None:
         node.state.attempt += 1
-        self._execution.recalled(node)
+        self._journal.execution.recalled(node)
         if node.state.phase is not NodePhase.QUEUED:
             self._journal.move(node, NodePhase.QUEUED)
         else:
             self._journal.touch(node)
         if delay_us > 0:
-            self._execution.set_timer(node, self._journal.now_us + delay_us)
+            self._journal.execution.set_timer(node, self._journal.now_us + delay_us)
             self._journal.record("AttemptDelayed", node, f"begins in {delay_us / 1e6:.3g} s")
         else:
             self.seek_or_park(node)

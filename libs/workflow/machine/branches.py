@@ -11,7 +11,8 @@ from flyteidl.core import literals_pb2
 from libs.workflow.condition import ConditionError, choose
 from libs.workflow.errors import Internal
 from libs.workflow.graph import GraphNode
-from libs.workflow.machine.execution import Execution, Scope
+from libs.workflow.machine.execution import Scope
+from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.openings import Openings
 from libs.workflow.phases import NodePhase
 from libs.workflow.state import Data
@@ -20,8 +21,8 @@ from libs.workflow.state import Data
 class Branches:
     """What branches do in one step."""
 
-    def __init__(self, execution: Execution, openings: Openings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, openings: Openings) -> None:
+        self._journal = journal
         self._openings = openings
 
     def begin(self, scope: Scope, spec: GraphNode, inputs: Data, literals: literals_pb2.LiteralMap) -> None:
@@ -39,7 +40,7 @@ class Branches:
         node = self._openings.open(scope, spec, NodePhase.RUNNING, inputs=inputs)
         node.state.choice = chosen
         node.child = Scope(spec.graph, node, inputs)
-        self._execution.ready.append((node.child, chosen))
+        self._journal.execution.ready.append((node.child, chosen))
 
 
 def _nothing_chosen(error: str | None) -> tuple[str, str]:

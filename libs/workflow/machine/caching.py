@@ -29,7 +29,7 @@ from libs.workflow.errors import Internal
 from libs.workflow.graph import GraphNode
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Asked, Execution, LiveNode, Scope
+from libs.workflow.machine.execution import Asked, LiveNode, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.keeping import release
 from libs.workflow.machine.messages import CacheAnswered, CacheFreed, LookUpCache
@@ -41,10 +41,7 @@ from libs.workflow.state import EMPTY, Data
 class Caching:
     """What cached nodes do in one step."""
 
-    def __init__(
-        self, execution: Execution, journal: Journal, endings: Endings, openings: Openings, attempts: Attempts
-    ) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings, openings: Openings, attempts: Attempts) -> None:
         self._journal = journal
         self._endings = endings
         self._openings = openings
@@ -61,7 +58,7 @@ class Caching:
             self._openings.fail(scope, spec, "CacheVersionMissing", message)
             return
         key = cache_key(spec.task.id, policy, literals)
-        if self._execution.spec.overwrite_cache:
+        if self._journal.execution.spec.overwrite_cache:
             node = self._attempts.open(scope, spec, inputs)
             node.state.cache_key = key
             node.state.cache_status = CacheStatus.SKIPPED
@@ -70,8 +67,8 @@ class Caching:
             self._ask(scope.node_id(spec), Asked(scope, spec, inputs, key))
 
     def _ask(self, node_id: str, asked: Asked) -> None:
-        if node_id not in self._execution.asking:
-            self._execution.asking[node_id] = asked
+        if node_id not in self._journal.execution.asking:
+            self._journal.execution.asking[node_id] = asked
             self._journal.command(LookUpCache(node_id, asked.key, _serializes(asked.spec)))
 
     def resume(self, node: LiveNode) -> None:
@@ -82,8 +79,8 @@ class Caching:
 
     def on_answered(self, event: CacheAnswered) -> None:
         """What the cache knows. What nobody wants to know any more only ends a reservation."""
-        asked = self._execution.asking.pop(event.node_id, None)
-        node = self._execution.node(event.node_id)
+        asked = self._journal.execution.asking.pop(event.node_id, None)
+        node = self._journal.execution.node(event.node_id)
         if asked is None:
             # It was asked twice, for a commit failed in between, and has waited since the first answer.
             if node is not None and waits(node):
@@ -103,7 +100,7 @@ class Caching:
             if event.outputs is None and not event.reserved:
                 self._wait(node)  # as it did: there is nothing to tell
                 return
-            self._execution.waiting.get(state.cache_key or b"", {}).pop(state.id, None)
+            self._journal.execution.waiting.get(state.cache_key or b"", {}).pop(state.id, None)
         self._journal.touch(node)
         if event.outputs is not None:
             state.outputs = event.outputs
@@ -124,11 +121,11 @@ class Caching:
             self._attempts.seek_or_park(node)
 
     def _wait(self, node: LiveNode) -> None:
-        self._execution.waiting.setdefault(node.state.cache_key or b"", {})[node.state.id] = node
+        self._journal.execution.waiting.setdefault(node.state.cache_key or b"", {})[node.state.id] = node
 
     def on_freed(self, event: CacheFreed) -> None:
         """Whoever waited for this key asks again."""
-        for node in self._execution.waiting.pop(event.key, {}).values():
+        for node in self._journal.execution.waiting.pop(event.key, {}).values():
             if not node.state.phase.terminal:
                 self.resume(node)
 

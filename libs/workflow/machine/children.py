@@ -12,7 +12,7 @@ from libs.workflow.errors import Internal
 from libs.workflow.graph import GraphNode, LaunchPlanTarget
 from libs.workflow.launch import launch_child, resolve_inputs
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import LiveNode, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import AttendChild, ChildEnded, LookUpChild
 from libs.workflow.machine.openings import Openings
@@ -24,8 +24,7 @@ from libs.workflow.state import EMPTY, Data, ExecutionState
 class Children:
     """What launch plan nodes do in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings, openings: Openings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings, openings: Openings) -> None:
         self._journal = journal
         self._endings = endings
         self._openings = openings
@@ -38,13 +37,13 @@ class Children:
         self._journal.turn.changes.children.append(child)
         self._journal.record("ChildLaunched", node, str(child.id))
         self._journal.command(AttendChild(child.key))
-        self._execution.launched(node)
+        self._journal.execution.launched(node)
 
     def _launched(self, scope: Scope, spec: GraphNode, inputs: Data) -> ExecutionState:
         plan = launch_plan_of(spec)
-        old = counterpart(self._execution, scope, spec)
+        old = counterpart(self._journal.execution, scope, spec)
         return launch_child(
-            self._execution.state,
+            self._journal.execution.state,
             scope.node_id(spec),
             0,
             plan.id,
@@ -62,7 +61,7 @@ class Children:
 
     def on_ended(self, event: ChildEnded) -> None:
         """The child is final, and so is its node."""
-        node = self._execution.node(event.node_id)
+        node = self._journal.execution.node(event.node_id)
         if node is None or node.state.child_key != event.child_key:
             return
         self._journal.record("ChildEnded", node, event.phase.name)

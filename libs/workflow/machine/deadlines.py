@@ -16,7 +16,7 @@ succeeds while it is being stopped has succeeded.
 from __future__ import annotations
 
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode
+from libs.workflow.machine.execution import LiveNode
 from libs.workflow.machine.journal import Journal, execution_error
 from libs.workflow.machine.timeouts import TIMEOUT, execution_timeout, node_timeout
 from libs.workflow.phases import ErrorKind, NodePhase
@@ -25,8 +25,7 @@ from libs.workflow.phases import ErrorKind, NodePhase
 class Deadlines:
     """What is over in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings) -> None:
         self._journal = journal
         self._endings = endings
 
@@ -44,11 +43,11 @@ class Deadlines:
             node.child.error = node.state.error
             self._endings.close(node.child)
         else:
-            self._endings.stop(node, f"{message} in execution {self._execution.state.id}")
+            self._endings.stop(node, f"{message} in execution {self._journal.execution.state.id}")
 
     def check(self) -> None:
         """Ends the execution if it has had its time."""
-        deadline_us = self._execution.deadline_us
+        deadline_us = self._journal.execution.deadline_us
         if deadline_us is not None and deadline_us <= self._journal.now_us:
-            self._execution.root.error = execution_timeout(self._execution)
-            self._endings.close(self._execution.root)
+            self._journal.execution.root.error = execution_timeout(self._journal.execution)
+            self._endings.close(self._journal.execution.root)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from libs.workflow.errors import Internal
 from libs.workflow.graph import Shape
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import LiveNode, Scope
 from libs.workflow.machine.journal import EVENT_LIMIT_CHARACTERS, Journal, execution_error, shortened
 from libs.workflow.machine.keeping import keep
 from libs.workflow.machine.messages import AttemptEnded, AttendBelow, End, Stop, Unseek
@@ -26,8 +26,7 @@ _ENDING = "the execution is ending"
 class Endings:
     """The ends of one step."""
 
-    def __init__(self, execution: Execution, journal: Journal) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def fail(self, node: LiveNode, code: str, message: str, kind: ErrorKind) -> None:
@@ -40,7 +39,7 @@ class Endings:
         """A node is final: what depends on it goes on, is skipped, or is stopped."""
         scope = node.scope
         scope.open.discard(node.spec.index)
-        self._execution.live.pop(node.state.id, None)
+        self._journal.execution.live.pop(node.state.id, None)
         node.state.wake_at_us = None
         if phase is NodePhase.SUCCEEDED:
             node.state.error = None  # what had failed in it, or its time, was not its end after all
@@ -64,7 +63,7 @@ class Endings:
         if scope.items is not None:
             scope.items.end(node.spec.index, node.state)
             scope.nodes[node.spec.index] = None
-            self._execution.attend(scope)
+            self._journal.execution.attend(scope)
             return
         poison = node.state.phase in (NodePhase.FAILED, NodePhase.SKIPPED)
         for target in node.spec.downstream:
@@ -72,7 +71,7 @@ class Endings:
             if poison:
                 scope.poisoned.add(target)
             if scope.missing[target] == 0 and not scope.closing:
-                self._execution.ready.append((scope, target))
+                self._journal.execution.ready.append((scope, target))
         if scope.graph.shape is Shape.CASES and node.state.phase in (NodePhase.SUCCEEDED, NodePhase.RECOVERED):
             self.finish(scope, node.state.outputs or EMPTY)
 
@@ -82,7 +81,7 @@ class Endings:
             scope.parent.state.outputs = outputs
             self.end(scope.parent, NodePhase.SUCCEEDED)
             return
-        self._execution.state.outputs = outputs
+        self._journal.execution.state.outputs = outputs
         self._end_execution(ExecutionPhase.SUCCEEDED)
 
     def close(self, scope: Scope, *, cut: bool = False) -> None:
@@ -140,7 +139,7 @@ class Endings:
             parent.state.error = scope.error
             self.end(parent, NodePhase.ABORTED if scope.error is None else NodePhase.FAILED)
             return
-        state = self._execution.state
+        state = self._journal.execution.state
         if state.phase is ExecutionPhase.ABORTING:
             self._end_execution(ExecutionPhase.ABORTED)
         elif not state.phase.terminal:
@@ -149,7 +148,7 @@ class Endings:
                 self._fail_execution(
                     scope.error or execution_error("UnknownError", "no node says why", ErrorKind.UNKNOWN)
                 )
-            timed_out = state.error == execution_timeout(self._execution)
+            timed_out = state.error == execution_timeout(self._journal.execution)
             self._end_execution(ExecutionPhase.TIMED_OUT if timed_out else ExecutionPhase.FAILED)
 
     def _hands_over_to_failure_node(self, scope: Scope) -> bool:
@@ -160,34 +159,35 @@ class Endings:
         if not scope.closing:
             scope.closing = True
             self._show_closing(scope)
-        self._execution.ready.append((scope, failure))
+        self._journal.execution.ready.append((scope, failure))
         return True
 
     def _abort_below(self, child_key: int | None = None, cause: str = "") -> None:
-        intent = self._execution.state.intent
-        cause = cause or intent.abort_cause or f"the execution {self._execution.state.id} that launched it is ending"
+        state = self._journal.execution.state
+        intent = state.intent
+        cause = cause or intent.abort_cause or f"the execution {state.id} that launched it is ending"
         self._journal.turn.changes.aborts.append(AbortBelow(cause, intent.abort_principal, child_key))
         self._journal.command(AttendBelow())
 
     def _fail_execution(self, error: bytes) -> None:
-        if self._execution.state.phase is not ExecutionPhase.ABORTING:
-            self._execution.state.error = error
+        if self._journal.execution.state.phase is not ExecutionPhase.ABORTING:
+            self._journal.execution.state.error = error
             self._journal.move_execution(ExecutionPhase.FAILING)
-            if self._execution.graph.failure < 0:  # if not, it may launch something in this very commit
+            if self._journal.execution.graph.failure < 0:  # if not, it may launch something in this very commit
                 self._abort_below()
 
     def abort(self, cause: str) -> None:
         """Somebody wants the execution to end: everything in it and below it is stopped, without failure nodes."""
-        if self._execution.state.phase is not ExecutionPhase.FAILING:
+        if self._journal.execution.state.phase is not ExecutionPhase.FAILING:
             self._journal.move_execution(ExecutionPhase.ABORTING)
             self._journal.record("ExecutionAborting", message=cause)
             self._abort_below()
-        self.close(self._execution.root, cut=True)
+        self.close(self._journal.execution.root, cut=True)
 
     def _end_execution(self, phase: ExecutionPhase) -> None:
-        state = self._execution.state
+        state = self._journal.execution.state
         state.ended_at_us = self._journal.now_us
-        if state.phase is ExecutionPhase.FAILING and self._execution.graph.failure >= 0:
+        if state.phase is ExecutionPhase.FAILING and self._journal.execution.graph.failure >= 0:
             self._abort_below()
         self._journal.move_execution(phase)
         self._journal.record(f"Execution{phase.name.title().replace('_', '')}")
@@ -202,7 +202,7 @@ class Endings:
         attempt.ended_at_us = attempt.ended_at_us or self._journal.now_us
         placed = attempt.executor is not None
         self._journal.move_attempt(attempt, phase)
-        self._execution.running -= node.counted
+        self._journal.execution.running -= node.counted
         node.attempt = None
         if attempt.started_at_us is not None:
             node.began = attempt.attempt

@@ -7,7 +7,7 @@ from flyteidl.core import literals_pb2
 from libs.workflow.errors import Internal
 from libs.workflow.graph import GateTarget, GraphNode
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import LiveNode, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.openings import Openings
 from libs.workflow.phases import ErrorKind, NodePhase
@@ -17,8 +17,7 @@ from libs.workflow.state import EMPTY, Data, SignalState
 class Gates:
     """What gates do in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings, openings: Openings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings, openings: Openings) -> None:
         self._journal = journal
         self._endings = endings
         self._openings = openings
@@ -27,9 +26,9 @@ class Gates:
         """From now on the signal can be given, or the time runs."""
         gate = gate_of(spec)
         node = self._openings.open(scope, spec, NodePhase.RUNNING, inputs=inputs)
-        self._execution.launched(node)
+        self._journal.execution.launched(node)
         if sleeps(spec):
-            self._execution.set_timer(node, self._journal.now_us + (gate.sleep_us or 0))
+            self._journal.execution.set_timer(node, self._journal.now_us + (gate.sleep_us or 0))
         if gate.type is None:
             return
         signal = SignalState(
@@ -47,14 +46,14 @@ class Gates:
     def wait(self, node: LiveNode) -> None:
         """Goes on at once if the signal has been given already: another gate may have waited for the same one."""
         signal_id = gate_of(node.spec).signal_id
-        self._execution.gates.setdefault(signal_id, {})[node.state.id] = node
-        given = dict(self._execution.state.intent.signals).get(signal_id)
+        self._journal.execution.gates.setdefault(signal_id, {})[node.state.id] = node
+        given = dict(self._journal.execution.state.intent.signals).get(signal_id)
         if given is not None:
             self.on_signal(signal_id, given)
 
     def on_signal(self, signal_id: str, value: bytes) -> None:
         """A signal was given. Signals of gates that have not begun are for them to find."""
-        for node in self._execution.gates.pop(signal_id, {}).values():
+        for node in self._journal.execution.gates.pop(signal_id, {}).values():
             if not node.state.phase.terminal:
                 self._go_on(node, literals_pb2.Literal.FromString(value))
 

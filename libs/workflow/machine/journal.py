@@ -27,19 +27,27 @@ class Turn:
     changes: Changes
     commands: list[Command] = field(default_factory=list)
 
-    def absorb(self, later: Turn) -> None:
-        """Adds the outcome of a later step of the same execution, so that both are one commit."""
-        self.changes.absorb(later.changes)
-        self.commands.extend(later.commands)
-
 
 class Journal:
-    """One step's turn, at one moment."""
+    """One step's turn, at one moment: between `open` and `close` everybody writes what happens to `execution` here."""
 
-    def __init__(self, execution: Execution, now_us: int) -> None:
+    __slots__ = ("execution", "now_us", "turn")
+
+    execution: Execution
+    now_us: int
+    turn: Turn
+
+    def open(self, execution: Execution, now_us: int, turn: Turn | None) -> None:
+        """A step begins; what was left of one that has failed is forgotten."""
         self.execution = execution
         self.now_us = now_us
-        self.turn = Turn(Changes(execution.state))
+        self.turn = Turn(Changes(execution.state)) if turn is None else turn
+
+    def close(self) -> Turn:
+        """The step has ended: its turn. Nothing here holds on to the execution any more."""
+        turn = self.turn
+        del self.execution, self.turn
+        return turn
 
     def move_execution(self, phase: ExecutionPhase) -> None:
         """Raises IllegalTransition, and then changes nothing; so do the other moves."""

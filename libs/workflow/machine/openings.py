@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libs.workflow.graph import Graph, GraphNode
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, LiveNode, Scope
+from libs.workflow.machine.execution import LiveNode, Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.phases import ErrorKind, NodePhase
 from libs.workflow.state import Data, NodeState
@@ -16,8 +16,7 @@ INLINE_LIMIT_BYTES = 16 * 1024
 class Openings:
     """The beginnings of one step."""
 
-    def __init__(self, execution: Execution, journal: Journal, endings: Endings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, endings: Endings) -> None:
         self._journal = journal
         self._endings = endings
 
@@ -50,7 +49,7 @@ class Openings:
             self._endings.complete(node)
         else:
             scope.open.add(spec.index)
-            self._execution.live[state.id] = node
+            self._journal.execution.live[state.id] = node
             if phase is NodePhase.RUNNING:
                 self.limit(node)
         return node
@@ -58,12 +57,12 @@ class Openings:
     def limit(self, node: LiveNode) -> None:
         """From now on its time runs, if it is limited."""
         if node.spec.time_allowed_us:
-            self._execution.set_timer(node, self._journal.now_us + node.spec.time_allowed_us)
+            self._journal.execution.set_timer(node, self._journal.now_us + node.spec.time_allowed_us)
 
     def run_graph(self, node: LiveNode, graph: Graph, inputs: Data) -> None:
         """A node's own graph begins."""
         node.child = Scope(graph, node, inputs)
-        self._execution.ready.append((node.child, graph.start))
+        self._journal.execution.ready.append((node.child, graph.start))
 
     def fail(self, scope: Scope, spec: GraphNode, code: str, message: str, kind: ErrorKind = ErrorKind.USER) -> None:
         """A node that cannot even start."""

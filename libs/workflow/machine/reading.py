@@ -10,7 +10,7 @@ from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
 from libs.workflow import binding
-from libs.workflow.machine.execution import Execution, Scope
+from libs.workflow.machine.execution import Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import BlobRead, ReadBlob
 from libs.workflow.state import Data
@@ -19,8 +19,7 @@ from libs.workflow.state import Data
 class Reading:
     """What is read in one step."""
 
-    def __init__(self, execution: Execution, journal: Journal) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._parsed: dict[int, tuple[Data, literals_pb2.LiteralMap]] = {}
         """By identity of the data, which is kept too: an item that has ended is forgotten at once, and other data may
@@ -28,29 +27,29 @@ class Reading:
         """
 
     def is_here(self, data: Data) -> bool:
-        return data.uri is None or data.uri in self._execution.blobs
+        return data.uri is None or data.uri in self._journal.execution.blobs
 
     def literals(self, data: Data) -> literals_pb2.LiteralMap:
         """Parsed once a step, for all the nodes that read it. Raises NotRead and BindingError."""
         if data.uri is not None:
-            if data.uri not in self._execution.blobs:
+            if data.uri not in self._journal.execution.blobs:
                 raise binding.NotRead(data.uri)
-            return self._execution.blobs[data.uri]
+            return self._journal.execution.blobs[data.uri]
         if id(data) not in self._parsed:
             self._parsed[id(data)] = data, _literal_map(data.inline or b"")
         return self._parsed[id(data)][1]
 
     def offloaded(self, uri: str) -> literals_pb2.Literal:
         """A literal that lies apart. Raises NotRead."""
-        literal = self._execution.offloaded.get(uri)
+        literal = self._journal.execution.offloaded.get(uri)
         if literal is None:
-            self._execution.offloaded[uri] = None  # tells what the content will be
+            self._journal.execution.offloaded[uri] = None  # tells what the content will be
             raise binding.NotRead(uri)
         return literal
 
     def ask(self, uri: str, scope: Scope, index: int) -> None:
         """The node is ready again when this blob is here."""
-        awaiting = self._execution.awaiting
+        awaiting = self._journal.execution.awaiting
         if uri not in awaiting:
             awaiting[uri] = {}
             self._journal.command(ReadBlob(uri))
@@ -63,17 +62,18 @@ class Reading:
         """
         if event.content is None:
             raise binding.BindingError(event.error)
-        offloaded = self._execution.offloaded
+        offloaded = self._journal.execution.offloaded
         if event.uri in offloaded and offloaded[event.uri] is None:
             offloaded[event.uri] = _literal(event.content)
         else:
-            self._execution.blobs[event.uri] = _literal_map(event.content)
+            self._journal.execution.blobs[event.uri] = _literal_map(event.content)
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """At the end of a step: nobody needs what was read when nobody waits for more."""
-        if not self._execution.awaiting:
-            self._execution.blobs.clear()
-            self._execution.offloaded.clear()
+        self._parsed.clear()
+        if not self._journal.execution.awaiting:
+            self._journal.execution.blobs.clear()
+            self._journal.execution.offloaded.clear()
 
 
 def _literal_map(serialized: bytes) -> literals_pb2.LiteralMap:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from libs.workflow.graph import GraphNode
 from libs.workflow.machine.execution import Execution, LiveNode, Path, Scope
+from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.openings import Openings
 from libs.workflow.phases import NodeKind, NodePhase
 from libs.workflow.state import NodeState
@@ -26,13 +27,13 @@ _ACHIEVED = frozenset({NodePhase.SUCCEEDED, NodePhase.RECOVERED})
 class Recovery:
     """What is recovered in one step."""
 
-    def __init__(self, execution: Execution, openings: Openings) -> None:
-        self._execution = execution
+    def __init__(self, journal: Journal, openings: Openings) -> None:
+        self._journal = journal
         self._openings = openings
 
     def recovers(self, scope: Scope, spec: GraphNode) -> bool:
         """Whether this node, which may start now, need not: it is RECOVERED then."""
-        old = counterpart(self._execution, scope, spec)
+        old = counterpart(self._journal.execution, scope, spec)
         if old is None or old.phase not in _ACHIEVED:
             return False
         node = self._openings.open(scope, spec, NodePhase.RECOVERED, inputs=old.inputs, outputs=old.outputs)

@@ -7,7 +7,7 @@ read or written, and until then it has no row and a new leader begins with it an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flyteidl.core import execution_pb2, literals_pb2, types_pb2
 
@@ -18,7 +18,7 @@ from libs.workflow.machine.arrays import Arrays, Item
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.children import completed
 from libs.workflow.machine.endings import Endings
-from libs.workflow.machine.execution import Execution, Scope
+from libs.workflow.machine.execution import Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import BlobRead, BlobRole, BlobWritten, WriteBlob
 from libs.workflow.machine.openings import INLINE_LIMIT_BYTES, Openings
@@ -39,29 +39,27 @@ class Starts:
 
     def __init__(
         self,
-        execution: Execution,
         journal: Journal,
         endings: Endings,
         openings: Openings,
         reading: Reading,
         attempts: Attempts,
         arrays: Arrays,
-        begin_of: Callable[[NodeKind], Begin],
+        begin: Mapping[NodeKind, Begin],
         recovery: Recovery,
     ) -> None:
-        self._execution = execution
         self._journal = journal
         self._endings = endings
         self._openings = openings
         self._reading = reading
         self._attempts = attempts
         self._arrays = arrays
-        self._begin_of = begin_of
+        self._begin = begin
         self._recovery = recovery
 
     def start_what_is_ready(self) -> None:
         """Starts nodes until none is ready, no array has room and max_parallelism none for those that it holds back."""
-        execution = self._execution
+        execution = self._journal.execution
         while True:
             while execution.ready:
                 scope, index = execution.ready.popleft()
@@ -74,12 +72,12 @@ class Starts:
 
     def on_blob_read(self, event: BlobRead) -> None:
         """Nodes that read this blob may start, or never can."""
-        waiting = self._execution.awaiting.pop(event.uri, {})
+        waiting = self._journal.execution.awaiting.pop(event.uri, {})
         if not waiting:
             return
         try:
             self._reading.keep(event)
-            self._execution.ready.extend(waiting.values())
+            self._journal.execution.ready.extend(waiting.values())
         except binding.BindingError as error:
             for scope, index in waiting.values():
                 self._cannot_read(scope, index, error.message)
@@ -93,7 +91,7 @@ class Starts:
 
     def on_blob_written(self, event: BlobWritten) -> None:
         """The node whose literal map this is goes on, or never can."""
-        waiting = self._execution.writing.pop((event.node_id, event.role), None)
+        waiting = self._journal.execution.writing.pop((event.node_id, event.role), None)
         if waiting is None:
             return
         scope, index, literals = waiting
@@ -106,7 +104,7 @@ class Starts:
     def _start(self, scope: Scope, spec: GraphNode) -> None:
         node = scope.nodes[spec.index]
         if node is not None and node.child is not None and node.child.items is not None:
-            self._execution.attend(node.child)  # its inputs are here again
+            self._journal.execution.attend(node.child)  # its inputs are here again
         elif not scope.admits(spec.index):
             return
         elif spec.index in scope.poisoned:
@@ -161,8 +159,8 @@ class Starts:
             return
         role = BlobRole.OUTPUTS if spec.kind is NodeKind.END else BlobRole.INPUTS
         node_id = scope.node_id(spec)
-        if (node_id, role) not in self._execution.writing:  # ready twice, when two of its blobs came at once
-            self._execution.writing[node_id, role] = (scope, spec.index, literals)
+        if (node_id, role) not in self._journal.execution.writing:  # ready twice, when two of its blobs came at once
+            self._journal.execution.writing[node_id, role] = (scope, spec.index, literals)
             self._journal.command(WriteBlob(node_id, 0, role, serialized))
 
     def _go(self, scope: Scope, spec: GraphNode, data: Data, literals: literals_pb2.LiteralMap) -> None:
@@ -171,7 +169,7 @@ class Starts:
             self._openings.open(scope, spec, NodePhase.SUCCEEDED, outputs=data)
             self._endings.finish(scope, data)
         else:
-            self._begin_of(spec.kind)(scope, spec, data, literals)
+            self._begin[spec.kind](scope, spec, data, literals)
 
     def _skip(self, scope: Scope, spec: GraphNode) -> None:
         self._openings.open(scope, spec, NodePhase.SKIPPED)

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from functools import cached_property
 
-from libs.workflow.errors import Internal
 from libs.workflow.machine.arrays import Arrays
 from libs.workflow.machine.attempts import Attempts
 from libs.workflow.machine.branches import Branches
@@ -52,81 +50,56 @@ from libs.workflow.phases import Desired, ExecutionPhase, NodeKind
 
 
 def step(execution: Execution, events: Sequence[Event], now_us: int) -> Turn:
-    """Folds `events` into `execution` and goes as far as it can at `now_us`.
-
-    Raises IllegalTransition or Internal on a bug of ours; the execution must then be dropped from memory, for it may be
-    half changed. Whatever users do wrong ends as an error of a node.
-    """
-    stepper = _Step(execution, now_us)
-    stepper.run(events)
-    return stepper.journal.turn
+    """`Stepper.step` for who takes one step only."""
+    return Stepper().step(execution, events, now_us)
 
 
-class _Step:
-    """One step: who does what in it, and in which order."""
+class Stepper:
+    """Takes steps, one after the other, of whichever executions. Who does what in them is made once."""
 
-    def __init__(self, execution: Execution, now_us: int) -> None:
-        self._execution = execution
-        self.journal = Journal(execution, now_us)
-        self._endings = Endings(execution, self.journal)
-        openings = Openings(execution, self.journal, self._endings)
-        self._attempts = Attempts(execution, self.journal, self._endings, openings)
-        self._caching = Caching(execution, self.journal, self._endings, openings, self._attempts)
-        self._openings = openings
-        self._deadlines = Deadlines(execution, self.journal, self._endings)
-        self._reading = Reading(execution, self.journal)
-        self._arrays = Arrays(execution, self.journal, self._endings, openings, self._reading)
-        self._starts = Starts(
-            execution,
-            self.journal,
-            self._endings,
-            openings,
-            self._reading,
-            self._attempts,
-            self._arrays,
-            self._begin_of,
-            Recovery(execution, openings),
-        )
+    def __init__(self) -> None:
+        journal = self._journal = Journal()
+        endings = self._endings = Endings(journal)
+        openings = Openings(journal, endings)
+        attempts = self._attempts = Attempts(journal, endings, openings)
+        caching = self._caching = Caching(journal, endings, openings, attempts)
+        reading = self._reading = Reading(journal)
+        arrays = self._arrays = Arrays(journal, endings, openings, reading)
+        children = self._children = Children(journal, endings, openings)
+        gates = self._gates = Gates(journal, endings, openings)
+        self._dynamics = Dynamics(journal, endings, openings)
+        self._deadlines = Deadlines(journal, endings)
+        begin: dict[NodeKind, Begin] = {
+            NodeKind.TASK: caching.begin,
+            NodeKind.SUBWORKFLOW: SubWorkflows(openings).begin,
+            NodeKind.BRANCH: Branches(journal, openings).begin,
+            NodeKind.LAUNCH_PLAN: children.begin,
+            NodeKind.GATE: gates.begin,
+            NodeKind.ARRAY: arrays.begin,
+        }
+        recovery = Recovery(journal, openings)
+        self._starts = Starts(journal, endings, openings, reading, attempts, arrays, begin, recovery)
 
-    # Most steps meet none of these.
+    def step(self, execution: Execution, events: Sequence[Event], now_us: int, turn: Turn | None = None) -> Turn:
+        """Folds `events` into `execution` and goes as far as it can at `now_us`.
 
-    @cached_property
-    def _children(self) -> Children:
-        return Children(self._execution, self.journal, self._endings, self._openings)
+        Where there was a step before in the same `turn`, this one adds to it, so that both are one commit.
 
-    @cached_property
-    def _gates(self) -> Gates:
-        return Gates(self._execution, self.journal, self._endings, self._openings)
+        Raises IllegalTransition or Internal on a bug of ours; the execution must then be dropped from memory, for it
+        may be half changed. Whatever users do wrong ends as an error of a node.
+        """
+        self._journal.open(execution, now_us, turn)
+        self._run(execution, events)
+        return self._journal.close()
 
-    @cached_property
-    def _dynamics(self) -> Dynamics:
-        return Dynamics(self._execution, self.journal, self._endings, self._openings)
-
-    def _begin_of(self, kind: NodeKind) -> Begin:
-        """What a node of this kind does when it starts."""
-        match kind:
-            case NodeKind.TASK:
-                return self._caching.begin
-            case NodeKind.SUBWORKFLOW:
-                return SubWorkflows(self._openings).begin
-            case NodeKind.BRANCH:
-                return Branches(self._execution, self._openings).begin
-            case NodeKind.LAUNCH_PLAN:
-                return self._children.begin
-            case NodeKind.GATE:
-                return self._gates.begin
-            case NodeKind.ARRAY:
-                return self._arrays.begin
-            case _:
-                raise Internal(f"nodes of kind {kind.name} are not begun")
-
-    def run(self, events: Sequence[Event]) -> None:
-        state = self._execution.state
+    def _run(self, execution: Execution, events: Sequence[Event]) -> None:
+        state = execution.state
         if state.phase.terminal:
             self._refuse_late(events)
             return
-        if self._execution.resumed:
-            self._execution.resumed = False
+        self._arrays.open()
+        if execution.resumed:
+            execution.resumed = False
             self._resume()
         for event in events:
             self._handle(event)
@@ -135,7 +108,7 @@ class _Step:
         self._fire_timers()
         self._deadlines.check()
         self._starts.start_what_is_ready()
-        self._reading.forget()
+        self._reading.close()
         self._note_next_wake()
 
     def _handle(self, event: Event) -> None:
@@ -169,17 +142,17 @@ class _Step:
         """Whatever still works for a finished execution is told to stop."""
         for event in events:
             if isinstance(event, Accepted | Started):
-                self.journal.command(Disown(event.node_id, event.attempt, event.executor))
+                self._journal.command(Disown(event.node_id, event.attempt, event.executor))
 
     def _begin(self) -> None:
-        self.journal.move_execution(ExecutionPhase.RUNNING)
-        self._execution.state.started_at_us = self.journal.now_us
-        self.journal.record("ExecutionStarted")
-        self._execution.ready.append((self._execution.root, self._execution.graph.start))
+        self._journal.move_execution(ExecutionPhase.RUNNING)
+        self._journal.execution.state.started_at_us = self._journal.now_us
+        self._journal.record("ExecutionStarted")
+        self._journal.execution.ready.append((self._journal.execution.root, self._journal.execution.graph.start))
 
     def _resume(self) -> None:
         """Asks again for what a former leader had only wished for."""
-        for node in unfinished(self._execution):
+        for node in unfinished(self._journal.execution):
             if node.child is not None:
                 continue  # its own nodes ask
             if node.spec.kind is NodeKind.LAUNCH_PLAN:
@@ -192,20 +165,20 @@ class _Step:
                 self._gates.resume(node)
 
     def _note_next_wake(self) -> None:
-        state = self._execution.state
-        wake = None if state.phase.terminal else self._execution.next_wake()
+        state = self._journal.execution.state
+        wake = None if state.phase.terminal else self._journal.execution.next_wake()
         if wake != state.next_wake_at_us:
             state.next_wake_at_us = wake
-            self.journal.execution_changed()
+            self._journal.execution_changed()
 
     def _on_intent(self, event: IntentRead) -> None:
-        state = self._execution.state
+        state = self._journal.execution.state
         if event.intent.generation < state.intent.generation:
             return  # it was read before what is known already
         state.intent = event.intent
         if event.intent.generation > state.observed_generation:
             state.observed_generation = event.intent.generation
-            self.journal.execution_changed()
+            self._journal.execution_changed()
         for signal_id, value in event.intent.signals:
             self._gates.on_signal(signal_id, value)
         ending = state.phase is ExecutionPhase.ABORTING or state.phase.terminal  # an event before may have ended it
@@ -213,12 +186,12 @@ class _Step:
             self._endings.abort(event.intent.abort_cause)
 
     def _fire_timers(self) -> None:
-        execution = self._execution
-        while (due := execution.next_timer()) is not None and due <= self.journal.now_us:
+        execution = self._journal.execution
+        while (due := execution.next_timer()) is not None and due <= self._journal.now_us:
             _, node_id = heapq.heappop(execution.timers)
             node = execution.live[node_id]
             node.state.wake_at_us = None
-            self.journal.touch(node)
+            self._journal.touch(node)
             self._wake(node)
 
     def _wake(self, node: LiveNode) -> None:

@@ -20,7 +20,7 @@ from flyteidl.core import literals_pb2
 
 from libs.workflow import graph as graph_package
 from libs.workflow.graph import Graph
-from libs.workflow.machine import Execution, new_execution, step
+from libs.workflow.machine import Execution, Stepper, new_execution, step
 from libs.workflow.machine import messages as m
 from libs.workflow.phases import ErrorKind, ExecutionPhase
 from libs.workflow.state import Data
@@ -108,6 +108,7 @@ def story(execution: Execution, prefix: str) -> Iterator[tuple[str, m.Event | No
 def costs(kind: str, size: int) -> dict[str, tuple[int, int]]:
     """For each event of the story, the lines that were executed and the rows that were changed."""
     execution, prefix = begun(kind, size)
+    stepper = Stepper()
     found = {}
     now_us = 20
     for name, event in story(execution, prefix):
@@ -115,7 +116,7 @@ def costs(kind: str, size: int) -> dict[str, tuple[int, int]]:
         counter = Lines()
         sys.settrace(counter)
         try:
-            turn = step(execution, [event] if event else [], now_us)
+            turn = stepper.step(execution, [event] if event else [], now_us)
         finally:
             sys.settrace(None)
         found[name] = counter.count, turn.changes.rows

@@ -74,16 +74,18 @@ def test_an_attribute_is_looked_up_in_what_was_offloaded() -> None:
 
 
 def test_data_that_comes_to_lie_where_forgotten_data_lay_is_read_itself() -> None:
-    execution = world_of(Plan((Step("n0"),))).execution
-    reading = Reading(execution, Journal(execution, 0))
+    journal = Journal()
+    journal.open(world_of(Plan((Step("n0"),))).execution, 0, None)
+    reading = Reading(journal)
     for value in range(100):
         outputs = literals_pb2.LiteralMap(literals={"o": number(value)})
         assert reading.literals(Data.of(outputs.SerializeToString())) == outputs
 
 
 def test_a_place_that_is_both_a_literal_and_a_literal_map_is_read_once_for_either() -> None:
-    execution = world_of(Plan((Step("n0"),))).execution
-    reading = Reading(execution, Journal(execution, 0))
+    journal = Journal()
+    journal.open(world_of(Plan((Step("n0"),))).execution, 0, None)
+    reading = Reading(journal)
     with pytest.raises(NotRead):
         reading.offloaded("blob:/o")
     reading.keep(m.BlobRead("blob:/o", number(1).SerializeToString()))
