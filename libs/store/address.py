@@ -45,6 +45,11 @@ class Postgres:
 
     url: str
 
+    @property
+    def for_sqlalchemy(self) -> str:
+        """The same, with the driver named that SQLAlchemy is to use."""
+        return "postgresql+psycopg" + self.url.removeprefix("postgresql")
+
 
 Address = Sqlite | Postgres
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, select, text
 
 from libs.store import schema
-from libs.store.engine import open_sync
+from libs.store.engine_sync import open_sync
 from libs.store.failures import translated
+
+_RETIRE = text(
+    "INSERT INTO etcd_clusters (cluster_id, retired) VALUES (:cluster_id, 1)"
+    " ON CONFLICT (cluster_id) DO UPDATE SET retired = 1"
+)
 
 
 def retire(url: str, cluster_id: str) -> None:
     """Refuses every claim from that etcd cluster, for ever. Harmless when it is retired already. Raises Unavailable."""
     with _connected(url) as connection:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        row = dialect.insert(schema.etcd_clusters).values(cluster_id=cluster_id, retired=1)
-        connection.execute(row.on_conflict_do_update(index_elements=["cluster_id"], set_={"retired": 1}))
+        connection.execute(_RETIRE, {"cluster_id": cluster_id})
 
 
 def present(url: str) -> str | None:

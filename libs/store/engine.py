@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from libs.store import address, sqlite
+from libs.store import address, schema, sqlite
 from libs.store.failures import translated
 
 CONNECTIONS = 8
@@ -42,7 +42,7 @@ def open_async(url: str) -> AsyncEngine:
     if isinstance(where, address.Sqlite):
         return _sqlite_engine(where)
     return create_async_engine(
-        _with_driver(where),
+        where.for_sqlalchemy,
         connect_args={"connect_timeout": 2, "options": _POSTGRES_OPTIONS},
         pool_size=CONNECTIONS,
         max_overflow=CONNECTIONS,
@@ -52,24 +52,11 @@ def open_async(url: str) -> AsyncEngine:
     )
 
 
-def open_sync(url: str, *, busy_seconds: float = sqlite.BUSY_SECONDS) -> Engine:
-    """For commands that run once: a connection at a time, every transaction a writing one."""
-    where = address.parse(url)
-    if isinstance(where, address.Postgres):
-        options = {"connect_timeout": 2, "options": f"-c lock_timeout={int(busy_seconds * 1000)}"}
-        return create_engine(_with_driver(where), connect_args=options, poolclass=NullPool)
-    address.require_local_disk(where.path)
-    engine = create_engine(URL.create("sqlite", database=str(where.path)), poolclass=NullPool)
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _record: object) -> None:
-        sqlite.set_up(connection, busy_seconds)
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        sqlite.begin_immediate(connection.connection, busy_seconds)
-
-    return engine
+async def check_schema(engine: AsyncEngine) -> None:
+    """Raises FailedPrecondition unless the database is at the schema of this version of the program."""
+    async with reading(engine) as connection:
+        found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    schema.require_revision(found)
 
 
 @asynccontextmanager
@@ -92,10 +79,6 @@ async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             connection = await connection.execution_options(writing=True)
             async with connection.begin():
                 yield connection
-
-
-def _with_driver(where: address.Postgres) -> str:
-    return "postgresql+psycopg" + where.url.removeprefix("postgresql")
 
 
 def _sqlite_engine(where: address.Sqlite) -> AsyncEngine:

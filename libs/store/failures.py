@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 import sqlalchemy.exc
 
 from libs.workflow.errors import AirscrewError, FailedPrecondition, Internal, KeyTaken, Refused, Unavailable
@@ -80,6 +79,8 @@ def _of_postgres(error: BaseException) -> AirscrewError:
     message = _first_line(error)
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return Unavailable("the database does not answer: no connection became free in time")
+    import psycopg  # it is imported already if this is an error of its own
+
     if not isinstance(error, psycopg.Error):
         return Internal(f"{type(error).__name__}: {message}")
     state = error.sqlstate or ""

@@ -6,13 +6,14 @@ nobody. The first service that starts writes it down; from then on each must be 
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select, text
 
 from libs.store import schema
-from libs.store.engine import open_sync
+from libs.store.engine_sync import open_sync
 from libs.store.failures import translated
 from libs.workflow.errors import FailedPrecondition
+
+_FIRST = text("INSERT INTO installation (id, shards) VALUES (1, :shards) ON CONFLICT DO NOTHING")
 
 
 def agree_on_shards(url: str, shards: int) -> None:
@@ -25,9 +26,7 @@ def agree_on_shards(url: str, shards: int) -> None:
         engine = open_sync(url)
         try:
             with engine.begin() as connection:
-                dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-                first = dialect.insert(table).values(id=1, shards=shards).on_conflict_do_nothing()
-                connection.execute(first)
+                connection.execute(_FIRST, {"shards": shards})
                 found = connection.scalar(select(table.c.shards))
         finally:
             engine.dispose()

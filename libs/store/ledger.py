@@ -25,7 +25,6 @@ from flyteidl.core import execution_pb2
 from libs.store import address, claims, ledger_cache, rows, schema
 from libs.store.failures import translated
 from libs.store.holds import Execute
-from libs.store.ledger_postgres import PostgresLedger
 from libs.store.ledger_rows import Batch, abort_row, batch_of
 from libs.store.ledger_sqlite import SqliteLedger
 from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord, LeaderRow
@@ -290,7 +289,11 @@ class Ledger:
 def connection_to(url: str) -> Connection:
     """A connection to the database at `url`, for one thread; nothing is contacted yet."""
     where = address.parse(url)
-    return SqliteLedger(where.path) if isinstance(where, address.Sqlite) else PostgresLedger(where.url)
+    if isinstance(where, address.Sqlite):
+        return SqliteLedger(where.path)
+    from libs.store.ledger_postgres import PostgresLedger  # only who needs the driver pays for its import
+
+    return PostgresLedger(where.url)
 
 
 def _leader_from(found: Sequence[rows.Row]) -> LeaderRow | None:

@@ -9,13 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.store import schema
-from libs.store.engine import open_sync, reading
+from libs.store.engine_sync import open_sync
 from libs.store.failures import translated
 
 WAIT_SECONDS = 60
@@ -41,22 +38,25 @@ def upgrade(url: str) -> None:
             engine.dispose()
 
 
-async def check(engine: AsyncEngine) -> None:
-    """Raises FailedPrecondition unless the database is at the schema of this version of the program."""
-    async with reading(engine) as connection:
-        found = await connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
-    schema.require_revision(found)
-
-
 def _upgrade(connection: Connection) -> None:
+    if sqlalchemy.inspect(connection).has_table("alembic_version"):
+        found = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
+        if found == schema.REVISION:
+            return
+        if found is not None and found > schema.REVISION:
+            schema.require_revision(found)
+    _run_steps(connection)
+
+
+def _run_steps(connection: Connection) -> None:
+    # Takes a quarter of a second to import, and most starts find nothing to do.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     steps = str(Path(__file__).parent / "migrations")
     config.set_main_option("script_location", steps.replace("%", "%%"))
     config.attributes["connection"] = connection
-    if sqlalchemy.inspect(connection).has_table("alembic_version"):
-        found = connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version"))
-        if found is not None and found > schema.REVISION:
-            schema.require_revision(found)
     command.upgrade(config, "head")
 
 

@@ -26,7 +26,6 @@ from libs.store.failures import translate
 from libs.store.lookup import collected
 from libs.store.records import ExecutionRecord
 from libs.store.rows import Row
-from libs.store.submission_postgres import PostgresDoor
 from libs.store.submission_rows import KEY, PARENT, Batch, Door, Stored, Wish, id_of
 from libs.store.submission_sqlite import SqliteDoor
 from libs.workflow.errors import AlreadyExists, FailedPrecondition, NotFound, Refused
@@ -156,6 +155,8 @@ def _door(url: URL) -> Door:
     where = address.parse(url.render_as_string(hide_password=False))
     if isinstance(where, address.Sqlite):
         return SqliteDoor(where.path)
+    from libs.store.submission_postgres import PostgresDoor  # only who needs the driver pays for its import
+
     return PostgresDoor(f"postgresql:{where.url.partition(':')[2]}")
 
 

@@ -21,10 +21,10 @@ from libs.clients.queue import Enqueuer, Operator, Subscriber
 from libs.rpc import server as rpc
 from libs.runtime.clock import Clock
 from libs.runtime.process import Life
-from libs.store import installation, migrate
+from libs.store import installation
 from libs.store import intakes as intake_store
 from libs.store.cache import Cache
-from libs.store.engine import open_async
+from libs.store.engine import check_schema, open_async
 from libs.store.executions import Executions
 from libs.store.registry import Registry
 from libs.store.signals import Signals
@@ -74,7 +74,7 @@ async def running(
     """A front door that serves for the length of the block. Raises when the database is not as it must be."""
     engine = open_async(settings.database)
     try:
-        await migrate.check(engine)
+        await check_schema(engine)
         await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
         async with (
             Enqueuer(settings.queue) as enqueuer,

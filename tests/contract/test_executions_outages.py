@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.store import engine as engines
-from libs.store import migrate
 from libs.store.engine import open_async
 from libs.store.executions import Executions
 from libs.store.query import Query
@@ -88,11 +87,11 @@ async def test_a_database_that_never_answers_is_given_up(engine: AsyncEngine, mo
         async with engines.reading(engine):
             await asyncio.sleep(5)
     monkeypatch.undo()
-    await migrate.check(engine)
+    await engines.check_schema(engine)
 
 
 async def test_an_empty_database_is_refused_with_the_way_out(tmp_path: object) -> None:
     engine = open_async(f"sqlite:///{tmp_path}/empty.db")
     with pytest.raises(FailedPrecondition, match="airscrew migrate"):
-        await migrate.check(engine)
+        await engines.check_schema(engine)
     await engine.dispose()

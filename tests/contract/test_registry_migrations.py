@@ -15,7 +15,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from libs.store import migrate, schema
-from libs.store.engine import open_async, open_sync
+from libs.store.engine import check_schema, open_async
+from libs.store.engine_sync import open_sync
 from libs.store.ledger import Ledger
 from libs.workflow.errors import FailedPrecondition, Unavailable
 from libs.workflow.identity import EntityId
@@ -151,14 +152,14 @@ def test_any_number_of_processes_may_migrate_at_once(empty_url: str) -> None:
 
 async def test_an_unknown_revision_is_refused_by_everybody(database_url: str) -> None:
     engine = open_async(database_url)
-    await migrate.check(engine)
+    await check_schema(engine)
     for revision, message in (("0000", "run `airscrew migrate`"), ("9999", "newer Airscrew")):
         sync = open_sync(database_url)
         with sync.begin() as connection:
             connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
         sync.dispose()
         with pytest.raises(FailedPrecondition, match=message):
-            await migrate.check(engine)
+            await check_schema(engine)
         with pytest.raises(FailedPrecondition, match=message):
             Ledger(database_url).check_schema()
     with pytest.raises(FailedPrecondition, match="newer Airscrew"):
