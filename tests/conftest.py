@@ -20,13 +20,14 @@ pytest_plugins = [
     "tests.support.etcd",
     "tests.support.executing",
     "tests.support.garbage",
+    "tests.support.kube_apiserver",
     "tests.support.ledgers",
     "tests.support.redis",
 ]
 
 # What the developer has set for a running system must not reach the tests.
 _PREFIXES = ("AIRSCREW_", "OTEL_", "FLYTE_", "FLYTECTL_", "TRACEPARENT", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
-for _name in [name for name in os.environ if name.startswith(_PREFIXES)]:
+for _name in [name for name in os.environ if name.startswith(_PREFIXES) and not name.startswith("AIRSCREW_TEST_")]:
     del os.environ[_name]
 os.environ["TERM"] = "xterm"  # not that of who looks on: CI has none, and then nothing is coloured
 
