@@ -1,4 +1,4 @@
-"""Commands for whoever runs a system: `start`, `migrate`, `etcd retire`, `version`.
+"""Commands for whoever runs a system: `migrate`, `etcd retire`, `version`.
 
 `migrate` and `etcd retire` work on the database itself, because they are needed exactly when no service runs; the code
 for it is imported only then, so that a machine with just the client can do the rest.
@@ -6,8 +6,6 @@ for it is imported only then, so that a machine with just the client can do the 
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib import metadata
 
 import click
@@ -25,15 +23,6 @@ DATABASE = click.option(
     show_envvar=True,
     help="sqlite:///ABSOLUTE/PATH or postgresql://USER@HOST:PORT/NAME",
 )
-
-
-@click.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def start(arguments: tuple[str, ...]) -> None:
-    """Start a whole system on this machine, until Ctrl-C (--help lists the options)."""
-    # Becomes that program rather than calling it: signals and the exit code are its own. -P keeps a folder `services`
-    # in the user's directory out of the way.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "services.standalone", *arguments])
 
 
 @click.command()

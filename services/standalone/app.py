@@ -1,7 +1,7 @@
 """Starts the processes, tells the user, and stops them in order.
 
-Start, everything that can at the same time: etcd, the queue and the executors at once, the database is prepared
-meanwhile, then admin, and the propellers when etcd answers too. Stop, after the first signal: executors, admin,
+Start, everything that can at the same time: etcd and the queue at once, the database is prepared meanwhile, then admin,
+and the propellers and executors when etcd answers too. Stop, after the first signal: executors, admin,
 propellers, queue, etcd; after the second: all at once, which loses nothing either.
 """
 
@@ -46,6 +46,7 @@ def run(options: Options, environ: Mapping[str, str], say: Say, warn: Say) -> No
             chosen,
             plan=plan.make(options, data, chosen, environ, taken),
             etcd=None if server is None else _etcd_program(server, data, environ),
+            environ=environ,
             warn=warn,
         )
         asyncio.run(system.run(lambda seconds: say(announce.ready(options, data, system.plan, seconds))))
@@ -61,6 +62,7 @@ class System:
         stores: Stores,
         plan: Plan,
         etcd: Program | None,
+        environ: Mapping[str, str],
         warn: Say,
     ) -> None:
         self.plan = plan
@@ -68,6 +70,7 @@ class System:
         self._data = data
         self._stores = stores
         self._etcd = etcd
+        self._environ = environ
         self._warn = warn
         self._ready = False
         self._stopping = asyncio.Event()
@@ -102,21 +105,22 @@ class System:
 
     async def _start(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                for program in (self.plan.queue, *self.plan.executors):
-                    group.create_task(self._supervisor.start(program), name=f"start {program.name}")
-                prepared = group.create_task(
-                    asyncio.to_thread(stores.prepare, self._stores), name="prepare the database"
-                )
+            async with (
+                stores.prepared(
+                    self._stores, self._environ, retire_lost_etcd=self._options.owns_both_stores
+                ) as preparation,
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(self._supervisor.start(self.plan.queue), name="start queue")
                 elector = group.create_task(self._start_etcd(), name="start etcd")
-                await prepared
+                await preparation.migrated()
                 group.create_task(self._supervisor.start(self.plan.admin), name="start admin")
                 await elector
-                if self._options.owns_both_stores:
-                    await asyncio.to_thread(stores.retire_lost_etcd, self._stores)
-                for program in self.plan.propellers:
+                await preparation.finished()
+                # The executors last: they begin in less time than the propellers, and look for them again and again.
+                for program in (*self.plan.propellers, *self.plan.executors):
                     group.create_task(self._supervisor.start(program), name=f"start {program.name}")
-        except* (CannotStart, AirscrewError) as errors:
+        except* CannotStart as errors:
             raise _first(errors) from None
 
     async def _start_etcd(self) -> None:
@@ -189,9 +193,7 @@ def _etcd_program(server: etcd.EtcdServer, data: DataDir, environ: Mapping[str, 
     )
 
 
-def _first(group: BaseExceptionGroup[CannotStart | AirscrewError]) -> CannotStart:
+def _first(group: BaseExceptionGroup[CannotStart]) -> CannotStart:
     """The first of possibly many: the others are mostly its consequences."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if isinstance(error, CannotStart) else CannotStart(f"stores: {error}")
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

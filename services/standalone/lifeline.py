@@ -20,6 +20,11 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def tied(*command: str) -> tuple[str, ...]:
+    """The command that runs `command` so that it dies with this process."""
+    return (sys.executable, "-I", "-S", __file__, str(os.getpid()), *command)
+
+
 def main(parent: int, command: list[str]) -> None:
     """Ties this process to `parent` and becomes `command`; returns only by exception or exit.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from libs.election import Access
-from libs.election.etcd import Etcd
-from libs.store import clusters, migrate
+from services.standalone import lifeline
 from services.standalone.datadir import DataDir
-from services.standalone.settings import Options
-
-PROBE_KEY = "/airscrew/any"
-"""Whatever is read, the answer says which cluster gave it."""
+from services.standalone.settings import CannotStart, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +33,40 @@ def chosen(options: Options, data: DataDir, etcd: tuple[str, ...]) -> Stores:
     )
 
 
-def prepare(stores: Stores) -> None:
-    """Brings the database to the present schema. Blocking; raises errors of `libs.workflow.errors`."""
-    migrate.upgrade(stores.database)
+class Preparation:
+    """What becomes of the stores while other things start: a process that runs `prepare`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def migrated(self) -> None:
+        """Returns when the database is at the present schema. Raises `CannotStart` with the reason."""
+        assert self._process.stdout is not None
+        if not await self._process.stdout.readline():
+            await self.finished()
+
+    async def finished(self) -> None:
+        """Lets it go on, for etcd answers; returns when all is done. Raises `CannotStart` with the reason."""
+        _, reason = await self._process.communicate(b"")
+        if self._process.returncode:
+            raise CannotStart(f"stores: {reason.decode(errors='replace').strip()}")
 
 
-def retire_lost_etcd(stores: Stores) -> None:
-    """Retires the etcd cluster that has elected so far, if it is another one than runs now. Blocking.
-
-    Only for stores that are both our own: then the data of the other cluster is gone, and the lock on the data
-    directory says that no other system uses this database, so nobody can be elected by it any more. Without that
-    knowledge only an operator may say so. The database must be prepared, etcd must answer, no propeller may run yet.
-    """
-    client = Etcd(Access(stores.etcd), timeout_seconds=5.0)
+@asynccontextmanager
+async def prepared(stores: Stores, environ: Mapping[str, str], *, retire_lost_etcd: bool) -> AsyncIterator[Preparation]:
+    """Begins with it; whatever is not done at the end of the block is not wanted any more."""
+    process = await asyncio.create_subprocess_exec(
+        *lifeline.tied(sys.executable, "-P", "-m", "services.standalone.prepare"),
+        *(stores.etcd if retire_lost_etcd else ()),
+        env={**environ, "AIRSCREW_DATABASE": stores.database},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
-        present = client.read(PROBE_KEY).cluster_id
+        yield Preparation(process)
     finally:
-        client.close()
-    elected_so_far = clusters.present(stores.database)
-    if elected_so_far is not None and elected_so_far != present:
-        clusters.retire(stores.database, elected_so_far)
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

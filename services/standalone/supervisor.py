@@ -13,9 +13,7 @@ Not guaranteed: that a restarted program answers by any time; its own clients wa
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from types import TracebackType
 
 from libs.runtime.backoff import Backoff
 from libs.runtime.together import first_to_end, within
+from services.standalone import lifeline
 from services.standalone.settings import CannotStart
 
 PROBE_INTERVAL_SECONDS = 0.05
@@ -37,8 +36,6 @@ often would be felt; less often, and whoever has repaired the cause waits for no
 LOG_TAIL_LINES = 15
 LOG_TAIL_COLUMNS = 300
 """How much of its log is shown when a program cannot start."""
-
-_LIFELINE = Path(__file__).with_name("lifeline.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +182,7 @@ class Supervisor:
 async def _spawn(program: Program) -> asyncio.subprocess.Process:
     with program.log.open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(_LIFELINE), str(os.getpid()), *program.argv),
+            *lifeline.tied(*program.argv),
             env=dict(program.environ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,

@@ -2,7 +2,8 @@
 
 `START`: from the command `airscrew start` until a client that asks again and again learns that an executor is
 connected: then everything answers, somebody leads, and tasks can run. `fresh` begins with an empty data directory,
-`again` with that of the start before. `ready_seconds` is when the command itself said that it is ready.
+`again` with that of the start before. `ready_seconds` is when the command itself said that it is ready, `cpu_seconds`
+the processor time of all processes until then.
 
 `IDLE`: all processes after one flytekit task, so that one warm process (a zygote) is kept; everything below the
 command counts. `together_mb.pss` is what they take of the machine: pages that several share (code of the same
@@ -50,10 +51,12 @@ _RECONNECT: Final = [
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds since the command was called."""
+    """Seconds since the command was called, and of processor time."""
 
     ready: float
     executor: float
+    cpu: float
+    """Of all processes, those that have ended included."""
 
 
 def lines(database: str, *, short: bool = False) -> Iterator[str]:
@@ -79,6 +82,7 @@ def measure(runs: int) -> Iterator[str]:
                 "n": 1,
                 "seconds": round(statistics.median(seconds), 2),
                 "ready_seconds": round(statistics.median(each.ready for each in starts), 2),
+                "cpu_seconds": round(statistics.median(each.cpu for each in starts), 2),
                 "best_seconds": round(min(seconds), 2),
                 "worst_seconds": round(max(seconds), 2),
                 "runs": runs,
@@ -107,7 +111,8 @@ def start(folder: Path) -> Start:
                 executor = time.perf_counter() - began
             if not ready and run_file.exists() and json.loads(run_file.read_text())["ready"]:
                 ready = time.perf_counter() - began
-    return Start(ready, executor)
+        cpu = sum(map(measured.cpu_with_ended_children, _below(process.pid)))
+    return Start(ready, executor, cpu)
 
 
 @contextmanager

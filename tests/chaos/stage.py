@@ -188,7 +188,7 @@ class Stage:
         command, environ = self._commands[name]
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(lifeline.__file__), str(os.getpid()), *command],
+                lifeline.tied(*command),
                 env=environ or None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
