@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.support.garbage",
     "tests.support.kube_apiserver",
     "tests.support.ledgers",
+    "tests.support.pods",
     "tests.support.redis",
 ]
 

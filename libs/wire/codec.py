@@ -207,6 +207,16 @@ def _verdict(message: propeller_pb2.LeaderMessage) -> session.Welcome | session.
     return None
 
 
+def assignment_to_bytes(item: session.Assignment) -> bytes:
+    """How an assignment lies beside what runs it: as it travels."""
+    return _assign_message(item).SerializeToString(deterministic=True)
+
+
+def assignment_from_bytes(data: bytes) -> session.Assignment:
+    """What `assignment_to_bytes` wrote. Raises DecodeError."""
+    return _assignment(executor_pb2.Assign.FromString(data))
+
+
 def _assign_message(item: session.Assignment) -> executor_pb2.Assign:
     return executor_pb2.Assign(
         id=attempt_message(item.id),

@@ -17,16 +17,18 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from libs import blob as blobs
 from libs.blob.store import BlobStore
 from libs.rpc import server as servers
+from libs.runtime import together
 from libs.runtime.process import Life
 from libs.runtime.together import within
 from libs.wire import codec
 from libs.wire.session import INTERRUPTIBLE, Hello
-from libs.workflow.backend import SETTING, Backend
-from libs.workflow.errors import FailedPrecondition
+from libs.workflow.backend import Backend
+from libs.workflow.quantities import Slots
 from services.executor import api, environments, hardware, meters, results, runner, tasksecrets, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
@@ -36,14 +38,21 @@ from services.executor.journal import Journal
 from services.executor.kept import KeptProcesses
 from services.executor.session import Desk, Sessions
 from services.executor.settings import ExecutorSettings
-from services.executor.slots import SlotPool
+from services.executor.slots import CountedPool, SlotPool
 from services.executor.spool import Spool
 from services.executor.warmprocess import WarmProcesses
 from services.executor.zygotes import Zygotes
 
+if TYPE_CHECKING:
+    from services.executor.pods.backend import Pods
+    from services.executor.pods.cluster import Cluster
+
 logger = logging.getLogger(__name__)
 
 _STOP_SERVER_SECONDS = 1.0
+
+_MORE_THAN_A_POD = Slots(cpu_millis=256_000, memory_bytes=4 << 40, gpus=16)
+"""What is offered for each pod that there may be: what one needs the cluster has or has not."""
 
 
 async def serve(
@@ -53,13 +62,12 @@ async def serve(
     propellers: api.Propellers | None = None,
     processes: runner.ProcessRunner | None = None,
     blob: BlobStore | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Runs until `life.stopping` is set and everything is stopped.
 
-    Raises FailedPrecondition when another executor has the data directory, and for a backend that it does not have.
+    Raises FailedPrecondition when another executor has the data directory, or there is no cluster for its pods.
     """
-    if settings.task_backend is Backend.POD:
-        raise FailedPrecondition(f"{SETTING}={settings.task_backend}: this release's executor runs processes only")
     directory = DataDir(settings.data_dir)
     with contextlib.closing(directory), contextlib.closing(Journal(directory.journal)) as journal:
         await journal.reap(directory.scratch_root, directory.warm_root)
@@ -68,7 +76,8 @@ async def serve(
         slots = await _slots(settings)
         disk = Disk(settings.data_dir, settings.disk_floor_bytes, life.clock)
         cold = processes or runner.SupervisedProcesses(life.clock)
-        warm = settings.warm and processes is None
+        as_pods = settings.task_backend is Backend.POD
+        warm = settings.warm and processes is None and not as_pods
         zygotes = Zygotes(settings, directory.warm_root, cold, life.clock) if warm else None
         kept = None if zygotes is None else KeptProcesses(settings, directory.warm_root, zygotes, life.clock)
         bench = Workbench(
@@ -85,38 +94,50 @@ async def serve(
             directory=directory,
             journal=journal,
         )
-        logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
+        introduction = _introduction(settings, directory, slots)
+        pods = _pods(settings, introduction.executor, bench.platform, life, cluster) if as_pods else None
         async with asyncio.TaskGroup() as group:
-            attempts = Attempts(bench, slots, spool, disk, group)
+            attempts = Attempts(
+                bench, slots, spool, disk, group, *(() if pods is None else (pods.kind, lambda: pods.trouble))
+            )
             desk = Desk(
                 settings.propellers,
                 propellers or api.PropellerClient(settings.session_token),
                 attempts,
                 journal,
                 disk,
-                _introduction(settings, directory, slots),
+                introduction,
                 settings.dial_seconds,
             )
             sessions = Sessions(desk)
             if life.metering.enabled:
                 _ = life.spawn("meters", meters.board(life.metering, slots, attempts, spool, disk, sessions).watch())
-            async with zygotes or contextlib.nullcontext(), kept or contextlib.nullcontext():
-                await _live(settings, life, attempts, sessions)
+            nothing = contextlib.nullcontext()
+            async with zygotes or nothing, kept or nothing, nothing if pods is None else pods.running():
+                await _live(settings, life, attempts, sessions, pods)
         await spool.close()
 
 
-async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, sessions: Sessions) -> None:
+async def _live(
+    settings: ExecutorSettings, life: Life, attempts: Attempts, sessions: Sessions, pods: Pods | None
+) -> None:
     server = servers.build(settings.listen, services={}, metering=life.metering)
     await server.start()
+    if pods is not None:
+        # Before a leader hears of us: what we do not know by then is lost to it.
+        with contextlib.suppress(together.Interrupted):
+            await together.unless(life.stopping, "adopt pods", pods.adopt(attempts))
     dialling = life.spawn("sessions", sessions.run())
     server.ready()
 
     await life.stopping.wait()
     server.not_serving()
     attempts.drain()
-    if not await within(settings.shutdown_grace_seconds, attempts.idle()):
+    if pods is not None and await pods.is_kept():
+        attempts.leave()
+    elif not await within(settings.shutdown_grace_seconds, attempts.idle()):
         attempts.hand_back()
-        await attempts.idle()
+    await attempts.idle()
     if not await within(settings.flush_seconds, attempts.flushed()):
         logger.warning("some reports are not acknowledged: they are sent after the next start")
     dialling.cancel()
@@ -125,11 +146,28 @@ async def _live(settings: ExecutorSettings, life: Life, attempts: Attempts, sess
 
 
 async def _slots(settings: ExecutorSettings) -> SlotPool:
+    if settings.task_backend is Backend.POD:
+        return CountedPool(settings.slots, _MORE_THAN_A_POD)
     return SlotPool(
         hardware.cpu_millis() if settings.cpu_millis is None else settings.cpu_millis,
         hardware.memory_bytes() if settings.memory_bytes is None else settings.memory_bytes,
         await hardware.gpus(os.environ) if settings.gpus is None else settings.gpus,
     )
+
+
+def _pods(
+    settings: ExecutorSettings, executor: str, platform: variables.Platform, life: Life, cluster: Cluster | None
+) -> Pods:
+    # Not at the top: who runs processes needs no client of Kubernetes.
+    from services.executor.pods.backend import Pods
+    from services.executor.pods.cluster import KubernetesCluster
+    from services.executor.pods.fleet import Fleet
+
+    cluster = cluster or KubernetesCluster(settings.pod_kubeconfig, settings.pod_namespace, settings.log_limit_bytes)
+    if settings.blob.startswith("/"):
+        logger.warning("BLOB is a directory of this machine: pods find it only where they have it mounted")
+    logger.info("tasks are pods of namespace %s, at most %d", cluster.namespace, settings.slots)
+    return Pods(Fleet(settings, executor, platform, cluster, life.clock), settings.own_pod)
 
 
 def _platform(settings: ExecutorSettings, slots: SlotPool, environ: Mapping[str, str]) -> variables.Platform:

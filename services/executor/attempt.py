@@ -23,13 +23,17 @@ from libs.telemetry import traces
 from libs.wire.session import Assignment, Report, ReportPhase
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
-from services.executor import datadir, environments, outcome, results, runner, tasksecrets, variables
+from services.executor import datadir, environments, outcome, processes, results, runner, tasksecrets, variables
 from services.executor.journal import Journal
 from services.executor.kept import KeptProcesses
 from services.executor.outcome import Outcome
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import Grant
 from services.executor.zygotes import Zygotes
+
+
+class Left(Exception):
+    """The attempt goes on without this executor, whose next life goes on with it. Nothing is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,10 @@ class Attempt(ABC):
         self._wished.set()
         self._obey_wish()
 
+    def leave(self) -> bool:
+        """Whether what runs can go on without this executor, and now does: `run` raises Left, unless it has ended."""
+        return False
+
     async def run(self) -> Outcome:
         """Everything from the first report to the outcome. When it returns, nothing of the attempt runs."""
         self._say(self.latest)
@@ -103,6 +111,10 @@ class Attempt(ABC):
     @abstractmethod
     def _obey_wish(self) -> None:
         """Starts to end what runs. `_wished` is set already."""
+
+    async def abandon(self) -> None:
+        """After a mistake of ours: ends whatever runs, so that its slots are free."""
+        await processes.end_all(self._bench.directory.scratch(self.id))
 
     @abstractmethod
     async def clean_up(self) -> None:
@@ -139,7 +151,8 @@ class Attempt(ABC):
         if not allowed_us:
             return None
         wish = outcome.timed_out(allowed_us)
-        return asyncio.get_running_loop().call_later(allowed_us / 1_000_000, self.stop, wish)
+        left_us = max(started_us + allowed_us - self._bench.clock.now_us(), 0)
+        return asyncio.get_running_loop().call_later(left_us / 1_000_000, self.stop, wish)
 
     async def _inputs(self) -> dict[str, literals_pb2.Literal]:
         inputs = self._assignment.inputs

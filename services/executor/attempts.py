@@ -22,7 +22,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from flyteidl.core import tasks_pb2, workflow_pb2
 from google.protobuf.message import DecodeError
@@ -45,8 +45,8 @@ from libs.workflow import errors, options, supported
 from libs.workflow.backend import NEEDS_PODS, Backend
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
-from services.executor import outcome, processes
-from services.executor.attempt import Attempt, Workbench
+from services.executor import outcome
+from services.executor.attempt import Attempt, Left, Workbench
 from services.executor.disk import Disk
 from services.executor.echo import EchoAttempt, Echoes
 from services.executor.outcome import Outcome
@@ -65,7 +65,11 @@ _REMEMBERED: Final = 10_000
 _LAST_SEQ: Final = 1 << 32
 
 
-def _kind_of(template: tasks_pb2.TaskTemplate) -> type[Attempt]:
+Kind: TypeAlias = Callable[[Workbench, Assignment, tasks_pb2.TaskTemplate, Grant, Callable[[Report], None]], Attempt]
+"""What makes an attempt of an assignment."""
+
+
+def _kind_of(template: tasks_pb2.TaskTemplate) -> Kind:
     if template.type == supported.ECHO:
         return EchoAttempt
     return ReusedAttempt if template.config.get(options.REUSE) == "true" else ProcessAttempt
@@ -81,9 +85,12 @@ class Attempts:
         spool: Spool,
         disk: Disk,
         group: asyncio.TaskGroup,
-        kind_of: Callable[[tasks_pb2.TaskTemplate], type[Attempt]] = _kind_of,
+        kind_of: Callable[[tasks_pb2.TaskTemplate], Kind] = _kind_of,
+        trouble: Callable[[], str] = str,
     ) -> None:
+        """`trouble` says why nothing can be started for now, for reasons of whatever runs the attempts."""
         self._kind_of = kind_of
+        self._trouble = trouble
         self._bench = bench
         self._slots = slots
         self._spool = spool
@@ -134,7 +141,7 @@ class Attempts:
 
     def trouble(self) -> str:
         """Why nothing new can be taken on for now; empty when it can."""
-        return self._disk.trouble() or self._spool.trouble
+        return self._disk.trouble() or self._spool.trouble or self._trouble()
 
     def say(self, shard: int, item: FromExecutor) -> None:
         """Sends `item` in the session of a shard, if there is one."""
@@ -242,6 +249,12 @@ class Attempts:
         for attempt in self._running.values():
             attempt.stop(outcome.handed_back("its executor drains"))
 
+    def leave(self) -> None:
+        """Leaves to the next life of this executor what can go on without it, and hands back the rest."""
+        for attempt in self._running.values():
+            if not attempt.leave():
+                attempt.stop(outcome.handed_back("its executor stops"))
+
     async def idle(self) -> None:
         """Returns when nothing runs."""
         while self._running:
@@ -276,8 +289,20 @@ class Attempts:
         return "the executor is stopping" if self._draining else self.trouble()
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
-        attempt = self._kind_of(template)(self._bench, assignment, template, grant, self._send)
-        self._sharing.take(attempt.shard, grant.slots)
+        self._begin(self._kind_of(template)(self._bench, assignment, template, grant, self._send), assignment)
+
+    def adopt(self, kind: Kind, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> None:
+        """Goes on with an attempt that an earlier life of this executor has begun, whatever slots are free."""
+        grant = self._slots.hold(assignment.resources)
+        logger.info("going on with attempt %s/%s/%d of an earlier life", *assignment.id)
+        self._begin(kind(self._bench, assignment, template, grant, self._send), assignment)
+
+    def is_reported(self, id: AttemptId) -> bool:
+        """Whether the end of this attempt is known, and waits to be acknowledged."""
+        return id in self._spool
+
+    def _begin(self, attempt: Attempt, assignment: Assignment) -> None:
+        self._sharing.take(attempt.shard, attempt.grant.slots)
         self._bench.journal.begin(attempt.id)
         self._running[attempt.id] = attempt
         self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))
@@ -291,7 +316,12 @@ class Attempts:
             trace_id=None if trace is None else trace.trace_id,
             span_id=None if trace is None else trace.span_id,
         ):
-            end = await self._run(attempt)
+            try:
+                end = await self._run(attempt)
+            except Left:
+                del self._running[attempt.id]
+                self._changed.set()
+                return
             self._slots.give_back(attempt.grant)
             self._sharing.give_back(attempt.shard, attempt.grant.slots)
             report = attempt.final(end)
@@ -308,10 +338,12 @@ class Attempts:
     async def _run(self, attempt: Attempt) -> Outcome:
         try:
             return await attempt.run()
+        except Left:
+            raise
         except Exception as error:
             # A bug of ours must neither keep the slots nor hand them on while something uses them.
             logger.exception("the attempt failed inside the executor")
-            await processes.end_all(self._bench.directory.scratch(attempt.id))
+            await attempt.abandon()
             return outcome.system("ExecutorError", f"{type(error).__name__}: {error}")
 
     # ----------------------------------------------------------------------------------------------------- reports

@@ -78,7 +78,7 @@ class Journal:
         if not all([await processes.end_all(root, supervisors) for root in roots]):
             logger.error("processes of an earlier life do not end; they may hold memory and gpus")
         for each in self.lost:
-            logger.warning("attempt %s/%s/%d was lost with an earlier life of this executor", *each.id)
+            logger.warning("attempt %s/%s/%d was under way when an earlier life of this executor ended", *each.id)
             self.end(each.id)
 
     def close(self) -> None:

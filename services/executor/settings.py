@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
+from libs.workflow import errors, quantities
 from libs.workflow.backend import Backend
+
+TOLERATION: Final = r"(?P<key>[^=:]+)(?:=(?P<value>[^:]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?"
+"""A toleration as `kubectl taint` writes taints."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,84 @@ class ExecutorSettings:
     dial_seconds: float = 5.0
     """How long one propeller may take to answer the first message."""
 
+    # The rest is about tasks that are pods (`task_backend`).
+
+    slots: int = 500
+    """How many pods this executor has at once. What they need the cluster has or has not: cores, memory and gpus are
+    not this machine's."""
+
+    pod_namespace: str = ""
+    """Where pods are made. Default: the namespace of the executor's credentials, which is its own."""
+
+    pod_kubeconfig: Path | None = None
+    """Where the cluster is and with which credentials it is spoken to. Default: the service account of the executor's
+    own pod, else what `kubectl` takes."""
+
+    own_pod: str = ""
+    """The name of the pod that the executor itself is: its StatefulSet owns the pods of tasks. Empty: nobody does."""
+
+    pod_template: str = ""
+    """Name of a PodTemplate of that namespace that is below every pod, or instead of it the one that a task names
+    (`pod_template_name`)."""
+
+    pod_cpu: str = "1"
+    """Cores of a task that does not ask for any; Flyte's default."""
+
+    pod_memory: str = "1Gi"
+    """Memory of a task that does not ask for any; Flyte's default."""
+
+    pod_gpu_resource: str = "nvidia.com/gpu"
+    """What Kubernetes calls a GPU."""
+
+    pod_gpu_device_label: str = "k8s.amazonaws.com/accelerator"
+    """Label, and key of the taint, of nodes by the kind of their GPUs; Flyte's default."""
+
+    pod_gpu_partition_label: str = "k8s.amazonaws.com/gpu-partition-size"
+    """The same by the size of the parts that their GPUs are divided into; Flyte's default."""
+
+    pod_node_selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the nodes that pods may go to."""
+
+    pod_tolerations: tuple[str, ...] = ()
+    """Taints that pods tolerate, as `kubectl taint` writes them: `key=value:NoSchedule`."""
+
+    pod_interruptible_node_selector: Mapping[str, str] = field(default_factory=dict)
+    """Beside those, for tasks that may be interrupted."""
+
+    pod_interruptible_tolerations: tuple[str, ...] = ()
+    """Beside those, for tasks that may be interrupted."""
+
+    pod_service_account: str = ""
+    """Of a task that names none. Empty: the namespace's default, whose token it does not get."""
+
+    pod_image_pull_policy: str = ""
+    """`Always`, `IfNotPresent` or `Never`; empty leaves it to Kubernetes."""
+
+    pod_image_pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets for registries."""
+
+    pod_env_from: tuple[str, ...] = ()
+    """`secret/NAME` and `configmap/NAME` whose keys all tasks have as variables: where the blob store is, for example.
+    What they hold is not written into pods, unlike `task_envs` and `task_pass_envs`."""
+
+    pod_create_error_seconds: float = 180.0
+    """How long a pod may stay in CreateContainerError; Flyte's default, like the next three."""
+
+    pod_config_error_seconds: float = 0.0
+    """How long in CreateContainerConfigError: a Secret or ConfigMap that it wants does not exist."""
+
+    pod_image_pull_seconds: float = 180.0
+    """How long in ImagePullBackOff."""
+
+    pod_pending_seconds: float = 0.0
+    """How long without a node. 0: for ever."""
+
+    pod_delete_seconds: float = 60.0
+    """How long beyond its grace a pod may take to go that is deleted; then it is deleted without its node's word."""
+
+    pod_keep_failed_seconds: float = 600.0
+    """How long the pod of a failed attempt stays, to be looked at. Others go when their end has been reported."""
+
     def __post_init__(self) -> None:
         if not self.propellers:
             raise ValueError("PROPELLERS: at least one address is needed")
@@ -159,3 +243,22 @@ class ExecutorSettings:
                 raise ValueError(f"{name.upper()}: must be more than 0")
         if (self.task_uid is None) != (self.task_gid is None):
             raise ValueError("TASK_UID and TASK_GID must be set together")
+        self._check_pods()
+
+    def _check_pods(self) -> None:
+        if self.slots < 1:
+            raise ValueError("SLOTS: must be at least 1")
+        if self.pod_image_pull_policy not in ("", "Always", "IfNotPresent", "Never"):
+            raise ValueError(f"POD_IMAGE_PULL_POLICY: {self.pod_image_pull_policy!r} is none of Kubernetes'")
+        for source in self.pod_env_from:
+            if not re.fullmatch(r"(secret|configmap)/[a-z0-9.-]+", source):
+                raise ValueError(f"POD_ENV_FROM: {source!r} is neither secret/NAME nor configmap/NAME")
+        for name in ("pod_tolerations", "pod_interruptible_tolerations"):
+            for word in getattr(self, name):
+                if not re.fullmatch(TOLERATION, word):
+                    raise ValueError(f"{name.upper()}: {word!r} is no toleration such as key=value:NoSchedule")
+        for name in ("pod_cpu", "pod_memory"):
+            try:
+                quantities.parse_quantity(getattr(self, name), name.upper())
+            except errors.InvalidArgument as error:
+                raise ValueError(error.message) from None

@@ -40,7 +40,33 @@ class SlotPool:
         devices, self._free_devices = self._free_devices[: wanted.gpus], self._free_devices[wanted.gpus :]
         return Grant(wanted, tuple(devices))
 
+    def hold(self, wanted: Slots) -> Grant:
+        """Takes `wanted` whether it is free or not: it is in use already."""
+        self.free = self.free.minus(wanted)
+        return Grant(wanted, ())
+
     def give_back(self, grant: Grant) -> None:
         """Frees what `grant` holds. Exactly once per grant."""
         self.free = self.free.plus(grant.slots)
         self._free_devices.extend(grant.devices)
+
+
+class CountedPool(SlotPool):
+    """Room for a number of attempts, whatever they need: that is found elsewhere, in a cluster."""
+
+    def __init__(self, places: int, each: Slots) -> None:
+        """`each` is more than any attempt will ask for."""
+        super().__init__(each.cpu_millis * places, each.memory_bytes * places, ())
+        self.capacity = self.free = Slots(each.cpu_millis * places, each.memory_bytes * places, each.gpus * places)
+        self._places = places
+
+    def take(self, wanted: Slots) -> Grant | None:
+        return self.hold(wanted) if self._places > 0 and wanted.fits(self.free) else None
+
+    def hold(self, wanted: Slots) -> Grant:
+        self._places -= 1
+        return super().hold(wanted)
+
+    def give_back(self, grant: Grant) -> None:
+        self._places += 1
+        super().give_back(grant)

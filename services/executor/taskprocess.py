@@ -152,16 +152,8 @@ class ProcessAttempt(Attempt):
         assignment = self._assignment
         inputs_path = assignment.inputs.uri or str(self._scratch / "inputs" / layout.INPUTS)
         inputs = await self._inputs() if templates.mentions_inputs(words) else {}
-        known = {
-            "input": inputs_path,
-            "inputprefix": inputs_path.rpartition("/")[0],
-            "outputprefix": assignment.output_prefix,
-            "rawoutputdataprefix": assignment.raw_output_prefix,
-            "checkpointoutputprefix": f"{assignment.raw_output_prefix.rstrip('/')}/_flytecheckpoints",
-            "prevcheckpointprefix": assignment.previous_checkpoint or templates.NO_CHECKPOINT,
-            "tasktemplatepath": str(self._scratch / "inputs" / _TEMPLATE),
-            "perretryuniquekey": templates.unique_key(assignment.name, self.id.node, self.id.attempt),
-        }
+        known = templates.places(assignment, inputs_path)
+        known["tasktemplatepath"] = str(self._scratch / "inputs" / _TEMPLATE)
         return templates.render(words, known, inputs)
 
     # ------------------------------------------------------------------------------------------------------- process

@@ -14,6 +14,7 @@ from typing import Final
 from flyteidl.core import literals_pb2
 from google.protobuf import duration_pb2, timestamp_pb2
 
+from libs.wire.session import Assignment
 from libs.workflow import errors
 
 _VARIABLE: Final = re.compile(r"\{\{\s*[.$]([\w.\-]+)\s*\}\}")
@@ -136,6 +137,19 @@ def _decimal(value: int, unit: int) -> str:
     whole, rest = divmod(value, unit)
     digits = len(str(unit)) - 1
     return f"{whole}.{rest:0{digits}d}".rstrip("0").rstrip(".") if rest else str(whole)
+
+
+def places(assignment: Assignment, inputs_uri: str) -> dict[str, str]:
+    """The variables that say where an attempt's files are, and what it is called."""
+    return {
+        "input": inputs_uri,
+        "inputprefix": inputs_uri.rpartition("/")[0],
+        "outputprefix": assignment.output_prefix,
+        "rawoutputdataprefix": assignment.raw_output_prefix,
+        "checkpointoutputprefix": f"{assignment.raw_output_prefix.rstrip('/')}/_flytecheckpoints",
+        "prevcheckpointprefix": assignment.previous_checkpoint or NO_CHECKPOINT,
+        "perretryuniquekey": unique_key(assignment.name, assignment.id.node, assignment.id.attempt),
+    }
 
 
 def unique_key(execution: str, node: str, attempt: int) -> str:

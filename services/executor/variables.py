@@ -83,14 +83,30 @@ def of_zygote(
     return {name: value for name, value in environment.items() if name and "=" not in name and "\0" not in name + value}
 
 
+def of_container(
+    platform: Platform, assignment: Assignment, task: identifier_pb2.Identifier, traceparent: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What a container is told beside its own: what that may overrule, and what nobody may. Home, PATH and the like are
+    its image's.
+    """
+    weak = {**_shared(platform), **_links(platform, assignment), **(platform.additions or {})}
+    strong = {**_identity(assignment, task), **_item(assignment), "TRACEPARENT": traceparent or assignment.traceparent}
+    return weak, {name: value for name, value in strong.items() if value or name != "TRACEPARENT"}
+
+
 def _basics(platform: Platform, place: Place, assignment: Assignment) -> dict[str, str]:
-    basics = {"HOME": str(place.home), **_shared(platform)}
-    if platform.console_url:
-        basics["FLYTE_EXECUTION_URL"] = (
+    return {"HOME": str(place.home), **_shared(platform), **_links(platform, assignment)}
+
+
+def _links(platform: Platform, assignment: Assignment) -> dict[str, str]:
+    if not platform.console_url:
+        return {}
+    return {
+        "FLYTE_EXECUTION_URL": (
             f"{platform.console_url.rstrip('/')}/projects/{assignment.project}/domains/{assignment.domain}"
             f"/executions/{assignment.name}/nodeId/{assignment.id.node}/nodes"
         )
-    return basics
+    }
 
 
 def _shared(platform: Platform) -> dict[str, str]:

@@ -47,7 +47,14 @@ def test_every_component_can_be_added_by_itself(component: str, tmp_path: Path) 
     roles = [rule["resources"] for role in them.of("Role") for rule in role["rules"]]
     if component == "pods":
         assert executor["automountServiceAccountToken"] is True
-        assert roles == [["pods"], ["pods/log"]], "pods of its own namespace, and nothing else"
+        rights = {
+            resource: rule["verbs"]
+            for role in them.of("Role")
+            for rule in role["rules"]
+            for resource in rule["resources"]
+        }
+        assert set(rights) == {"pods", "pods/log", "podtemplates", "statefulsets"}, "of its own namespace, and no more"
+        assert [rights[name] for name in rights if name != "pods"] == [["get"]] * 3
     else:
         assert executor["automountServiceAccountToken"] is False
         assert roles == []

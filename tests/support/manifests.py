@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-OVERLAYS: Final = ("dev", "prod", "prod-tls")
+OVERLAYS: Final = ("dev", "dev-pods", "prod", "prod-tls")
 
 Object = dict[str, Any]
 

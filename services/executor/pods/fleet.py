@@ -1,0 +1,102 @@
+"""What all attempts of one executor share in the cluster: what is known of its pods, and how pods are made here."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from libs.runtime.clock import Clock
+from libs.workflow import errors
+from services.executor import variables
+from services.executor.pods import machine, observe
+from services.executor.pods.cluster import Cluster
+from services.executor.pods.informer import Informer
+from services.executor.pods.manifest import Shape
+from services.executor.pods.reaper import Reaper
+from services.executor.pods.refusals import Refused, Unreachable
+from services.executor.pods.turnstile import Turnstile
+from services.executor.settings import ExecutorSettings
+
+_LOGS_AT_ONCE: Final = 8
+"""Each is in memory as a whole."""
+
+
+class Fleet:
+    """Belongs to one event loop."""
+
+    def __init__(
+        self, settings: ExecutorSettings, executor: str, platform: variables.Platform, cluster: Cluster, clock: Clock
+    ) -> None:
+        self.cluster = cluster
+        self.graces = graces_of(settings)
+        self.shape = shape_of(settings, executor, platform)
+        self.informer = Informer(cluster, executor)
+        self.reaper = Reaper(cluster, clock, settings.pod_keep_failed_seconds)
+        self.turnstile = Turnstile()
+        self._default_template = settings.pod_template
+        self._reading_logs = asyncio.Semaphore(_LOGS_AT_ONCE)
+
+    async def base(self, name: str) -> Mapping[str, Any] | None:
+        """The template of the PodTemplate of this name, or of the platform's own; None when there is none.
+
+        Raises InvalidArgument when there is none of the task's name, Unavailable when the cluster does not answer.
+        """
+        wanted = name or self._default_template
+        if not wanted:
+            return None
+        try:
+            found = await self.cluster.pod_template(wanted)
+        except (Refused, Unreachable) as error:
+            raise errors.Unavailable(f"PodTemplate {wanted} cannot be read: {error}") from error
+        if found is not None:
+            template: Mapping[str, Any] = found.get("template") or {}
+            return template
+        missing = f"there is no PodTemplate {wanted!r} in namespace {self.cluster.namespace!r}"
+        if name:
+            raise errors.InvalidArgument(f"metadata.pod_template_name: {missing}")
+        raise errors.FailedPrecondition(f"POD_TEMPLATE: {missing}")
+
+    async def log(self, name: str, container: str) -> bytes:
+        """What a container has printed. Raises Refused and Unreachable."""
+        async with self._reading_logs:
+            return await self.cluster.log(name, container)
+
+
+def graces_of(settings: ExecutorSettings) -> observe.Graces:
+    return observe.Graces(
+        create_container_error_seconds=settings.pod_create_error_seconds,
+        create_container_config_error_seconds=settings.pod_config_error_seconds,
+        image_pull_seconds=settings.pod_image_pull_seconds,
+        pending_seconds=settings.pod_pending_seconds,
+    )
+
+
+def shape_of(
+    settings: ExecutorSettings, executor: str, platform: variables.Platform, owner: Mapping[str, Any] | None = None
+) -> Shape:
+    """What the settings say of every pod."""
+    return Shape(
+        executor=executor,
+        platform=platform,
+        owner=owner,
+        defaults={"cpu": settings.pod_cpu, "memory": settings.pod_memory},
+        gpu_resource=settings.pod_gpu_resource,
+        gpu_device_label=settings.pod_gpu_device_label,
+        gpu_partition_label=settings.pod_gpu_partition_label,
+        node_selector=settings.pod_node_selector,
+        tolerations=machine.tolerations(settings.pod_tolerations),
+        interruptible_node_selector=settings.pod_interruptible_node_selector,
+        interruptible_tolerations=machine.tolerations(settings.pod_interruptible_tolerations),
+        service_account=settings.pod_service_account,
+        image_pull_policy=settings.pod_image_pull_policy,
+        image_pull_secrets=settings.pod_image_pull_secrets,
+        env_from=[_source(each) for each in settings.pod_env_from],
+        grace_seconds=max(1, math.ceil(settings.kill_grace_seconds)),
+    )
+
+
+def _source(text: str) -> Mapping[str, Any]:
+    kind, _, name = text.partition("/")
+    return {{"secret": "secretRef", "configmap": "configMapRef"}[kind]: {"name": name, "optional": False}}
