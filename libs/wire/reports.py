@@ -18,7 +18,7 @@ def event(report: Report, executor: str) -> m.Report:
 
 
 def _accepted(report: Report, executor: str) -> m.Report:
-    return m.Accepted(report.id.node, report.id.attempt, executor, report.seq, report.at_us)
+    return m.Accepted(report.id.node, report.id.attempt, executor, report.seq, report.at_us, report.reason)
 
 
 def _started(report: Report, executor: str) -> m.Report:

@@ -217,6 +217,8 @@ class _About:
             return self.cause(Code.RUNNING, sentence, attempt=number, since_us=since, facts=facts)
         since = attempt.placed_at_us or 0
         sentence = f"executor {executor} prepares it for {self._ago(since)}"
+        if attempt.reason:
+            sentence += f"; it waits: {attempt.reason}"
         return self.cause(Code.PREPARING, sentence, attempt=number, since_us=since, facts=facts)
 
     def waits_for_child(self, child_key: int) -> Cause:

@@ -1,6 +1,7 @@
 """Tasks as pods: every way that a pod can go, on a Kubernetes API whose nodes are the test's own (`kubelet`).
 
-`AIRSCREW_TEST_KUBECONFIG` is the file that says how to reach one that is real, without nodes and controllers.
+Each runs on a fake one, and on a real one without nodes and controllers where there is one
+(`tests.support.kube_apiserver`).
 """
 
 from __future__ import annotations
@@ -353,13 +354,14 @@ async def test_without_quota_a_pod_waits_until_another_has_ended(
 async def test_a_task_that_is_no_pod_ends_at_once(
     leader: Leader, settings: dict[str, Any], work: Assignments, kubelet: Kubelet
 ) -> None:
-    assigned = work.of(template("x", env=[{"key": "not a name=", "value": "v"}]))
+    assigned = work.of(template("x"))
+    assigned[1].container.image = ""
     async with executing(settings):
         session = await leader.session()
         session.assign(assigned)
         report = await session.final(assigned[0].id)
         assert error_of(report).code == "BadTaskFormat" and not report.recoverable
-        assert "env" in error_of(report).message
+        assert "image" in error_of(report).message
     assert not await kubelet.pods()
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-from lightkube import ApiError, KubeConfig
+from lightkube import KubeConfig
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.generic_client import GenericAsyncClient
 from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericNamespacedResource
+
+from tests.support.kubernetes import FakeKubernetes
 
 WAIT_SECONDS: Final = 20.0
 NODE: Final = "node-1"
@@ -44,7 +46,8 @@ def now() -> str:
 class Kubelet:
     """All nodes of a namespace."""
 
-    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str, fake: FakeKubernetes | None = None) -> None:
+        self._fake = fake
         parameters = ConnectionParams(timeout=httpx2.Timeout(WAIT_SECONDS), trust_env=False)
         self._client = GenericAsyncClient(parameters, KubeConfig.from_file(kubeconfig).get(), namespace=namespace)
 
@@ -91,6 +94,9 @@ class Kubelet:
     async def bind(self, pod: dict[str, Any]) -> str:
         """A node has it. Returns its name."""
         name: str = pod["metadata"]["name"]
+        if self._fake is not None:  # which has no scheduler to bind for
+            self._fake.become(name, {})
+            return name
         node = {"apiVersion": "v1", "kind": "Node", "name": NODE}
         binding: dict[str, Any] = {"metadata": {"name": name}, "target": node}
         await self._client.request("post", _Binding, _Binding(**binding), name=name)
@@ -135,8 +141,8 @@ class Kubelet:
         """Its node says that nothing of it runs."""
         try:
             await self._client.request("delete", _Pod, name=name, params={"gracePeriodSeconds": 0})
-        except ApiError as error:
-            if error.status.code != 404:
+        except httpx2.HTTPStatusError as error:
+            if error.response.status_code != 404:
                 raise
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from lightkube import ApiError, KubeConfig
+from lightkube import KubeConfig
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.core.generic_client import GenericAsyncClient
 from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
 
 from tests.support.kubelet import Kubelet
-
-KUBECONFIG = os.environ.get("AIRSCREW_TEST_KUBECONFIG", "")
-"""How to reach a real API server without nodes and controllers, if there is one."""
+from tests.support.kubernetes import NAMESPACE, FakeKubernetes
 
 _QUOTA = ResourceDef("", "v1", "ResourceQuota")
 
@@ -52,29 +50,46 @@ class Place:
         quota: dict[str, Any] = {"metadata": {"name": name}, "spec": {"hard": hard}}
         try:
             await self.client.request("post", _Quota, _Quota(**quota))
-        except ApiError as error:
-            if error.status.code != 409:
+        except httpx2.HTTPStatusError as error:
+            if error.response.status_code != 409:
                 raise
         status = {"status": {"hard": hard, "used": used or dict.fromkeys(hard, "0")}}
         headers = {"Content-Type": "application/merge-patch+json"}
         await self.client.request("patch", _QuotaStatus, status, name=name, headers=headers)
 
 
-@pytest.fixture(params=["real"])
+@pytest.fixture
+async def fake_kubernetes() -> AsyncIterator[FakeKubernetes]:
+    """An API server that does as it is told."""
+    async with FakeKubernetes() as fake:
+        yield fake
+
+
+@pytest.fixture(params=["fake", "real"])
 async def kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    """A namespace that is empty."""
-    if not KUBECONFIG:
-        pytest.skip("AIRSCREW_TEST_KUBECONFIG names no API server")
-    kubeconfig, namespace = Path(KUBECONFIG), f"test-{uuid.uuid4().hex[:10]}"
+    """A namespace that is empty, of a fake cluster and of a real one, if there is one."""
+    if request.param == "fake":
+        async with FakeKubernetes() as fake, _place(fake.kubeconfig(tmp_path), NAMESPACE, fake) as place:
+            yield place
+    else:
+        namespace = f"test-{uuid.uuid4().hex[:10]}"
+        async with _place(request.getfixturevalue("real_kubeconfig"), namespace, None) as place:
+            wanted: dict[str, Any] = {"metadata": {"name": namespace}}
+            await place.client.request("post", _Namespace, _Namespace(**wanted))
+            yield place
+            await place.client.request("delete", _Namespace, name=namespace)
+
+
+@asynccontextmanager
+async def _place(kubeconfig: Path, namespace: str, fake: FakeKubernetes | None) -> AsyncIterator[Place]:
     parameters = ConnectionParams(timeout=httpx2.Timeout(20.0), trust_env=False)
     client = GenericAsyncClient(parameters, KubeConfig.from_file(kubeconfig).get(), namespace=namespace)
-    wanted: dict[str, Any] = {"metadata": {"name": namespace}}
-    await client.request("post", _Namespace, _Namespace(**wanted))
-    kubelet = Kubelet(kubeconfig, namespace)
-    yield Place(kubeconfig, namespace, kubelet, client)
-    await kubelet.close()
-    await client.request("delete", _Namespace, name=namespace)
-    await client.close()  # type: ignore[no-untyped-call]
+    kubelet = Kubelet(kubeconfig, namespace, fake)
+    try:
+        yield Place(kubeconfig, namespace, kubelet, client)
+    finally:
+        await kubelet.close()
+        await client.close()  # type: ignore[no-untyped-call]
 
 
 def env_of(pod: dict[str, Any], container: str = "primary") -> dict[str, str]:

@@ -135,7 +135,7 @@ class Attempts:
         node.attempt.seq = event.seq
         self._journal.touch_attempt(node.attempt)
         if isinstance(event, Accepted):
-            self._on_accepted(node, node.attempt)
+            self._on_accepted(node, node.attempt, event.reason)
         elif isinstance(event, Started):
             self._on_started(node, node.attempt, event.at_us)
         elif isinstance(event, Succeeded):
@@ -149,16 +149,22 @@ class Attempts:
         else:
             self._on_rejected(node, event)
 
-    def _on_accepted(self, node: LiveNode, attempt: AttemptState) -> None:
+    def _on_accepted(self, node: LiveNode, attempt: AttemptState, reason: str) -> None:
         node.rejections = 0
         if attempt.phase is AttemptPhase.QUEUED:
             self._journal.move_attempt(attempt, AttemptPhase.INITIALIZING)
+        reason = shortened(reason, EVENT_LIMIT_CHARACTERS)
+        if attempt.phase is AttemptPhase.INITIALIZING and attempt.reason != reason:
+            attempt.reason = reason
+            if reason:
+                self._journal.record("AttemptWaits", node, reason)
 
     def _on_started(self, node: LiveNode, attempt: AttemptState, at_us: int) -> None:
         node.rejections = 0
         if attempt.phase is AttemptPhase.RUNNING:
             return
         attempt.started_at_us = self._plausible(at_us, attempt)
+        attempt.reason = ""
         self._journal.move_attempt(attempt, AttemptPhase.RUNNING)
         if node.state.phase is NodePhase.QUEUED:
             node.state.started_at_us = node.state.started_at_us or attempt.started_at_us

@@ -58,13 +58,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An executor reports that it prepares an attempt."""
+    """An executor reports that it prepares an attempt, and perhaps why that takes so long."""
 
     node_id: str
     attempt: int
     executor: str
     seq: int
     at_us: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

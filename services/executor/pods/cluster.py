@@ -7,8 +7,9 @@ where it is newer than any client library. Answers of the server that say no are
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -140,7 +141,7 @@ class KubernetesCluster:
         }
         request = self._client.prepare_request("list", _Pod, watch=True, params=parameters)
         with _translated():
-            async with aclosing(self._client.watch(request)) as events:
+            async with contextlib.aclosing(self._client.watch(request)) as events:
                 while True:
                     async with asyncio.timeout(_SILENT_SECONDS):
                         event = await anext(events, None)
@@ -183,7 +184,20 @@ async def _if_there(call: Awaitable[Answer]) -> Answer | None:
         return None
 
 
-@contextmanager
+def _refused(response: httpx2.Response) -> Refused:
+    """What was answered, if it was by the API server. Whoever is in front of that answers in text."""
+    try:
+        text = response.text
+    except httpx2.ResponseNotRead:  # of a watch that did not begin
+        text = ""
+    with contextlib.suppress(ValueError):
+        body = json.loads(text)
+        if isinstance(body, dict) and body.get("kind") == "Status":
+            return Refused(response.status_code, str(body.get("reason") or ""), str(body.get("message") or ""))
+    return Refused(response.status_code, "", text[:500] or response.reason_phrase)
+
+
+@contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """The client's exceptions as those of the port."""
     try:
@@ -192,8 +206,7 @@ def _translated() -> Iterator[None]:
         status = error.status  # of an event of a watch there is no response
         raise Refused(status.code or 0, status.reason or "", status.message or "") from error
     except httpx2.HTTPStatusError as error:
-        # Whoever is in front of the API server answers in text.
-        raise Refused(error.response.status_code, "", error.response.text[:500]) from error
+        raise _refused(error.response) from error
     except (httpx2.HTTPError, TimeoutError) as error:
         raise Unreachable(f"the Kubernetes API does not answer: {str(error) or type(error).__name__}") from error
     except ConfigError as error:

@@ -80,6 +80,7 @@ def test_a_new_leader_that_still_counts_says_so() -> None:
 
 def test_a_placed_attempt_is_prepared_runs_or_is_stopped() -> None:
     assert of(known(PLACED)).code is Code.PREPARING
+    assert "Unschedulable" in of(known(replace(PLACED, reason="Unschedulable: 0/3 nodes are available"))).sentence
     running = replace(PLACED, phase=AttemptPhase.RUNNING, started_at_us=NOW - 130 * SECOND)
     assert of(known(running)).code is Code.RUNNING
     assert "2 min" in of(known(running)).sentence

@@ -38,6 +38,17 @@ def test_an_attempt_that_has_got_a_slot_waits_for_nothing() -> None:
     assert not it.turn(m.Waiting("n0", 0, REASON)).changes
 
 
+def test_who_prepares_an_attempt_may_say_what_it_waits_for_until_it_runs() -> None:
+    it = waiting()
+    it.turn(m.Placed("n0", 0, "e1", "life", "log"))
+    it.turn(m.Accepted("n0", 0, "e1", 1, 5))
+    turn = it.turn(m.Accepted("n0", 0, "e1", 2, 6, "Unschedulable: 0/3 nodes are available"))
+    assert it.attempts["n0", 0].reason == "Unschedulable: 0/3 nodes are available"
+    assert [event.kind for event in turn.changes.events] == ["AttemptWaits"]
+    it.turn(m.Started("n0", 0, "e1", 3, 7))
+    assert it.attempts["n0", 0].reason == ""
+
+
 def test_a_reason_for_an_attempt_of_the_past_is_not_listened_to() -> None:
     assert not waiting().turn(m.Waiting("n0", 7, REASON)).changes
 
