@@ -115,6 +115,7 @@ class Hello(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
     executor: _builtins.str
     """stable id: the same after a restart"""
     incarnation: _builtins.str
@@ -124,6 +125,8 @@ class Hello(_message.Message):
     version: _builtins.str
     shard: _builtins.int
     """the one whose leader is meant"""
+    backlog: _builtins.int
+    """how many assignments may wait there for slots; what does not fit then is rejected"""
     @_builtins.property
     def capacity(self) -> _executor_pb2.Resources: ...
     @_builtins.property
@@ -148,10 +151,11 @@ class Hello(_message.Message):
         version: _builtins.str = ...,
         shard: _builtins.int = ...,
         offer: _executor_pb2.Resources | None = ...,
+        backlog: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,7 @@ def _hello_message(hello: session.Hello) -> propeller_pb2.Hello:
         version=hello.version,
         shard=hello.shard,
         offer=None if hello.offer is None else slots_message(hello.offer),
+        backlog=hello.backlog,
     )
 
 
@@ -78,6 +79,7 @@ def _hello(message: propeller_pb2.Hello) -> session.Hello:
         version=message.version,
         shard=message.shard,
         offer=slots(message.offer) if message.HasField("offer") else None,
+        backlog=message.backlog,
     )
 
 

@@ -147,6 +147,8 @@ class Hello:
     shard: int = 0
     offer: Slots | None = None
     """As in `Offer`; None is all of the capacity."""
+    backlog: int = 0
+    """How many assignments may wait there for slots; beyond that, what does not fit is rejected."""
 
 
 FromExecutor = Hello | Report | Heartbeat | Draining | Offer

@@ -49,6 +49,10 @@ class Turns(Generic[L, K]):
         keys[key] = None
         self._size += 1
 
+    def next(self) -> K:
+        """The key that `pop` would take. Raises StopIteration when nothing waits."""
+        return next(iter(next(iter(self._lanes.values()))))
+
     def pop(self) -> K:
         """Takes the next key: of the lane whose turn it is the first. Raises IndexError when nothing waits."""
         lanes = self._lanes

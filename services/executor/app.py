@@ -32,6 +32,7 @@ from libs.workflow.quantities import Slots
 from services.executor import api, environments, hardware, meters, results, runner, tasksecrets, variables
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
+from services.executor.backlog import BACKLOG
 from services.executor.datadir import DataDir
 from services.executor.disk import Disk
 from services.executor.journal import Journal
@@ -189,4 +190,5 @@ def _introduction(settings: ExecutorSettings, directory: DataDir, slots: SlotPoo
         capacity=slots.capacity,
         labels={**settings.labels, **({INTERRUPTIBLE: "true"} if settings.interruptible else {})},
         version=importlib.metadata.version("airscrew"),
+        backlog=BACKLOG,
     )

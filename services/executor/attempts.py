@@ -5,7 +5,7 @@ The rules:
 * One number, one start. An assignment that comes again gets the same answer again. A number that an earlier life of
   this executor had begun is answered with a failure and not started.
 * Slots are taken before anything else happens, and given back when no process is left, before the end is reported: the
-  leader may send the next attempt as soon as it knows.
+  leader may send the next attempt as soon as it knows, and those that it has sent ahead take them at once (`backlog`).
 * A final report is on disk before it is sent, and is sent again until it is acknowledged. (That of an echo which is
   answered at once is kept in memory only: see `echo`.)
 * What cannot be taken on is answered REJECTED with the reason: no room, a full disk, the executor stops.
@@ -47,8 +47,10 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from services.executor import outcome
 from services.executor.attempt import Attempt, Left, Workbench
+from services.executor.backlog import Backlog, Waiting
 from services.executor.disk import Disk
 from services.executor.echo import EchoAttempt, Echoes
+from services.executor.news import News
 from services.executor.outcome import Outcome
 from services.executor.reused import ReusedAttempt
 from services.executor.sharing import Sharing
@@ -63,6 +65,12 @@ _REMEMBERED: Final = 10_000
 
 # The number of a report about an attempt of which nothing is known any more: above whatever was reported before.
 _LAST_SEQ: Final = 1 << 32
+
+# How long ends gather as long as attempts wait here for slots: their leader has nothing to give away before that.
+_GATHER_SECONDS: Final = 0.004
+
+_DRAINS: Final = "its executor drains"
+_NO_SLOT_IN_TIME: Final = Outcome(ReportPhase.REJECTED, reason="no slot has become free in time")
 
 
 Kind: TypeAlias = Callable[[Workbench, Assignment, tasks_pb2.TaskTemplate, Grant, Callable[[Report], None]], Attempt]
@@ -97,6 +105,9 @@ class Attempts:
         self._disk = disk
         self._group = group
         self._running: dict[AttemptId, Attempt] = {}
+        self._backlog = Backlog(group, lambda waiting: self._turn_away(waiting, _NO_SLOT_IN_TIME))
+        self._news = News(self._tell)
+        self._writing = False
         self._specs: dict[int, dict[bytes, tasks_pb2.TaskTemplate]] = {}
         self._outboxes: dict[int, Batcher[FromExecutor]] = {}
         """By shard, like the specs: the session that is attached."""
@@ -122,8 +133,11 @@ class Attempts:
         now = self._bench.clock.monotonic()
         spooled = [report for report in self._spool.reports() if report.shard == shard]
         self._sent_at.update((report.id, now) for report in spooled)
-        running = (attempt.latest for attempt in self._running.values() if attempt.shard == shard)
-        return (*running, *spooled), self._sharing.join(shard)
+        going_on = [attempt.latest for attempt in self._running.values() if attempt.shard == shard]
+        for report in going_on:
+            self._news.forget(report.id)
+        waiting = [self._accepted(id, shard) for id in self._backlog.of(shard)]
+        return (*going_on, *waiting, *spooled), self._sharing.join(shard)
 
     def detach(self, shard: int) -> None:
         """The session is over."""
@@ -134,6 +148,11 @@ class Attempts:
     def running(self) -> int:
         """How many attempts have not ended."""
         return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for slots."""
+        return len(self._backlog)
 
     @property
     def draining(self) -> bool:
@@ -188,6 +207,8 @@ class Attempts:
         id = assignment.id
         if id in self._running:
             self._send(self._running[id].latest)
+        elif id in self._backlog:
+            self._send(self._accepted(id, shard))
         elif (report := self._spool.find(id)) is not None:
             self._send(report)
         elif id in self._used:
@@ -203,10 +224,12 @@ class Attempts:
             self.ended[echo.phase] += 1
             self._spool.keep(echo)
             self._send(echo)
-        elif (grant := self._slots.take(assignment.resources)) is None:
-            self._reject(shard, id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
-        else:
+        elif (grant := self._slots.take(assignment.resources)) is not None:
             self._start(assignment, template, grant)
+        elif self._may_wait(shard, assignment):
+            self._backlog.add(assignment, template)
+        else:
+            self._reject(shard, id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
 
     def ask(self, shard: int, demand: Demand) -> None:
         """What waits for slots of this executor at the leader of a shard."""
@@ -216,6 +239,8 @@ class Attempts:
         """Ends the attempt, or says again how it has ended."""
         if stop.id in self._running:
             self._running[stop.id].stop(outcome.aborted(stop.reason))
+        elif self._backlog.remove(stop.id) is not None:
+            self._answer(shard, stop.id, outcome.aborted(stop.reason))
         elif (report := self._spool.find(stop.id)) is not None:
             self._send(report)
         else:
@@ -231,8 +256,10 @@ class Attempts:
     # ----------------------------------------------------------------------------------------------- stopping
 
     def drain(self) -> None:
-        """Nothing new from now on."""
+        """Nothing new from now on; what waits for slots is handed back."""
         self._draining = True
+        for waiting in self._backlog.empty():
+            self._turn_away(waiting, outcome.handed_back(_DRAINS))
         for shard in self._outboxes:
             self.say(shard, Draining())
 
@@ -247,7 +274,7 @@ class Attempts:
     def hand_back(self) -> None:
         """Ends what still runs, to be begun anew elsewhere: it costs nobody a retry."""
         for attempt in self._running.values():
-            attempt.stop(outcome.handed_back("its executor drains"))
+            attempt.stop(outcome.handed_back(_DRAINS))
 
     def leave(self) -> None:
         """Leaves to the next life of this executor what can go on without it, and hands back the rest."""
@@ -307,6 +334,23 @@ class Attempts:
         self._running[attempt.id] = attempt
         self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))
 
+    def _may_wait(self, shard: int, assignment: Assignment) -> bool:
+        if self._backlog.full or self._sharing.is_shared(shard):
+            return False
+        return assignment.resources.fits(self._slots.capacity)
+
+    def _turn_away(self, waiting: Waiting, end: Outcome) -> None:
+        self._answer(waiting.assignment.shard, waiting.assignment.id, end)
+
+    def _start_waiting(self) -> None:
+        """Gives what is free to those who wait for it."""
+        while (first := self._backlog.first()) is not None:
+            grant = self._slots.take(first.assignment.resources)
+            if grant is None:
+                return
+            self._backlog.remove(first.assignment.id)
+            self._start(first.assignment, first.template, grant)
+
     async def _live(self, attempt: Attempt, assignment: Assignment) -> None:
         trace = attempt.trace
         with logs.bind(
@@ -324,16 +368,18 @@ class Attempts:
                 return
             self._slots.give_back(attempt.grant)
             self._sharing.give_back(attempt.shard, attempt.grant.slots)
+            self._start_waiting()
             report = attempt.final(end)
             self.ended[report.phase] += 1
             logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
-            self._spool.add(report)
+            self._keep(report, lambda: self._has_ended(report))
             del self._running[attempt.id]
-            await self._spool.flush()
-            self._bench.journal.end(attempt.id)
-            self._send(report)
             await attempt.clean_up()
         self._changed.set()
+
+    def _has_ended(self, report: Report) -> None:
+        self._bench.journal.end(report.id)
+        self._send(report)
 
     async def _run(self, attempt: Attempt) -> Outcome:
         try:
@@ -357,16 +403,36 @@ class Attempts:
         self.ended[end.phase] += 1
         report = Report(id, _LAST_SEQ, end.phase, self._bench.clock.now_us(), shard=shard)
         report = replace(report, error=end.error, recoverable=end.recoverable, reason=end.reason)
-        self._spool.add(report)
-        self._group.create_task(self._send_when_kept(report), name="answer {}/{}/{}".format(*id))
+        self._keep(report, lambda: self._send(report))
 
-    async def _send_when_kept(self, report: Report) -> None:
-        await self._spool.flush()
-        self._send(report)
+    def _accepted(self, id: AttemptId, shard: int) -> Report:
+        """What is told of one that waits for slots."""
+        return Report(id, 1, ReportPhase.INITIALIZING, self._bench.clock.now_us(), shard=shard)
+
+    def _keep(self, report: Report, then: Callable[[], None]) -> None:
+        """Calls `then` when the report is on disk."""
+        self._news.forget(report.id)
+        self._spool.add(report, then)
+        if not self._writing:
+            self._writing = True
+            self._group.create_task(self._write(), name="write reports")
+
+    async def _write(self) -> None:
+        while self._spool.awaited:
+            if len(self._backlog):
+                await asyncio.sleep(_GATHER_SECONDS)
+            await self._spool.flush()
+        self._writing = False
 
     def _send(self, report: Report) -> None:
+        """Says it in the session: an end now, that something goes on when it has lasted."""
         if report.phase.final:
             self._sent_at[report.id] = self._bench.clock.monotonic()
+            self._tell(report)
+        else:
+            self._news.add(report)
+
+    def _tell(self, report: Report) -> None:
         self.say(report.shard, report)
 
     def _remember(self, id: AttemptId) -> None:

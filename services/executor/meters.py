@@ -20,6 +20,12 @@ METRICS: Final = (
     Metric("airscrew.executor.troubled", Kind.GAUGE, "{executor}", "1 while its disk or its reports keep it from work"),
     Metric("airscrew.executor.attempts.running", Kind.GAUGE, "{attempt}", "Attempts that have not ended"),
     Metric(
+        "airscrew.executor.attempts.waiting",
+        Kind.GAUGE,
+        "{attempt}",
+        "Attempts that were assigned ahead and wait here for slots",
+    ),
+    Metric(
         "airscrew.executor.attempts.ended",
         Kind.COUNTER,
         "{attempt}",
@@ -53,6 +59,7 @@ def board(
             "airscrew.executor.draining": [Level(int(attempts.draining), {})],
             "airscrew.executor.troubled": [Level(int(bool(attempts.trouble())), {})],
             "airscrew.executor.attempts.running": [Level(attempts.running, {})],
+            "airscrew.executor.attempts.waiting": [Level(attempts.waiting, {})],
             "airscrew.executor.attempts.ended": [
                 Level(attempts.ended[phase], {"airscrew.attempt.phase": phase.name}) for phase in _OUTCOMES
             ],

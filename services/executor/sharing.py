@@ -90,6 +90,11 @@ class Sharing:
         """What a shard is offered now; None while it is the only one, which is offered everything."""
         return self._offered.get(shard) if len(self._known) > 1 else None
 
+    def is_shared(self, shard: int) -> bool:
+        """Whether leaders of other shards hold something here, or want to: what this one is offered is not all."""
+        held = any(slots != NOTHING for other, slots in self._held.items() if other != shard)
+        return held or any(demand.count for other, demand in self._demands.items() if other != shard)
+
     def leave(self, shard: int) -> None:
         """The session is over; what the shard holds it goes on to hold."""
         self._demands.pop(shard, None)

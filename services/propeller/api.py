@@ -239,7 +239,7 @@ def _described(term: Term, room: Room, session: Session | None) -> propeller_pb2
         executor=room.executor,
         incarnation=room.incarnation,
         capacity=codec.slots_message(room.capacity),
-        used=codec.slots_message(room.used),
+        used=codec.slots_message(room.taken),
         attempts=len(term.placement.attempts_on(room.executor)),
         draining=session is not None and session.draining,
         trouble="not connected" if session is None else session.trouble,

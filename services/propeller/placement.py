@@ -14,19 +14,23 @@ Who is next is said in `lines`, who fits where in `rooms`. Here both meet, with 
   lacks least kept for it: what becomes free there stays free until it is enough. One executor at a time, so that
   large requests never idle a whole cluster; the price is those slots until then. Attempts do not say how long they
   will take, so none is let in meanwhile on the promise to be short.
+
+And attempts of quick tasks *follow* others to slots that are not free yet (`quick`), as long as nothing else waits that
+could have them: then what becomes free is given away here, one by one, and by the order of the lines.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workqueue import Shares, Standing
 from services.propeller.lines import Line, Lines
+from services.propeller.quick import Quick
 from services.propeller.rooms import NOTHING, Room, Rooms, Wish
 
 PASSED_OVER_TIMES = 100
@@ -51,6 +55,8 @@ class _Held:
     executor: str
     slots: Slots
     project: str
+    task: Hashable = None
+    quick: bool = False
 
 
 @dataclass(slots=True)
@@ -64,10 +70,18 @@ class _Passed:
 class Placement:
     """Slots of all executors of a leader, and the attempts that wait for one."""
 
-    def __init__(self, weights: Mapping[str, float] | None = None, limits: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, float] | None = None,
+        limits: Mapping[str, int] | None = None,
+        task_of: Callable[[AttemptId], Hashable] = lambda _: None,
+    ) -> None:
         """Per project, `*` for all others: how much of everything it is entitled to, and how many attempts of it may
-        run at once."""
+        run at once. `task_of` tells of an attempt that seeks a slot what its task is, by anything that identifies it,
+        or None."""
         self.rooms = Rooms()
+        self.quick = Quick()
+        self._task_of = task_of
         self.shares = Shares(weights or {}, limits or {})
         self.lines = Lines(self.shares)
         self._held: dict[AttemptId, _Held] = {}
@@ -102,11 +116,16 @@ class Placement:
 
     # -------------------------------------------------------------------------------------------------- executors
 
-    def open(self, executor: str, incarnation: str, capacity: Slots, interruptible: bool = False) -> None:
-        """An executor is connected; attempts that it held before still hold its slots."""
-        self.rooms.add(Room(executor, incarnation, capacity, interruptible=interruptible))
+    def open(
+        self, executor: str, incarnation: str, capacity: Slots, interruptible: bool = False, backlog: int = 0
+    ) -> None:
+        """An executor is connected, at which so many attempts may wait for slots; those that it held before still hold
+        its slots.
+        """
+        self.rooms.add(Room(executor, incarnation, capacity, interruptible=interruptible, backlog=backlog))
         for attempt in self._on.get(executor, ()):
-            self.rooms.use(executor, self._held[attempt].slots, 1)
+            held = self._held[attempt]
+            self.rooms.use(executor, held.slots, 1, held.quick)
         self._more_room = True
 
     def set_open(self, executor: str, is_open: bool, because: str = "") -> None:
@@ -148,9 +167,12 @@ class Placement:
             return None
         self._of_execution.setdefault(attempt.execution, set()).add(attempt)
         wish = Wish(slots, priority, interruptible)
-        room = self.rooms.best(wish) if self._may_have(project, wish) else None
-        if room is not None and not self._is_behind_somebody(wish):
-            return self._take(attempt, wish, project, room)
+        if self._may_have(project, wish):
+            room = self.rooms.best(wish)
+            if room is not None and not self._is_behind_somebody(wish):
+                return self._take(attempt, wish, project, room)
+            if room is None and not len(self.lines) and (room := self._room_to_follow(attempt, wish)) is not None:
+                return self._take(attempt, wish, project, room)
         self.lines.add(attempt, wish, project, now_us)
         return None
 
@@ -163,7 +185,7 @@ class Placement:
         """A restored attempt has its executor already."""
         if attempt not in self._held:
             self._of_execution.setdefault(attempt.execution, set()).add(attempt)
-            self._hold(attempt, slots, executor, project)
+            self._hold(attempt, _Held(executor, slots, project))
             if slots != NOTHING:
                 self.shares.keep(project)
 
@@ -176,7 +198,7 @@ class Placement:
         self._on[held.executor].discard(attempt)
         if not self._on[held.executor]:
             del self._on[held.executor]
-        self.rooms.use(held.executor, NOTHING.minus(held.slots), -1)
+        self.rooms.use(held.executor, NOTHING.minus(held.slots), -1, held.quick)
         if held.slots != NOTHING:
             self.shares.give_back(held.project)
             self._slots_of[held.project] = self._slots_of[held.project].minus(held.slots)
@@ -202,12 +224,22 @@ class Placement:
             return []
         self._more_room = False
         self._keep_for_who_was_passed_over(now_us)
+
+        def room_for(line: Line) -> Room | None:
+            room = self.rooms.best(line.wish)
+            if room is None:
+                self._note_blocked(line.wish, now_us)
+            return room
+
+        placed = self._serve(self._lines_that_fit(now_us), room_for)
+        return placed + self._let_follow() if len(self.lines) else placed
+
+    def _serve(self, lines: Iterable[Line], room_for: Callable[[Line], Room | None]) -> list[tuple[AttemptId, Place]]:
+        """Gives rooms to the heads of lines, whose turn it is first, as long as there are any for their like."""
         placed: list[tuple[AttemptId, Place]] = []
         standings: dict[str, Standing] = {}
         full: set[Wish] = set()
-        heads = [
-            (self._turn_of(line, standings), number, line) for number, line in enumerate(self._lines_that_fit(now_us))
-        ]
+        heads = [(self._turn_of(line, standings), number, line) for number, line in enumerate(lines)]
         heapq.heapify(heads)
         while heads:
             turn, number, line = heads[0]
@@ -218,10 +250,9 @@ class Placement:
             if line.wish in full or not self._may_have(line.project, line.wish):
                 heapq.heappop(heads)  # nor may it later: rooms only get fuller here, and so do projects
                 continue
-            room = self.rooms.best(line.wish)
+            room = room_for(line)
             if room is None:
                 full.add(line.wish)
-                self._note_blocked(line.wish, now_us)
                 continue
             attempt = self.lines.serve(line)
             placed.append((attempt, self._take(attempt, line.wish, line.project, room)))
@@ -238,6 +269,49 @@ class Placement:
             else:
                 fitting.extend(lines.values())
         return fitting
+
+    # ----------------------------------------------------------------------------------------------------- followers
+
+    def lasted(self, attempt: AttemptId, us: int) -> None:
+        """An attempt has ended so long after its start."""
+        held = self._held.get(attempt)
+        if held is not None and held.task is not None:
+            self.quick.note(held.task, us)
+
+    def turned_away(self, attempt: AttemptId) -> None:
+        """An executor had no slot for an attempt."""
+        held = self._held.get(attempt)
+        if held is not None and held.quick:
+            self.quick.doubt(held.task)
+
+    def _let_follow(self) -> list[tuple[AttemptId, Place]]:
+        """Places attempts of quick tasks behind others, until somebody's turn comes who is not quick."""
+        lines = [
+            line
+            for line in self.lines
+            if line.wish.slots != NOTHING
+            and self._may_have(line.project, line.wish)
+            and self.rooms.could_ever(line.wish)
+        ]
+        if not all(self.quick.followers(self._task_of(line.attempts.next())) for line in lines):
+            return []
+        over = False
+
+        def room_for(line: Line) -> Room | None:
+            nonlocal over
+            attempt = line.attempts.next()
+            over = over or not self.quick.followers(self._task_of(attempt))
+            return None if over else self._room_to_follow(attempt, line.wish)
+
+        return self._serve(lines, room_for)
+
+    def _room_to_follow(self, attempt: AttemptId, wish: Wish) -> Room | None:
+        if self.rooms.kept is not None or wish.slots == NOTHING:
+            return None
+        followers = self.quick.followers(self._task_of(attempt))
+        return self.rooms.to_follow(wish, followers) if followers else None
+
+    # --------------------------------------------------------------------------------------------------- whose turn
 
     def _turn_of(self, line: Line, standings: dict[str, Standing]) -> _Turn:
         """Sorts lines by whose turn it is; `standings` are those of the projects as they are now."""
@@ -263,18 +337,20 @@ class Placement:
         )
 
     def _take(self, attempt: AttemptId, wish: Wish, project: str, room: Room) -> Place:
-        self._hold(attempt, wish.slots, room.executor, project)
+        task = self._task_of(attempt)
+        quick = wish.slots != NOTHING and self.quick.followers(task) > 0
+        self._hold(attempt, _Held(room.executor, wish.slots, project, task, quick))
         if wish.slots != NOTHING:
             self.shares.take(project)
             self._note_who_was_passed_over(wish)
         return Place(room.executor, room.incarnation)
 
-    def _hold(self, attempt: AttemptId, slots: Slots, executor: str, project: str) -> None:
-        self._held[attempt] = _Held(executor, slots, project)
-        self._on[executor].add(attempt)
-        if slots != NOTHING:
-            self._slots_of[project] = self._slots_of.get(project, NOTHING).plus(slots)
-        self.rooms.use(executor, slots, 1)
+    def _hold(self, attempt: AttemptId, held: _Held) -> None:
+        self._held[attempt] = held
+        self._on[held.executor].add(attempt)
+        if held.slots != NOTHING:
+            self._slots_of[held.project] = self._slots_of.get(held.project, NOTHING).plus(held.slots)
+        self.rooms.use(held.executor, held.slots, 1, held.quick)
 
     def _unlist(self, attempt: AttemptId) -> None:
         listed = self._of_execution[attempt.execution]

@@ -4,6 +4,9 @@ An executor may be *interruptible*: its machine can be taken away at any moment.
 placed there, and they rather go there than anywhere else. Attempts that want nothing (`@eager` tasks, which wait for
 what they launch) fit everywhere, always, and are spread by number.
 
+Attempts of tasks that end soon may be placed on an executor that has no free slot, to follow others there (`quick`):
+they have their share of what is held, and wait at the executor.
+
 One executor may be *kept* for a large request that was passed over too often: nobody else gets its slots then, unless
 he is more urgent, so that they gather.
 """
@@ -47,6 +50,11 @@ class Room:
     closed_because: str = ""
     """Why it is not open."""
     interruptible: bool = False
+    backlog: int = 0
+    """How many attempts may wait there for slots."""
+    quick: Slots = NOTHING
+    """What of `used` attempts of quick tasks hold, or wait for."""
+    quick_attempts: int = 0
 
     def __post_init__(self) -> None:
         self.offer(self.capacity)
@@ -61,12 +69,32 @@ class Room:
         self.offered = slots
         self.free = slots.minus(self.used)
 
-    def use(self, slots: Slots, attempts: int) -> None:
+    def use(self, slots: Slots, attempts: int, quick: bool = False) -> None:
         """Takes slots for so many attempts, or with negative numbers gives them back."""
         self.attempts += attempts
         if slots != NOTHING:
             self.used = self.used.plus(slots)
             self.free = self.offered.minus(self.used)
+        if quick:
+            self.quick = self.quick.plus(slots)
+            self.quick_attempts += attempts
+
+    @property
+    def taken(self) -> Slots:
+        """What of its capacity is held: what waits there has nothing yet."""
+        return Slots(*map(min, self.used, self.capacity))
+
+    def lets_follow(self, wish: Wish, followers: int) -> bool:
+        """Whether one more may come of a task of which so many may wait for each that runs.
+
+        Where leaders of several shards want the same slots nobody follows, so that what becomes free can be divided.
+        """
+        if self.shared or self.quick_attempts >= self.backlog:
+            return False
+        lanes = self.offered.minus(self.used).plus(self.quick)  # what slower attempts leave
+        each = 1 + followers
+        many = Slots(lanes.cpu_millis * each, lanes.memory_bytes * each, lanes.gpus * each)
+        return wish.slots.fits(lanes) and self.quick.plus(wish.slots).fits(many)
 
     def allows(self, wish: Wish) -> bool:
         return wish.interruptible or not self.interruptible
@@ -103,10 +131,10 @@ class Rooms:
         for room in self._rooms.values():
             self._total = self._total.plus(room.capacity)
 
-    def use(self, executor: str, slots: Slots, attempts: int) -> None:
+    def use(self, executor: str, slots: Slots, attempts: int, quick: bool = False) -> None:
         room = self._rooms.get(executor)
         if room is not None:
-            room.use(slots, attempts)
+            room.use(slots, attempts, quick)
 
     def part(self, slots: Slots) -> float:
         """The largest of the parts that these slots are of all cores, of all memory, of all GPUs."""
@@ -124,6 +152,13 @@ class Rooms:
         if wish.slots == NOTHING:
             return min(fitting, key=lambda room: (not room.interruptible, room.attempts, room.executor), default=None)
         return max(fitting, key=lambda room: (room.interruptible, room.free, room.executor), default=None)
+
+    def to_follow(self, wish: Wish, followers: int) -> Room | None:
+        """Of the executors at which one more may wait for a slot, the one with fewest of such attempts."""
+        fitting = [
+            room for room in self._rooms.values() if room.lets_follow(wish, followers) and self._admits(room, wish)
+        ]
+        return min(fitting, key=lambda room: (not room.interruptible, room.quick_attempts, room.executor), default=None)
 
     def _admits(self, room: Room, wish: Wish) -> bool:
         if not (room.open and room.allows(wish)):

@@ -18,7 +18,18 @@ from functools import partial
 from libs.rpc.stream import Batcher
 from libs.runtime.clock import Clock
 from libs.wire import reports
-from libs.wire.session import INTERRUPTIBLE, Ack, Demand, Drain, ExecutorSays, FromLeader, Hello, Report, Stop
+from libs.wire.session import (
+    INTERRUPTIBLE,
+    Ack,
+    Demand,
+    Drain,
+    ExecutorSays,
+    FromLeader,
+    Hello,
+    Report,
+    ReportPhase,
+    Stop,
+)
 from libs.workflow.errors import ResourceExhausted
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution, LiveNode
@@ -122,7 +133,7 @@ class Sessions:
             return session
         self._sessions[hello.executor] = session
         interruptible = hello.labels.get(INTERRUPTIBLE) == "true"
-        self._placement.open(hello.executor, hello.incarnation, hello.capacity, interruptible)
+        self._placement.open(hello.executor, hello.incarnation, hello.capacity, interruptible, hello.backlog)
         if hello.offer is not None:
             self._placement.offer(hello.executor, hello.offer)
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)
@@ -214,6 +225,10 @@ class Sessions:
         by_execution: defaultdict[int, list[m.Event]] = defaultdict(list)
         for report in said:
             by_execution[report.id.execution].append(reports.event(report, session.executor))
+            if report.phase is ReportPhase.REJECTED:
+                self._placement.turned_away(report.id)
+            elif report.phase.final and report.started_us:
+                self._placement.lasted(report.id, report.at_us - report.started_us)
         for key, events in by_execution.items():
             self._tell_all(key, events)
 

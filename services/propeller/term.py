@@ -116,7 +116,7 @@ class Term:
         clock = self._clock = SteadyClock(clock)
         self._group: asyncio.TaskGroup | None = None
         self._pool = WorkerPool(settings.workers, name="turn")
-        self.placement = Placement(settings.weights(), settings.limits(shard))
+        self.placement = Placement(settings.weights(), settings.limits(shard), self._task_of)
         default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
         graphs = Graphs(store, blob, default_slots)
         self.library = Library(store, self.shard, graphs, lambda state: self._children.ended(state))
@@ -410,6 +410,12 @@ class Term:
     def ended(self, execution: Execution) -> None:
         self._children.ended(execution.state)
 
+    def _task_of(self, attempt: AttemptId) -> bytes | None:
+        """What identifies the task of an attempt."""
+        execution = self.library.get(attempt.execution)
+        node = execution.attempt(attempt.node, attempt.attempt) if execution else None
+        return None if node is None or node.spec.task is None else node.spec.task.digest
+
     def _note_batch(self, start_us: int, end_us: int, executions: int) -> None:
         self.reconciler.note_batch(start_us, end_us, executions)
         if self._meters is not None:
@@ -433,7 +439,7 @@ class Term:
             closed=sum(not room.open for room in rooms),
             lost=self.sessions.lost,
             capacity=sum_of(room.capacity for room in rooms),
-            used=sum_of(room.used for room in rooms),
+            used=sum_of(room.taken for room in rooms),
             workers=self._pool.size,
             free_workers=self._pool.size - self._pool.running,
             queue=self._queue_metrics.at(self._clock.now_us()) if self._queue_metrics else None,

@@ -1,9 +1,9 @@
 """What the executor itself takes for a flytekit task: started cold, forked from a warm process, in one that is kept.
 
-    python -m tests.bench.executor [cold|fork|reuse …] [--tasks N] [--slots N] [--runs N] [--profile]
+    python -m tests.bench.executor [cold|fork|reuse …] [--tasks N] [--slots N] [--ahead N] [--runs N] [--profile]
 
 The executor is a process of its own; a scripted leader in this one gives it no-op tasks, as many at a time as it has
-slots, and then one after the other. Printed, medians of the runs:
+slots and as a leader would assign ahead, and one after the other. Printed, medians of the runs:
 
     mode · tasks/s · ms from the assignment to the final report (p50, p99; one at a time) · CPU ms a task, and whose
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import statistics
@@ -35,6 +36,7 @@ from tests.support.leader import TOKEN, Assignments, ExecutorSession, Leader
 MODES: Final = {"cold": {"airscrew/warm": "false"}, "fork": {}, "reuse": {"airscrew/reuse": "true"}}
 TASKS: Final = {"cold": 20, "fork": 300, "reuse": 4000}
 ALONE: Final = {"cold": 5, "fork": 50, "reuse": 300}
+AHEAD: Final = {"cold": 0, "fork": 2, "reuse": 20}
 CODE: Final = "from flytekit import task\n\n\n@task\ndef noop(x: int) -> int:\n    return x\n"
 WORDS: Final = """pyflyte-execute --inputs {{.input}} --output-prefix {{.outputPrefix}}
     --raw-output-data-prefix {{.rawOutputDataPrefix}} --checkpoint-path {{.checkpointOutputPrefix}}
@@ -87,6 +89,7 @@ class Ends:
     def __init__(self, session: ExecutorSession) -> None:
         self._session = session
         self._seen = 0
+        self.rejected = 0
         self._waiting: dict[str, asyncio.Future[executor_pb2.Report]] = {}
 
     async def follow(self) -> None:
@@ -99,18 +102,28 @@ class Ends:
                     waiting.set_result(report)
 
     async def run(self, work: Assignments, task: tasks_pb2.TaskTemplate, number: int) -> float:
-        """Runs one task; how long it took in seconds."""
-        assigned = work.of(task, {"x": integer(number)}, resources=executor_pb2.Resources(cpu_millis=1000))
-        node = assigned[0].id.node = f"n{number}"
-        waiting = self._waiting[node] = asyncio.get_running_loop().create_future()
+        """Runs one task; how long it took in seconds. One that has waited too long for a slot is assigned anew."""
         begun = time.perf_counter()
-        self._session.assign(assigned)
-        report = await waiting
-        del self._waiting[node]
+        for attempt in itertools.count():
+            report = await self._attempt(work, task, number, attempt)
+            if report.phase != executor_pb2.Report.PHASE_REJECTED:
+                break
+            self.rejected += 1
         assert report.phase == executor_pb2.Report.PHASE_SUCCEEDED, (report, report.error)
         found = literals_pb2.LiteralMap.FromString(report.outputs.inline).literals["o0"].scalar.primitive.integer
         assert found == number, report
         return time.perf_counter() - begun
+
+    async def _attempt(
+        self, work: Assignments, task: tasks_pb2.TaskTemplate, number: int, attempt: int
+    ) -> executor_pb2.Report:
+        node, one_core = f"n{number}", executor_pb2.Resources(cpu_millis=1000)
+        assigned = work.of(task, {"x": integer(number)}, node=node, attempt=attempt, resources=one_core)
+        waiting = self._waiting[node] = asyncio.get_running_loop().create_future()
+        self._session.assign(assigned)
+        report = await waiting
+        del self._waiting[node]
+        return report
 
 
 def cpu_seconds(pid: int) -> dict[str, float]:
@@ -129,7 +142,7 @@ def cpu_seconds(pid: int) -> dict[str, float]:
     return {"executor": own / tick, "tasks": below / tick}
 
 
-async def measure(mode: str, count: int, slots: int, profile: Path | None) -> dict[str, float]:
+async def measure(mode: str, count: int, slots: int, ahead: int, profile: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="airscrew-bench-") as name:
         folder = Path(name)
         (folder / "code").mkdir()
@@ -150,13 +163,14 @@ async def measure(mode: str, count: int, slots: int, profile: Path | None) -> di
                         await ends.run(work, task, number)
 
                 before, begun = cpu_seconds(pid), time.perf_counter()
-                await asyncio.gather(*(lane() for _ in range(slots)))
+                await asyncio.gather(*(lane() for _ in range(slots * (1 + ahead))))
                 seconds, after = time.perf_counter() - begun, cpu_seconds(pid)
                 following.cancel()
         finally:
             await leader.stop()
     return {
         "tasks_per_s": count / seconds,
+        "rejected": ends.rejected,
         "p50_ms": 1000 * alone[len(alone) // 2],
         "p99_ms": 1000 * alone[int(len(alone) * 0.99)],
         "first_ms": 1000 * first,
@@ -169,20 +183,21 @@ def main() -> None:
     parser.add_argument("modes", nargs="*", metavar="MODE", help=f"of {', '.join(MODES)}; default: fork and reuse")
     parser.add_argument("--tasks", type=int, help="how many in each run")
     parser.add_argument("--slots", type=int, default=4, help="how many at a time")
+    parser.add_argument("--ahead", type=int, help="how many more wait for each of these")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--profile", action="store_true", help="where the executor's time goes")
     chosen = parser.parse_args()
     for mode in chosen.modes or ("fork", "reuse"):
         profile = Path(tempfile.gettempdir()) / f"airscrew-executor-{mode}.prof" if chosen.profile else None
-        runs = [
-            asyncio.run(measure(mode, chosen.tasks or TASKS[mode], chosen.slots, profile)) for _ in range(chosen.runs)
-        ]
+        tasks, ahead = chosen.tasks or TASKS[mode], AHEAD[mode] if chosen.ahead is None else chosen.ahead
+        runs = [asyncio.run(measure(mode, tasks, chosen.slots, ahead, profile)) for _ in range(chosen.runs)]
         of = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         print(
             f"{mode:5}  {of['tasks_per_s']:7.0f} tasks/s   {of['p50_ms']:6.1f} ms (p99 {of['p99_ms']:.1f})"
             f"   CPU ms a task: executor {of['executor_cpu_ms']:.2f}, tasks {of['tasks_cpu_ms']:.2f}"
             f"   first {of['first_ms']:.0f} ms"
-            f"   {len(runs)} runs of {chosen.tasks or TASKS[mode]}, {chosen.slots} slots",
+            f"   {len(runs)} runs of {tasks}, {chosen.slots} slots, {ahead} ahead"
+            f"   {of['rejected']:.0f} rejected",
             flush=True,
         )
         if profile is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from libs.workflow import errors
 from protos import executor_pb2, propeller_pb2
+from services.executor import backlog
 from services.executor.runner import Exit, Launch
 from tests.support.executing import executing, shell, template
 from tests.support.leader import Assignments, Leader, error_of
@@ -120,7 +121,11 @@ async def test_an_attempt_that_is_assigned_twice_starts_once(
         session.assign(assigned)
         await session.final(assigned[0].id)
         session.assign(assigned)
-        await session.until(lambda: len(session.of(assigned[0].id)) >= 5, "an answer to the last assignment")
+        ends = {"SUCCEEDED", "FAILED"}
+        await session.until(
+            lambda: len([phase for phase in session.phases(assigned[0].id) if phase in ends]) == 2,
+            "an answer to the last assignment",
+        )
     assert count(starts) == 1
 
 
@@ -160,22 +165,84 @@ async def test_what_is_not_acknowledged_is_in_the_next_hello_after_a_restart(
         assert not (await leader.session()).hello.snapshot
 
 
-async def test_without_room_an_assignment_is_rejected_and_the_rest_runs(
-    leader: Leader, executor_settings: dict[str, Any], work: Assignments
+async def test_what_comes_ahead_waits_for_slots_and_what_never_fits_is_rejected(
+    leader: Leader,
+    executor_settings: dict[str, Any],
+    work: Assignments,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(backlog, "WAIT_SECONDS", 60.0)
     executor_settings["cpu_millis"] = 1000
-    full = executor_pb2.Resources(cpu_millis=1000)
-    first, second = (work.of(shell("sleep 0.3"), resources=full) for _ in range(2))
+    full, more = (executor_pb2.Resources(cpu_millis=cpu) for cpu in (1000, 1001))
+    told = tmp_path / "told"
+    first, second, third = (
+        work.of(shell(f"echo {name} >> {told}; sleep {rest}; echo {name} >> {told}"), resources=full)
+        for name, rest in (("first", 0.2), ("second", 0), ("third", 0))
+    )
+    never = work.of(shell("true"), resources=more)
     async with executing(executor_settings):
         session = await leader.session()
-        session.assign(first, second)
-        rejected = await session.final(second[0].id)
+        session.assign(first, second, third, never)
+        rejected = await session.final(never[0].id)
         assert rejected.phase == executor_pb2.Report.PHASE_REJECTED and "no free slot" in rejected.reason
-        await session.final(first[0].id)
-        # The slots are free before the end is reported: what is assigned upon it fits.
-        third = work.of(shell("true"), resources=full)
-        session.assign(third)
-        assert (await session.final(third[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+        for assign, _ in (first, second, third):
+            assert (await session.final(assign.id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+        assert told.read_text().split() == ["first", "first", "second", "second", "third", "third"]
+        # The slots are free before the end is reported: what is assigned upon it begins at once.
+        last = work.of(shell("true"), resources=full)
+        session.assign(last)
+        assert (await session.final(last[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+    assert session.hello.backlog > 0
+
+
+async def test_what_waits_for_slots_is_stopped_told_to_the_next_leader_and_handed_back_by_a_drain(
+    leader: Leader,
+    executor_settings: dict[str, Any],
+    work: Assignments,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backlog, "WAIT_SECONDS", 60.0)
+    executor_settings["cpu_millis"] = 1000
+    full = executor_pb2.Resources(cpu_millis=1000)
+    begun = tmp_path / "begun"
+    runs = work.of(shell("sleep 600"), resources=full)
+    stopped, left = (work.of(shell(f"touch {begun}"), resources=full) for _ in range(2))
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.assign(runs)
+        await session.running(runs[0].id)
+        session.assign(stopped, left)
+        session.stop(stopped[0].id)
+        assert (await session.final(stopped[0].id)).phase == executor_pb2.Report.PHASE_ABORTED
+        session.close()
+        session = await leader.session()
+        told = {report.id.node: report.phase for report in session.hello.snapshot}
+        assert told == {
+            runs[0].id.node: executor_pb2.Report.PHASE_RUNNING,
+            left[0].id.node: executor_pb2.Report.PHASE_INITIALIZING,
+        }
+        session.send(propeller_pb2.LeaderMessage(drain=propeller_pb2.Drain(grace_us=0)))
+        for assign, _ in (left, runs):
+            assert (await session.final(assign.id)).phase == executor_pb2.Report.PHASE_HANDED_BACK
+    assert not begun.exists()
+
+
+async def test_what_gets_no_slot_in_time_is_rejected(
+    leader: Leader, executor_settings: dict[str, Any], work: Assignments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "WAIT_SECONDS", 0.05)
+    executor_settings["cpu_millis"] = 1000
+    full = executor_pb2.Resources(cpu_millis=1000)
+    runs, waits = work.of(shell("sleep 600"), resources=full), work.of(shell("true"), resources=full)
+    async with executing(executor_settings):
+        session = await leader.session()
+        session.assign(runs, waits)
+        rejected = await session.final(waits[0].id)
+        assert rejected.phase == executor_pb2.Report.PHASE_REJECTED and "in time" in rejected.reason
+        session.stop(runs[0].id)
+        assert (await session.final(runs[0].id)).phase == executor_pb2.Report.PHASE_ABORTED
 
 
 async def test_a_full_disk_is_told_and_nothing_new_is_taken(

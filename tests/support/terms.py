@@ -147,10 +147,17 @@ class Leading:
         return child_key
 
     def connect(
-        self, name: str, life: str = "1", cores: int = 64, snapshot: tuple[Report, ...] = (), reads: bool = True
+        self,
+        name: str,
+        life: str = "1",
+        cores: int = 64,
+        snapshot: tuple[Report, ...] = (),
+        reads: bool = True,
+        backlog: int = 0,
     ) -> Executor:
         """An executor says hello; with `reads` it takes what it is sent."""
-        hello = Hello(name, f"{name}-{life}", Slots(1000 * cores, cores << 30, 0), snapshot, 0, {}, "test")
+        capacity = Slots(1000 * cores, cores << 30, 0)
+        hello = Hello(name, f"{name}-{life}", capacity, snapshot, 0, {}, "test", backlog=backlog)
         executor = Executor(self.term, name, hello.incarnation, self.term.sessions.open(hello))
         if reads:
             self.group.create_task(executor.read(), name=f"outbox-{name}")

@@ -84,6 +84,37 @@ class Utils:
             self._module.write_proto_to_file(message, path)
 
 
+class Tempfiles:
+    """`tempfile` as flytekit's checkpoints see it: every task has one with a directory, which hardly any task needs."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def TemporaryDirectory(self) -> Any:
+        return LateDirectory(self._module.TemporaryDirectory)
+
+
+class LateDirectory:
+    """A `TemporaryDirectory` that is made when somebody asks for its name."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+
+    @property
+    def name(self) -> str:
+        if self._made is None:
+            self._made = self._make()
+        return self._made.name  # type: ignore[no-any-return]
+
+    def cleanup(self) -> None:
+        if self._made is not None:
+            self._made.cleanup()
+
+
 def provider(base: Any, way: LeanWay) -> Any:
     class Provider(base):  # type: ignore[misc]
         """The file access of one task, which knows the files that exist in memory only."""

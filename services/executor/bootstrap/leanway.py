@@ -54,7 +54,7 @@ class LeanWay:
 
     def __init__(self, exchanges: Any) -> None:
         from flytekit.bin import entrypoint
-        from flytekit.core import base_task, context_manager, data_persistence, utils
+        from flytekit.core import base_task, checkpointer, context_manager, data_persistence, utils
         from flytekit.utils import asyn
 
         self.exchanges = exchanges
@@ -69,6 +69,7 @@ class LeanWay:
         if not self.fits:
             return
         entrypoint.utils = exchanges.Utils(utils, self)
+        checkpointer.tempfile = exchanges.Tempfiles(checkpointer.tempfile)
         self.provider = exchanges.provider(data_persistence.FileAccessProvider, self)
         self.configuration = Configuration()
         self.loops: Any = asyn.loop_manager

@@ -18,6 +18,7 @@ from libs.wire.session import Hello
 from services.executor.api import PropellerClient
 from services.executor.attempt import Workbench
 from services.executor.attempts import Attempts
+from services.executor.backlog import BACKLOG
 from services.executor.journal import Journal
 from services.executor.results import Storage
 from services.executor.session import Desk, Sessions
@@ -152,7 +153,7 @@ async def executor(world: World, process: Process, machine: Machine) -> None:
     )
     incarnation = world.incarnations[process.name] = f"{process.name}-{world.next_life()}"
 
-    introduction = Hello(process.name, incarnation, slots.capacity)
+    introduction = Hello(process.name, incarnation, slots.capacity, backlog=BACKLOG)
     disk: Any = machine
     async with asyncio.TaskGroup() as group:
         attempts = Attempts(bench, slots, spool, disk, group, kind_of)
