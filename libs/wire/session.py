@@ -6,10 +6,11 @@ Times are microseconds since the epoch, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Final
 
+from libs.workflow.frozen import frozen
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Data
@@ -21,7 +22,7 @@ INTERRUPTIBLE: Final = "interruptible"
 """The label (`true`) by which an executor says that its machine may be taken away at any moment."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """A serialized `flyteidl.core.TaskTemplate` and the SHA-256 by which assignments name it."""
 
@@ -29,7 +30,7 @@ class Spec:
     task_template: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assignment:
     """One attempt to run. The fields are those of `airscrew.executor.v1.Assign`."""
 
@@ -58,7 +59,7 @@ class Assignment:
     overrides: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """The leader wants this attempt to end now."""
 
@@ -66,7 +67,7 @@ class Stop:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ack:
     """The leader has committed what the report with this number said."""
 
@@ -90,7 +91,7 @@ class ReportPhase(IntEnum):
         return self >= ReportPhase.SUCCEEDED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What happened in an attempt. The fields are those of `airscrew.executor.v1.Report`.
 
@@ -113,7 +114,7 @@ class Report:
     """Whose leader is to be told."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heartbeat:
     """A sign of life. `trouble` says why nothing new can be taken; empty when all is well."""
 
@@ -121,19 +122,19 @@ class Heartbeat:
     trouble: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draining:
     """Take no new attempts for this executor from now on: it is stopping."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """What this shard may hold of an executor that several share, what it holds already included."""
 
     slots: Slots
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hello:
     """The first message of a session: who this is and everything of this shard that it still knows."""
 
@@ -154,7 +155,7 @@ class Hello:
 FromExecutor = Hello | Report | Heartbeat | Draining | Offer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Welcome:
     """The propeller leads this shard and takes the session."""
 
@@ -166,7 +167,7 @@ class Welcome:
     """How many there are."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leader:
     """Who is said to lead a shard. `address` is empty when nobody does, `epoch` 0 when only the leader knows it."""
 
@@ -175,21 +176,21 @@ class Leader:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotLeader:
     """The propeller that was dialled does not lead, but may know who does."""
 
     leaders: tuple[Leader, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drain:
     """Take nothing new from now on, and hand back what still runs after this time."""
 
     grace_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Demand:
     """What waits for slots that this executor could give. The fields are those of `airscrew.propeller.v1.Demand`."""
 
@@ -202,7 +203,7 @@ class Demand:
 FromLeader = Welcome | NotLeader | Spec | Assignment | Stop | Ack | Drain | Demand
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExecutorSays:
     """Everything of one message of an executor."""
 
@@ -213,7 +214,7 @@ class ExecutorSays:
     offer: Slots | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeaderSays:
     """Everything of one message of a leader; specs come before the assignments that need them."""
 

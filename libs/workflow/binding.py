@@ -75,6 +75,16 @@ def resolve(
     return result
 
 
+def passed_on(data: literals_pb2.BindingData) -> tuple[str, str] | None:
+    """The node and its output that a binding passes on as it is; None for a binding that says anything else."""
+    if data.WhichOneof("value") != "promise" or data.promise.attr_path:
+        return None
+    variable = _variable(data.promise.var)
+    if variable is None or variable[0] is not None:
+        return None
+    return data.promise.node_id or START_NODE_ID, variable[1]
+
+
 def loaded(literals: literals_pb2.LiteralMap, load: Load) -> literals_pb2.LiteralMap:
     """The same values, with those that were offloaded in their place. Raises NotRead."""
     apart = [name for name, literal in literals.literals.items() if literal.HasField("offloaded_metadata")]

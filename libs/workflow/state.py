@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from libs.workflow.frozen import frozen
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
 from libs.workflow.phases import (
     AttemptPhase,
@@ -23,7 +24,7 @@ from libs.workflow.phases import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Data:
     """A `flyteidl.core.LiteralMap`: its bytes where it is small, else where it lies in the blob store.
 
@@ -46,7 +47,7 @@ class Data:
 EMPTY = Data.of(b"")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Intent:
     """What is wanted of an execution: written by `admin` only, read in bulk by a hinted turn.
 
@@ -175,7 +176,7 @@ class AttemptState:
     checkpoint_uri: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordedEvent:
     """One line of an execution's append-only story: what happened, when and why. Never read by the machine."""
 
@@ -187,7 +188,7 @@ class RecordedEvent:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignalState:
     """A signal that a gate waits for: it can be given from now on. Its value is written by `admin`."""
 
@@ -198,7 +199,7 @@ class SignalState:
     created_at_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AbortBelow:
     """Abort what an execution has launched, down to the last descendant: part of the commit that decides it."""
 
@@ -208,7 +209,7 @@ class AbortBelow:
     """This child and all below it; None for everything below the execution whose change this is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CacheEntry:
     """Outputs of a task that later nodes with the same key take over."""
 
@@ -221,7 +222,7 @@ class CacheEntry:
     created_at_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reservation:
     """The right of one node to compute a value that others wait for."""
 
@@ -252,17 +253,10 @@ class Changes:
 
     @property
     def rows(self) -> int:
-        return (
-            self.execution_changed
-            + len(self.nodes)
-            + len(self.attempts)
-            + len(self.events)
-            + len(self.children)
-            + len(self.aborts)
-            + len(self.signals)
-            + len(self.cached)
-            + len(self.released)
-        )
+        rows = self.execution_changed + len(self.nodes) + len(self.attempts) + len(self.events)
+        if self.children or self.aborts or self.signals or self.cached or self.released:
+            rows += len(self.children) + len(self.aborts) + len(self.signals) + len(self.cached) + len(self.released)
+        return rows
 
 
 @dataclass(slots=True)

@@ -148,7 +148,7 @@ class Committer:
     async def _commit(self, batch: list[Pending]) -> None:
         start = self._clock.now_us()
         try:
-            await self._write([pending.changes for pending in batch])
+            await self._write([pending.changes for pending in batch], sum(pending.rows for pending in batch))
         except Refused as refused:
             self.refused += 1
             await self._commit_alone(batch, refused)
@@ -212,7 +212,7 @@ class Committer:
             self._aside.popleft()
             aside.then()
 
-    async def _write(self, batch: list[Changes]) -> None:
+    async def _write(self, batch: list[Changes], rows: int) -> None:
         if not self._leading():
             raise Fenced("the lease may have expired: nothing more is committed")
         try:
@@ -224,7 +224,7 @@ class Committer:
             raise Fenced("the lease may have expired during a commit: nothing follows from it")
         self.commits += 1
         self.first_commit_us = self.first_commit_us or self._clock.now_us()
-        self.rows += sum(changes.rows for changes in batch)
+        self.rows += rows
 
     def _fail(self, batch: list[Pending], error: AirscrewError) -> None:
         for pending in batch:

@@ -18,6 +18,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from libs.workflow.frozen import frozen
 from libs.workflow.identity import AttemptId
 from libs.workqueue import Shares, Turns
 from services.propeller.rooms import Wish
@@ -35,7 +36,7 @@ class Line:
     """By execution."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Waiter:
     """An attempt that waits."""
 

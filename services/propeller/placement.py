@@ -26,6 +26,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from libs.workflow.frozen import frozen
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workqueue import Shares, Standing
@@ -40,7 +41,7 @@ PASSED_OVER_US = 30_000_000
 _Turn = tuple[int, float, float, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where an attempt goes."""
 
@@ -48,7 +49,7 @@ class Place:
     incarnation: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Held:
     """What an attempt holds."""
 
@@ -329,7 +330,7 @@ class Placement:
 
     def _is_behind_somebody(self, wish: Wish) -> bool:
         """Whether somebody as urgent waits already for what could be had now."""
-        return any(
+        return len(self.lines) > 0 and any(
             other.priority >= wish.priority
             and any(self._may_have(project, other) for project in lines)
             and (other == wish or self.rooms.best(other) is not None)

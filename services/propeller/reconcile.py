@@ -121,8 +121,7 @@ class Reconciler:
         """The key shall have a turn, now or after `delay_us`; later, when it waits for another try of the store."""
         if key in self._resting:
             return
-        now_us = self._clock.now_us()
-        self._queue.add_after(Item(key, lane, priority), delay_us, now_us)
+        self._queue.add_after(Item(key, lane, priority), delay_us, self._clock.now_us())
         if delay_us > 0:
             self.delayed.set()
         else:
@@ -248,18 +247,18 @@ class Reconciler:
         In rounds: what has got its slot may make room for more that seeks one.
         """
         seen = 0
-        while placed := self._placed_now(execution, turn.commands[seen:]):
+        while placed := self._placed_now(execution, turn.commands[seen:], now_us):
             seen = len(turn.commands)
             self._stepper.step(execution, placed, now_us, turn)
 
-    def _placed_now(self, execution: Execution, commands: Iterable[m.Command]) -> list[m.Event]:
+    def _placed_now(self, execution: Execution, commands: Iterable[m.Command], now_us: int) -> list[m.Event]:
         """Attempts that get a slot at once; what seeks one no longer gives it back."""
         key = execution.state.key
         placed: list[m.Event] = []
         for command in commands:
             if isinstance(command, m.Seek):
                 node = execution.node(command.node_id)
-                place = node and self._seek(execution, node, command)
+                place = node and self._seek(execution, node, command, now_us)
                 if place:
                     placed.append(
                         self.placed(execution, command.node_id, command.attempt, place.executor, place.incarnation)
@@ -268,11 +267,11 @@ class Reconciler:
                 self._placement.release(AttemptId(key, command.node_id, command.attempt))
         return placed
 
-    def _seek(self, execution: Execution, node: LiveNode, command: m.Seek) -> Place | None:
+    def _seek(self, execution: Execution, node: LiveNode, command: m.Seek, now_us: int) -> Place | None:
         return self._placement.seek(
             AttemptId(execution.state.key, command.node_id, command.attempt),
             node.spec.slots,
-            self._clock.now_us(),
+            now_us,
             project=execution.state.id.project,
             priority=priority(execution.spec),
             interruptible=interruptible(execution, node),
@@ -344,6 +343,8 @@ class Reconciler:
 
     def fill(self) -> None:
         """Gives free slots to attempts that wait for one."""
+        if not self._placement.pending:
+            return
         for identity, place in self._placement.fill(self._clock.now_us()):
             execution = self._library.get(identity.execution)
             if execution is None:
@@ -396,11 +397,13 @@ class Reconciler:
         self._resting.add(key)
 
     def _done(self, key: int, settled: list[Callable[[], None]]) -> None:
-        self._limiter.forget(key, self._clock.now_us())
+        if self._limiter.retries(key):
+            self._limiter.forget(key, self._clock.now_us())
         self._close(key)
         for callback in settled:
             callback()
-        self.advance()
+        if self._queue:
+            self.advance()
 
     def _close(self, key: int) -> None:
         """The turn has an outcome: another one may begin."""

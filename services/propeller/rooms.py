@@ -149,7 +149,9 @@ class Rooms:
         """Of the executors that suit now, the one with most free cores: spreads work, deterministically."""
         slots = wish.slots
         fitting = [room for room in self._rooms.values() if slots.fits(room.free) and self._admits(room, wish)]
-        if wish.slots == NOTHING:
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        if slots == NOTHING:
             return min(fitting, key=lambda room: (not room.interruptible, room.attempts, room.executor), default=None)
         return max(fitting, key=lambda room: (room.interruptible, room.free, room.executor), default=None)
 

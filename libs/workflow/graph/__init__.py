@@ -21,6 +21,7 @@ from libs.workflow.graph.model import (
     Graph,
     GraphNode,
     LaunchPlanTarget,
+    Reads,
     Shape,
     TaskTarget,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Graph",
     "GraphNode",
     "LaunchPlanTarget",
+    "Reads",
     "Shape",
     "TaskTarget",
     "build",

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from flyteidl.core import compiler_pb2, identifier_pb2, interface_pb2, literals_pb2, tasks_pb2, types_pb2, workflow_pb2
 
-from libs.workflow import options
+from libs.workflow import binding, options
 from libs.workflow.compiler.prepare import promises_in
 from libs.workflow.compiler.requirements import cases_of, with_inner
 from libs.workflow.errors import Internal
@@ -37,6 +37,7 @@ from libs.workflow.graph.model import (
     Graph,
     GraphNode,
     LaunchPlanTarget,
+    Reads,
     Shape,
     TaskTarget,
 )
@@ -83,6 +84,7 @@ class _Builder:
         self._launch_plans = launch_plans
         self._targets: dict[EntityId, TaskTarget] = {}
         self._graphs: dict[EntityId, Graph] = {}
+        self._known_reads: dict[Reads, Reads] = {}
         self._default_slots = default_slots
 
     def workflow(self, compiled: compiler_pb2.CompiledWorkflow) -> Graph:
@@ -109,6 +111,16 @@ class _Builder:
             interruptible=template.metadata_defaults.interruptible,
         )
 
+    def _whole(self, bindings: Iterable[literals_pb2.Binding], index: _Index) -> Reads | None:
+        found = []
+        for each in bindings:
+            read = binding.passed_on(each.binding)
+            if read is None:
+                return None
+            found.append((each.var, index[read[0]], read[1]))
+        reads = tuple(found)
+        return self._known_reads.setdefault(reads, reads)
+
     def _node(self, position: int, node: workflow_pb2.Node, index: _Index) -> GraphNode:
         """`index` is that of the graph whose outputs the node reads."""
         plain = GraphNode(
@@ -117,6 +129,7 @@ class _Builder:
             kind=NodeKind.TASK,
             bindings=tuple(node.inputs),
             sources=_sources(node.inputs, index),
+            whole=self._whole(node.inputs, index),
             aliases={alias.alias: alias.var for alias in node.output_aliases},
             integers=_integers(node.inputs, self._inputs_of(node)),
             name=node.metadata.name,

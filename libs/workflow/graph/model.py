@@ -107,6 +107,10 @@ class ArrayTarget:
     """Whether items still start and run when too many have failed already."""
 
 
+Reads = tuple[tuple[str, int, str], ...]
+"""Inputs that are outputs of other nodes as they are: variable, index of the other node, name of its output."""
+
+
 @dataclass(frozen=True, slots=True)
 class GraphNode:
     """One node of a graph. `upstream` and `downstream` are indices into `Graph.nodes`."""
@@ -119,6 +123,9 @@ class GraphNode:
     downstream: tuple[int, ...] = ()
     sources: tuple[int, ...] = ()
     """The nodes whose outputs the bindings read; for a node inside a branch, of the graph around the branch."""
+    whole: Reads | None = None
+    """What the bindings read where each passes on an output as it is, as most do; None for a node that combines or
+    takes apart, or passes on a value of its own. One object for all nodes of a graph that read the same."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of this node's outputs: alias to variable."""
     integers: frozenset[str] = frozenset()

@@ -228,6 +228,8 @@ class Execution:
 
     def next_wake(self) -> int | None:
         """When something is due, of a node or of the execution itself."""
+        if not self.timers and not self.time_allowed_us:
+            return None
         return min((due for due in (self.next_timer(), self.deadline_us) if due is not None), default=None)
 
     def next_timer(self) -> int | None:

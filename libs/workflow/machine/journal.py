@@ -52,7 +52,7 @@ class Journal:
     def move_execution(self, phase: ExecutionPhase) -> None:
         """Raises IllegalTransition, and then changes nothing; so do the other moves."""
         state = self.execution.state
-        transitions.check(transitions.EXECUTION, state.phase, phase, f"execution {state.id}")
+        transitions.check(transitions.EXECUTION, state.phase, phase, "execution", state.id)
         state.phase = phase
         self.execution_changed()
 
@@ -63,11 +63,12 @@ class Journal:
 
     def move(self, node: LiveNode, phase: NodePhase) -> None:
         """A node goes to another phase; a final one also sets its times."""
-        transitions.check(transitions.NODE, node.state.phase, phase, f"node {node.state.id}")
-        node.state.phase = phase
+        state = node.state
+        transitions.check(transitions.NODE, state.phase, phase, "node", state.id)
+        state.phase = phase
         if phase.terminal:
-            node.state.ended_at_us = self.now_us
-            node.state.started_at_us = node.state.started_at_us or self.now_us
+            state.ended_at_us = self.now_us
+            state.started_at_us = state.started_at_us or self.now_us
         self.touch(node)
 
     def touch(self, node: LiveNode) -> None:
@@ -77,9 +78,7 @@ class Journal:
 
     def move_attempt(self, attempt: AttemptState, phase: AttemptPhase) -> None:
         """An attempt goes to another phase."""
-        transitions.check(
-            transitions.ATTEMPT, attempt.phase, phase, f"attempt {attempt.attempt} of node {attempt.node_id}"
-        )
+        transitions.check(transitions.ATTEMPT, attempt.phase, phase, "attempt", (attempt.node_id, attempt.attempt))
         attempt.phase = phase
         self.touch_attempt(attempt)
 

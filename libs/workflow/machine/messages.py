@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from libs.workflow.frozen import frozen
 from libs.workflow.graph import Graph
 from libs.workflow.phases import ErrorKind, ExecutionPhase
 from libs.workflow.state import Data, Intent
@@ -18,14 +19,14 @@ from libs.workflow.state import Data, Intent
 # ---------------------------------------------------------------------------------------------------------- events
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IntentRead:
     """What `admin` wants of the execution, as read from the store."""
 
     intent: Intent
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """A slot on an executor was taken for an attempt. It is the attempt's executor for ever, once committed."""
 
@@ -36,7 +37,7 @@ class Placed:
     log_uri: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Waiting:
     """Why no slot can come for an attempt as things are; empty when one can again."""
 
@@ -45,7 +46,7 @@ class Waiting:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """An executor reports that the task process of an attempt runs."""
 
@@ -56,7 +57,7 @@ class Started:
     at_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accepted:
     """An executor reports that it prepares an attempt, and perhaps why that takes so long."""
 
@@ -68,7 +69,7 @@ class Accepted:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Succeeded:
     node_id: str
     attempt: int
@@ -82,7 +83,7 @@ class Succeeded:
     """Where a task that asks for more nodes has left its `DynamicJobSpec`; it has no outputs then."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """An attempt ended with an error: `recoverable` says whether another one makes sense."""
 
@@ -99,7 +100,7 @@ class Failed:
     deck_uri: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stopped:
     """An executor confirms that an attempt was stopped and nothing of it runs."""
 
@@ -111,7 +112,7 @@ class Stopped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rejected:
     """An executor had no room after all, and started nothing."""
 
@@ -122,7 +123,7 @@ class Rejected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HandedBack:
     """An executor that drains has ended an attempt before it was done: nothing of it runs, and nobody is to blame."""
 
@@ -135,7 +136,7 @@ class HandedBack:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """The executor of an attempt is gone, or has forgotten it in a restart."""
 
@@ -145,7 +146,7 @@ class Lost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlobRead:
     """The content of a blob that was asked for; None when it can never be read, and then `error` says why."""
 
@@ -154,7 +155,7 @@ class BlobRead:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlobWritten:
     """A literal map that was too large for a row lies in the blob store; None when it can never be written there, and
     then `error` says why.
@@ -178,7 +179,7 @@ class GraphBuilt:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChildEnded:
     """The execution that a launch plan node has launched is final."""
 
@@ -189,7 +190,7 @@ class ChildEnded:
     error: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CacheAnswered:
     """What the cache knows of a key: outputs, or nothing; and whether the node may compute them now."""
 
@@ -201,7 +202,7 @@ class CacheAnswered:
     """Why the cache could not be asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CacheFreed:
     """Whoever was computing the value of this key has ended: whoever waits for it asks again."""
 
@@ -243,7 +244,7 @@ ENDS = (Succeeded, Failed, Stopped, Rejected, HandedBack)
 # -------------------------------------------------------------------------------------------------------- commands
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seek:
     """Find a slot for an attempt; answer with `Placed`."""
 
@@ -251,7 +252,7 @@ class Seek:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dispatch:
     """Send a placed attempt to its executor."""
 
@@ -259,7 +260,7 @@ class Dispatch:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unseek:
     """An attempt that was waiting for a slot needs none any more."""
 
@@ -267,7 +268,7 @@ class Unseek:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """Make an executor stop an attempt; it answers with a final report."""
 
@@ -276,7 +277,7 @@ class Stop:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disown:
     """An executor works on an attempt that is not, or no longer, its own: it must stop and forget it."""
 
@@ -285,7 +286,7 @@ class Disown:
     executor: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttemptEnded:
     """The slot of an attempt is free again."""
 
@@ -293,14 +294,14 @@ class AttemptEnded:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadBlob:
     """Read a literal map; answer with `BlobRead`."""
 
     uri: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WriteBlob:
     """Store a literal map under the node's own path; answer with `BlobWritten`."""
 
@@ -310,7 +311,7 @@ class WriteBlob:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BuildGraph:
     """Compile the nodes that a task asked for, store the closure, answer with `GraphBuilt`. Needs no commit before."""
 
@@ -319,14 +320,14 @@ class BuildGraph:
     futures_uri: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttendChild:
     """An execution was launched: give it its first turn."""
 
     child_key: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LookUpChild:
     """Tell with `ChildEnded` if this execution is final; if it is not, its end will tell."""
 
@@ -334,12 +335,12 @@ class LookUpChild:
     child_key: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttendBelow:
     """Descendants are to be aborted, as the commit says: give them turns."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LookUpCache:
     """Ask the cache, and with `reserve` for the right to compute the value; answer with `CacheAnswered`."""
 
@@ -348,7 +349,7 @@ class LookUpCache:
     reserve: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class End:
     """The execution is final: forget it, and tell its parent."""
 

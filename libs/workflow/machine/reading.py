@@ -10,6 +10,7 @@ from flyteidl.core import literals_pb2
 from google.protobuf.message import DecodeError
 
 from libs.workflow import binding
+from libs.workflow.graph import Reads
 from libs.workflow.machine.execution import Scope
 from libs.workflow.machine.journal import Journal
 from libs.workflow.machine.messages import BlobRead, ReadBlob
@@ -25,6 +26,8 @@ class Reading:
         """By identity of the data, which is kept too: an item that has ended is forgotten at once, and other data may
         come to lie where its data was.
         """
+        self._together: dict[tuple[int, int], tuple[Scope, Data, literals_pb2.LiteralMap]] = {}
+        """By identity of scope and reads, likewise."""
 
     def is_here(self, data: Data) -> bool:
         return data.uri is None or data.uri in self._journal.execution.blobs
@@ -38,6 +41,31 @@ class Reading:
         if id(data) not in self._parsed:
             self._parsed[id(data)] = data, _literal_map(data.inline or b"")
         return self._parsed[id(data)][1]
+
+    def output(self, scope: Scope, index: int, var: str) -> literals_pb2.Literal:
+        """An output of a node. Raises BindingError when there is none, and NotRead."""
+        spec = scope.graph.nodes[index]
+        node = scope.nodes[index]
+        data = None if node is None else node.state.outputs
+        if data is not None:
+            literals = self.literals(data).literals
+            var = spec.aliases.get(var, var)
+            if var in literals:
+                return literals[var]
+        raise binding.BindingError(f"node {spec.id} has no output {var!r}")
+
+    def together(self, scope: Scope, reads: Reads) -> tuple[Data, literals_pb2.LiteralMap]:
+        """These outputs as the inputs of a node, to keep and to look at: made once a step, for all the nodes that get
+        the same. Raises as `output` does.
+        """
+        known = self._together.get((id(scope), id(reads)))
+        if known is None:
+            literals = literals_pb2.LiteralMap()
+            for name, index, var in reads:
+                literals.literals[name].CopyFrom(self.output(scope, index, var))
+            known = scope, Data.of(literals.SerializeToString()), literals
+            self._together[id(scope), id(reads)] = known
+        return known[1], known[2]
 
     def offloaded(self, uri: str) -> literals_pb2.Literal:
         """A literal that lies apart. Raises NotRead."""
@@ -71,6 +99,7 @@ class Reading:
     def close(self) -> None:
         """At the end of a step: nobody needs what was read when nobody waits for more."""
         self._parsed.clear()
+        self._together.clear()
         if not self._journal.execution.awaiting:
             self._journal.execution.blobs.clear()
             self._journal.execution.offloaded.clear()

@@ -30,6 +30,9 @@ from libs.workflow.state import Data
 Begin = Callable[[Scope, GraphNode, Data, literals_pb2.LiteralMap], None]
 """What a kind of node does when it starts: with its inputs, as data to keep and as literals to look at."""
 
+PASS_ON = frozenset({NodeKind.TASK, NodeKind.END})
+"""Kinds of nodes that take their inputs as they come, and change nothing in what they look at."""
+
 LOOK_INSIDE = frozenset({NodeKind.BRANCH, NodeKind.ARRAY})
 """Kinds of nodes that look at their inputs: literals that were offloaded have to be there."""
 
@@ -118,6 +121,10 @@ class Starts:
 
     def _start_with_inputs(self, scope: Scope, spec: GraphNode) -> None:
         try:
+            if spec.whole is not None and spec.kind in PASS_ON and spec.index != scope.graph.failure:
+                data, literals = self._reading.together(scope.data, spec.whole)
+                self._start_with(scope, spec, data, literals)
+                return
             literals = binding.resolve(
                 spec.bindings,
                 lambda node_id, var: self._output(scope.data, node_id, var),
@@ -133,7 +140,7 @@ class Starts:
             return
         if spec.index == scope.graph.failure:
             _tell_what_failed(scope, literals)
-        self._start_with(scope, spec, literals, inside)
+        self._complete(scope, spec, literals, inside)
 
     def _start_item(self, item: Item) -> None:
         if self._recovery.recovers(item.scope, item.spec):
@@ -141,9 +148,9 @@ class Starts:
         if item.inputs is not None:
             self._go(item.scope, item.spec, item.inputs, item.literals)
         else:
-            self._start_with(item.scope, item.spec, item.literals, item.literals)
+            self._complete(item.scope, item.spec, item.literals, item.literals)
 
-    def _start_with(
+    def _complete(
         self, scope: Scope, spec: GraphNode, kept: literals_pb2.LiteralMap, literals: literals_pb2.LiteralMap
     ) -> None:
         """`kept` is what the node gets, `literals` the same to look at."""
@@ -153,15 +160,18 @@ class Starts:
             except InvalidArgument as error:
                 self._openings.fail(scope, spec, "LaunchPlanInputsInvalid", error.message)
                 return
-        serialized = kept.SerializeToString()
-        if len(serialized) <= INLINE_LIMIT_BYTES:
-            self._go(scope, spec, Data.of(serialized), literals)
+        self._start_with(scope, spec, Data.of(kept.SerializeToString()), literals)
+
+    def _start_with(self, scope: Scope, spec: GraphNode, data: Data, literals: literals_pb2.LiteralMap) -> None:
+        """`data` is what the node gets, in the blob store if it is too large for a row."""
+        if data.size <= INLINE_LIMIT_BYTES:
+            self._go(scope, spec, data, literals)
             return
         role = BlobRole.OUTPUTS if spec.kind is NodeKind.END else BlobRole.INPUTS
         node_id = scope.node_id(spec)
         if (node_id, role) not in self._journal.execution.writing:  # ready twice, when two of its blobs came at once
             self._journal.execution.writing[node_id, role] = (scope, spec.index, literals)
-            self._journal.command(WriteBlob(node_id, 0, role, serialized))
+            self._journal.command(WriteBlob(node_id, 0, role, data.inline or b""))
 
     def _go(self, scope: Scope, spec: GraphNode, data: Data, literals: literals_pb2.LiteralMap) -> None:
         """Starts a node whose literal map is made: its inputs, or for an end node the outputs of its workflow."""
@@ -191,13 +201,7 @@ class Starts:
         return None if node is None else node.state.outputs
 
     def _output(self, scope: Scope, node_id: str, var: str) -> literals_pb2.Literal:
-        spec = scope.graph.nodes[scope.graph.index[node_id]]
-        data = self._outputs_of(scope, spec.index)
-        var = spec.aliases.get(var, var)
-        literals = self._reading.literals(data) if data is not None else None
-        if literals is None or var not in literals.literals:
-            raise binding.BindingError(f"node {node_id} has no output {var!r}")
-        return literals.literals[var]
+        return self._reading.output(scope, scope.graph.index[node_id], var)
 
 
 def _tell_what_failed(scope: Scope, literals: literals_pb2.LiteralMap) -> None:

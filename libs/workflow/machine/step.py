@@ -105,8 +105,10 @@ class Stepper:
             self._handle(event)
         if state.phase is ExecutionPhase.QUEUED:
             self._begin()
-        self._fire_timers()
-        self._deadlines.check()
+        if execution.timers:
+            self._fire_timers()
+        if execution.time_allowed_us:
+            self._deadlines.check()
         self._starts.start_what_is_ready()
         self._reading.close()
         self._note_next_wake()

@@ -46,7 +46,7 @@ ATTEMPT: Mapping[A, frozenset[A]] = {
 }
 
 
-def check(table: Mapping[Any, frozenset[Any]], before: IntEnum, after: IntEnum, what: str) -> None:
-    """Raises IllegalTransition unless `after` may follow `before`."""
+def check(table: Mapping[Any, frozenset[Any]], before: IntEnum, after: IntEnum, kind: str, id: object) -> None:
+    """Raises IllegalTransition unless `after` may follow `before`. `kind` and `id` say whose phases they are."""
     if after not in table.get(before, ()):
-        raise IllegalTransition(f"{what} cannot go from {before.name} to {after.name}")
+        raise IllegalTransition(f"{kind} {id} cannot go from {before.name} to {after.name}")

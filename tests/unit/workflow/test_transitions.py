@@ -26,10 +26,10 @@ def test_what_is_final_is_never_left_and_what_is_in_the_table_is_allowed(
     for before, after in itertools.product(phases, phases):
         if after in table.get(before, ()):
             assert not before.terminal
-            check(table, before, after, "it")
+            check(table, before, after, "node", "n0")
         else:
-            with pytest.raises(IllegalTransition, match=f"^it cannot go from {before.name} to {after.name}$"):
-                check(table, before, after, "it")
+            with pytest.raises(IllegalTransition, match=f"^node n0 cannot go from {before.name} to {after.name}$"):
+                check(table, before, after, "node", "n0")
 
 
 def running() -> World:
