@@ -95,6 +95,8 @@ async def serve(
             directory=directory,
             journal=journal,
         )
+        if not as_pods:
+            logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
         introduction = _introduction(settings, directory, slots)
         pods = _pods(settings, introduction.executor, bench.platform, life, cluster) if as_pods else None
         async with asyncio.TaskGroup() as group:

@@ -103,11 +103,12 @@ async def test_the_error_that_a_task_wrote_is_its_end_and_its_pod_stays_for_a_wh
         error = errors_pb2.ContainerError(code="ValueError", message="no", origin=USER)
         place(assigned, "error.pb", errors_pb2.ErrorDocument(error=error).SerializeToString())
         await kubelet.runs(name)
-        await kubelet.ends(name, code=1)
+        await kubelet.ends(name, code=1, phase="Running")  # it says so of its container first
         report = await session.final(assigned[0].id)
         assert (error_of(report).code, error_of(report).kind, report.recoverable) == ("ValueError", USER, False)
         await kubelet.seen(name, lambda pod: "airscrew/ended" in pod["metadata"]["labels"])
-        await kubelet.none_left()
+        await kubelet.deleted(name)
+        await kubelet.let_go(name)
 
 
 @pytest.mark.parametrize(

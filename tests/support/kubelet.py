@@ -118,7 +118,13 @@ class Kubelet:
         await self.say(name, phase="Running", startTime=now(), containerStatuses=statuses)
 
     async def ends(
-        self, name: str, code: int = 0, reason: str = "", message: str = "", beside: tuple[str, ...] = ()
+        self,
+        name: str,
+        code: int = 0,
+        reason: str = "",
+        message: str = "",
+        beside: tuple[str, ...] = (),
+        phase: str = "",
     ) -> None:
         """The primary container has ended; containers `beside` it run on, or else the pod has ended too."""
         ended = {
@@ -130,7 +136,7 @@ class Kubelet:
         }
         statuses = [_status("primary", {"terminated": ended})]
         statuses += [_status(each, {"running": {"startedAt": now()}}) for each in beside]
-        phase = "Running" if beside else "Failed" if code else "Succeeded"
+        phase = phase or ("Running" if beside else "Failed" if code else "Succeeded")
         await self.say(name, phase=phase, containerStatuses=statuses)
 
     async def delete(self, name: str) -> None:

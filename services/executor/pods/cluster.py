@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -103,6 +104,8 @@ class KubernetesCluster:
             self._client = GenericAsyncClient(parameters, config, namespace=namespace or None)
         except (ConfigError, OSError) as error:
             raise errors.FailedPrecondition(f"no Kubernetes cluster is configured: {error}") from error
+        # It tells of each request; what is worth telling of them, whoever makes them tells.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
         self.namespace: str = self._client.namespace
         self._log_limit_bytes = log_limit_bytes
 

@@ -84,6 +84,7 @@ class Observation:
     """Nothing of it runs any more."""
 
 
+_OVER: Final = ("Succeeded", "Failed")
 _PASSING: Final = frozenset({"", "ErrImagePull", "ContainerCreating", "PodInitializing"})
 _INTERRUPTED: Final = frozenset(
     {
@@ -108,12 +109,19 @@ def missing() -> Observation:
     return Observation(Stage.FAILED, outcome=gone, gone=True)
 
 
+def is_over(pod: Pod) -> bool:
+    """Whether nothing of it runs any more. The phase says that a little later than its containers."""
+    status = pod.get("status", {})
+    states = [each.get("state") or {} for each in _statuses(status)]
+    return status.get("phase") in _OVER or (bool(states) and all("terminated" in state for state in states))
+
+
 def observe(pod: Pod, primary: str, now_us: int, graces: Graces, whole: bool = False) -> Observation:
     """The stage of a pod whose task is container `primary`; with `whole`, it has succeeded only when all have ended."""
     status, phase = pod.get("status", {}), pod.get("status", {}).get("phase", "Pending")
     container = _container(status, primary)
     ended, running = container.get("terminated"), container.get("running")
-    is_over = phase in ("Succeeded", "Failed")
+    is_over = phase in _OVER
     started_us = moment_us((ended or running or {}).get("startedAt"))
     if phase == "Failed" and (verdict := _interrupted(pod)):
         return Observation(Stage.FAILED, outcome=verdict, started_us=started_us, gone=True)

@@ -101,7 +101,8 @@ class PodAttempt(Attempt):
     async def clean_up(self) -> None:
         """The pod goes; that of a failed attempt may stay for a while, if nothing of it runs."""
         self._fleet.informer.forget(self._name)
-        if self.latest.phase is ReportPhase.FAILED and self._is_over():
+        pod = self._followed.pod
+        if self.latest.phase is ReportPhase.FAILED and pod is not None and observe.is_over(pod):
             self._fleet.reaper.keep(self._name)
         elif self._is_there:
             self._fleet.reaper.remove(self._name)
@@ -288,11 +289,6 @@ class PodAttempt(Attempt):
             return ""
 
     # ----------------------------------------------------------------------------------------------------------- ends
-
-    def _is_over(self) -> bool:
-        """Whether nothing of the pod runs, but it is there to be looked at."""
-        pod = self._followed.pod
-        return pod is not None and pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
     async def _remove(self) -> None:
         """Deletes the pod and returns when it is gone. One that does not go in time is deleted without its node's word:

@@ -156,6 +156,14 @@ def test_where_somebody_else_collects_outputs_success_waits_for_all() -> None:
     assert seen(pod("Succeeded", ended(), ended(name="collector")), whole=True).stage is Stage.ENDED
 
 
+def test_a_pod_is_over_when_its_containers_are_whatever_its_phase_says_yet() -> None:
+    assert observe.is_over(pod("Running", ended(1)))
+    assert observe.is_over(pod("Failed"))
+    assert not observe.is_over(pod("Running", ended(1), running("proxy")))
+    assert not observe.is_over(pod("Running", ended(1), initContainerStatuses=[running("sidecar")]))
+    assert not observe.is_over(pod("Pending"))
+
+
 def test_a_pod_that_is_missing_was_deleted_by_somebody() -> None:
     end = observe.missing()
     assert end.stage is Stage.FAILED and end.gone and end.outcome is not None and end.outcome.recoverable
