@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import obstore
 from obstore.exceptions import BaseError
@@ -15,6 +18,9 @@ from libs.workflow.errors import NotFound, ResourceExhausted, Unavailable
 
 CHUNK_BYTES = 256 * 1024
 """The least that one piece of a stream has, but for the last."""
+
+_PART = 5 * 1024 * 1024
+"""Of a file that is stored in several requests: the least that S3 takes."""
 
 _PAGE = 1000
 """Blobs that are listed, or deleted, with one request: the most that S3 takes."""
@@ -72,6 +78,13 @@ class CloudStore:
         path = require_below(self.root, uri)
         with _failures(uri):
             await obstore.put_async(self._store, path, data)
+
+    async def write_file(self, uri: str, file: Path) -> None:
+        path = require_below(self.root, uri)
+        with _failures(uri):
+            # In parts, of which S3 takes 10,000; few at once, for each is in memory.
+            part = max(_PART, -(-await asyncio.to_thread(os.path.getsize, file) // 9_000))
+            await obstore.put_async(self._store, path, file, chunk_size=part, max_concurrency=4)
 
     async def list(self, uri_prefix: str) -> list[str]:
         return [f"{self.root}/{path}" for path in await self._paths(uri_prefix)]

@@ -58,6 +58,9 @@ class DirectoryStore:
     async def write(self, uri: str, data: bytes) -> None:
         await asyncio.to_thread(self._write, uri, data)
 
+    async def write_file(self, uri: str, file: Path) -> None:
+        await asyncio.to_thread(self._write, uri, file)
+
     async def list(self, uri_prefix: str) -> list[str]:
         return list(await asyncio.to_thread(self._list, uri_prefix))
 
@@ -90,14 +93,17 @@ class DirectoryStore:
         except NotFound:
             return None
 
-    def _write(self, uri: str, data: bytes) -> None:
+    def _write(self, uri: str, data: bytes | Path) -> None:
         require_below(self.root, uri)
         with _failures(uri):
             path = self._path(uri)
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.parent / f".{uuid.uuid4().hex}{_UNFINISHED}"
             try:
-                unfinished.write_bytes(data)
+                if isinstance(data, Path):
+                    shutil.copyfile(data, unfinished)
+                else:
+                    unfinished.write_bytes(data)
                 os.replace(unfinished, path)
             finally:
                 with suppress(FileNotFoundError):

@@ -8,6 +8,7 @@ Two writers of one uri: the last one stands.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from libs.workflow.errors import InvalidArgument
@@ -51,6 +52,9 @@ class BlobStore(Protocol):
 
     async def write(self, uri: str, data: bytes) -> None:
         """Stores a blob."""
+
+    async def write_file(self, uri: str, file: Path) -> None:
+        """Stores what a file of this machine holds, which may be more than fits into memory."""
 
     async def list(self, uri_prefix: str) -> list[str]:
         """The uris of all blobs below a uri, in order. Whole path segments: `a/b` does not find `a/bc`."""

@@ -17,7 +17,6 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from libs import blob as blobs
@@ -99,8 +98,6 @@ async def serve(
         if not as_pods:
             logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
         introduction = _introduction(settings, directory, slots)
-        if as_pods:  # the cluster has the slots, and nobody waits here for them
-            introduction = replace(introduction, backlog=0, places=settings.slots)
         pods = _pods(settings, introduction.executor, bench.platform, life, cluster) if as_pods else None
         async with asyncio.TaskGroup() as group:
             attempts = Attempts(

@@ -228,6 +228,19 @@ class ExecutorSettings:
     pod_keep_failed_seconds: float = 600.0
     """How long the pod of a failed attempt stays, to be looked at. Others go when their end has been reported."""
 
+    copilot_image: str = ""
+    """Image of the containers that bring files to a task with `data_config` and collect its outputs: an executor's.
+    Default: that of the executor's own pod."""
+
+    copilot_seconds: float = 3600.0
+    """How long they may take for all inputs, and for all outputs; Flyte's default."""
+
+    copilot_cpu: str = "500m"
+    """Cores of each of them; Flyte's default."""
+
+    copilot_memory: str = "256Mi"
+    """Memory of each of them; however large the files are."""
+
     def __post_init__(self) -> None:
         if not self.propellers:
             raise ValueError("PROPELLERS: at least one address is needed")
@@ -238,7 +251,14 @@ class ExecutorSettings:
         if not 0 <= self.offload_from_mb <= self.offload_limit_mb:
             raise ValueError("OFFLOAD_FROM_MB: must not be more than OFFLOAD_LIMIT_MB, nor less than 0")
         positive = ("storage_patience_seconds", "resend_seconds", "dial_seconds", "log_upload_seconds")
-        for name in (*positive, "zygotes", "zygote_idle_seconds", "zygote_start_seconds", "reuse_tasks"):
+        for name in (
+            *positive,
+            "copilot_seconds",
+            "zygotes",
+            "zygote_idle_seconds",
+            "zygote_start_seconds",
+            "reuse_tasks",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name.upper()}: must be more than 0")
         if (self.task_uid is None) != (self.task_gid is None):
@@ -257,7 +277,7 @@ class ExecutorSettings:
             for word in getattr(self, name):
                 if not re.fullmatch(TOLERATION, word):
                     raise ValueError(f"{name.upper()}: {word!r} is no toleration such as key=value:NoSchedule")
-        for name in ("pod_cpu", "pod_memory"):
+        for name in ("pod_cpu", "pod_memory", "copilot_cpu", "copilot_memory"):
             try:
                 quantities.parse_quantity(getattr(self, name), name.upper())
             except errors.InvalidArgument as error:

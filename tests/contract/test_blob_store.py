@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,22 @@ async def test_what_was_written_is_read(blob_store: BlobStore) -> None:
     assert uri == f"{blob_store.root}/a/b/c.pb"
     assert await blob_store.read(uri) == b"\x00content"
     assert await blob_store.size(uri) == 8
+
+
+@pytest.mark.parametrize("size", [0, 1, 6 << 20], ids=["empty", "small", "in parts"])
+async def test_what_a_file_holds_is_stored(blob_store: BlobStore, tmp_path: Path, size: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(random.Random(1).randbytes(size))
+    uri = blob_store.join("a", "file")
+    await blob_store.write_file(uri, file)
+    assert await blob_store.read(uri) == file.read_bytes()
+    assert await blob_store.list(blob_store.join("a")) == [uri]
+
+
+async def test_a_file_that_is_not_there_is_not_found_and_leaves_nothing(blob_store: BlobStore, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        await blob_store.write_file(blob_store.join("a"), tmp_path / "missing")
+    assert await blob_store.list(blob_store.root) == []
 
 
 async def test_an_empty_blob_exists(blob_store: BlobStore) -> None:

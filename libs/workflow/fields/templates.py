@@ -114,7 +114,10 @@ TASKS: Final[Table] = {
     tasks_pb2.DataLoadingConfig.DESCRIPTOR.full_name: all_enforced(
         "enabled", "input_path", "output_path", "format", "io_strategy"
     ),
-    tasks_pb2.IOStrategy.DESCRIPTOR.full_name: all_enforced("download_mode", "upload_mode"),
+    tasks_pb2.IOStrategy.DESCRIPTOR.full_name: {
+        "download_mode": enforced("a stream comes whole, before the container starts"),
+        "upload_mode": enforced("eager is on exit"),
+    },
     security_pb2.SecurityContext.DESCRIPTOR.full_name: {
         **all_enforced("run_as", "secrets"),
         "tokens": unbuilt("OAuth2 tokens for tasks are not built yet: the task would run without them"),

@@ -69,7 +69,9 @@ class Pods:
     async def adopt(self, attempts: Attempts) -> None:
         """Goes on with what an earlier life has left. Waits until the cluster answers."""
         self._home = await self._find_home()
-        self._fleet.shape = replace(self._fleet.shape, owner=self._home.owner)
+        shape = self._fleet.shape
+        pilot = replace(shape.pilot, image=shape.pilot.image or self._home.image)
+        self._fleet.shape = replace(shape, owner=self._home.owner, pilot=pilot)
         for pod in await self._fleet.informer.known():
             if record.ENDED in (pod["metadata"].get("labels") or {}):
                 continue

@@ -10,7 +10,7 @@ from typing import Any, Final
 from libs.runtime.clock import Clock
 from libs.workflow import errors
 from services.executor import variables
-from services.executor.pods import machine, observe
+from services.executor.pods import datafiles, machine, observe
 from services.executor.pods.cluster import Cluster
 from services.executor.pods.informer import Informer
 from services.executor.pods.manifest import Shape
@@ -94,6 +94,15 @@ def shape_of(
         image_pull_secrets=settings.pod_image_pull_secrets,
         env_from=[_source(each) for each in settings.pod_env_from],
         grace_seconds=max(1, math.ceil(settings.kill_grace_seconds)),
+        pilot=datafiles.Pilot(
+            image=settings.copilot_image,
+            timeout_seconds=math.ceil(settings.copilot_seconds),
+            cpu=settings.copilot_cpu,
+            memory=settings.copilot_memory,
+            env=platform.additions,
+            env_from=[_source(each) for each in settings.pod_env_from],
+            pull_policy=settings.pod_image_pull_policy,
+        ),
     )
 
 

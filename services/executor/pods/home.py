@@ -28,6 +28,8 @@ class Home:
     """The owner reference of its pods; None for an executor outside the cluster."""
     index: int = 0
     """Which replica of its StatefulSet it is."""
+    image: str = ""
+    """What it runs in; empty outside the cluster."""
 
     async def is_kept(self, cluster: Cluster) -> bool:
         """Whether an executor of this name comes back after this one. One that nobody knows better of does."""
@@ -54,11 +56,12 @@ async def find(cluster: Cluster, own_pod: str) -> Home:
     pod = await cluster.get(own_pod)
     if pod is None:
         raise Refused(404, "NotFound", f"there is no pod {own_pod} in namespace {cluster.namespace}: is it this one's?")
+    image = pod["spec"]["containers"][0]["image"]
     references = pod["metadata"].get("ownerReferences") or ()
     above = next((each for each in references if each.get("controller") and each["kind"] == "StatefulSet"), None)
     if above is None:
-        return Home(_reference("v1", "Pod", pod["metadata"]))
-    return Home(_reference(above["apiVersion"], "StatefulSet", above), _index(pod))
+        return Home(_reference("v1", "Pod", pod["metadata"]), image=image)
+    return Home(_reference(above["apiVersion"], "StatefulSet", above), _index(pod), image)
 
 
 def _reference(version: str, kind: str, owner: Mapping[str, Any]) -> dict[str, Any]:

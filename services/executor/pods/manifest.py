@@ -5,6 +5,7 @@
     machine      cores, memory, GPUs, shared memory, nodes
     podsecrets   secrets
     record       labels and annotations: whose pod it is
+    datafiles    inputs and outputs of a task that wants them as files
 
 What the platform says (`Shape`) fills in what none of these says.
 """
@@ -22,7 +23,7 @@ from google.protobuf.message import DecodeError
 from libs.wire.session import Assignment
 from libs.workflow import errors
 from services.executor import tasksecrets, variables
-from services.executor.pods import machine, podsecrets, podspec, record
+from services.executor.pods import datafiles, machine, podsecrets, podspec, record
 from services.executor.pods.podspec import Spec, merge
 
 _NOT_EVICTED: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict"
@@ -52,6 +53,8 @@ class Shape:
     image_pull_secrets: Sequence[str] = ()
     env_from: Sequence[Mapping[str, Any]] = ()
     grace_seconds: int = 30
+    pilot: datafiles.Pilot = datafiles.Pilot("")
+    """What brings files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,10 @@ def build(
     shape: Shape,
     render: Callable[[Sequence[str]], Sequence[str]],
     traceparent: str,
+    inputs_uri: str,
 ) -> dict[str, Any]:
-    """The pod. `render` puts the variables into a command line; `traceparent` is the parent of the task's own spans.
+    """The pod. `render` puts the variables into a command line; `traceparent` is the parent of the task's own spans,
+    `inputs_uri` where its inputs.pb lies.
 
     Raises InvalidArgument, naming the field, for what cannot be a pod.
     """
@@ -115,6 +120,7 @@ def build(
         spec["serviceAccountName"] = account
     spec.setdefault("automountServiceAccountToken", "serviceAccountName" in spec)
     spec = _on_their_nodes(spec, sketch, template, shape)
+    spec = datafiles.with_files(spec, sketch.primary, template, assignment, inputs_uri, shape.pilot)
     metadata: dict[str, Any] = {
         "name": record.pod_name(assignment),
         "labels": {**sketch.labels, **record.labels(assignment, template.id, shape.executor)},

@@ -26,8 +26,9 @@ from libs.wire.session import Assignment, Report, ReportPhase
 from libs.workflow import errors
 from services.executor import outcome, results, templates
 from services.executor.attempt import Attempt, Left, Workbench
+from services.executor.copilot import failure
 from services.executor.outcome import Outcome
-from services.executor.pods import manifest, observe, record, refusals
+from services.executor.pods import datafiles, manifest, observe, record, refusals
 from services.executor.pods.cluster import Object
 from services.executor.pods.fleet import Fleet
 from services.executor.pods.observe import Observation, Stage
@@ -148,7 +149,7 @@ class PodAttempt(Attempt):
 
         self._primary = draft.primary
         traceparent = "" if self.trace is None else self.trace.child("process").traceparent()
-        return manifest.build(draft, assignment, self._template, self._fleet.shape, render, traceparent)
+        return manifest.build(draft, assignment, self._template, self._fleet.shape, render, traceparent, inputs_uri)
 
     def _at(self, name: str) -> str:
         return f"{self._assignment.output_prefix.rstrip('/')}/{name}"
@@ -231,12 +232,11 @@ class PodAttempt(Attempt):
         pod = self._followed.pod
         if pod is None:
             return Observation(Stage.QUEUED)
-        return observe.observe(pod, self._primary, now_us, self._fleet.graces, self._is_whole())
+        return observe.observe(pod, self._primary, now_us, self._fleet.graces, self._has_files())
 
-    def _is_whole(self) -> bool:
-        """Whether somebody beside the task's container has to come to an end as well: who collects its outputs."""
-        template = self._template
-        return bool(template.container.data_config.enabled or template.k8s_pod.data_config.enabled)
+    def _has_files(self) -> bool:
+        """Whether the co-pilot is beside the task's container: it has to come to an end as well."""
+        return datafiles.config_of(self._template) is not None
 
     def _seconds_until(self, moment_us: int) -> float | None:
         return max((moment_us - self._bench.clock.now_us()) / 1e6, 0.01) if moment_us else None
@@ -262,7 +262,7 @@ class PodAttempt(Attempt):
         if seen.outcome is not None and not seen.gone:
             await self._remove()
         self._fleet.turnstile.ended()
-        if seen.outcome is not None and not has_run:
+        if seen.outcome is not None and not (has_run or self._has_files()):
             return seen.outcome
         return await self._judge(seen, seen.log_tail or tail)
 
@@ -272,6 +272,9 @@ class PodAttempt(Attempt):
             files = await results.collect(self._bench.storage, assignment.output_prefix, assignment.inline_limit, limit)
         except errors.Unavailable as error:
             return outcome.system("OutputsNotRead", error.message)
+        has_failed = seen.outcome is not None or (seen.exit is not None and seen.exit != Exit(code=0))
+        if has_failed and self._has_files() and failure.is_of_outputs(files.error or b""):
+            files = replace(files, error=None)
         if seen.outcome is not None and files.error is None:
             return replace(seen.outcome, deck_uri=files.deck_uri)
         declared = bool(self._template.interface.outputs.variables)

@@ -26,6 +26,7 @@ from libs.wire import codec
 from libs.wire.session import Assignment
 from libs.workflow import errors, options
 from libs.workflow.state import EMPTY
+from services.executor.pods import datafiles
 
 EXECUTOR: Final = options.PREFIX + "executor"
 ENDED: Final = options.PREFIX + "ended"
@@ -80,7 +81,7 @@ def notes(assignment: Assignment, template: tasks_pb2.TaskTemplate, primary: str
         type=template.type,
         interface=interface_pb2.TypedInterface(outputs=interface_pb2.VariableMap(variables=outputs)),
     )
-    shape.container.data_config.enabled = template.container.data_config.enabled or template.k8s_pod.data_config.enabled
+    shape.container.data_config.enabled = datafiles.config_of(template) is not None
     return {
         ATTEMPT: _text(codec.assignment_to_bytes(bare)),
         _TEMPLATE: _text(shape.SerializeToString(deterministic=True)),

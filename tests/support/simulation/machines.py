@@ -130,6 +130,9 @@ class MemoryBlobs:
         sizes = [len(self._bucket.blobs[uri]) for uri in await self.list(uri_prefix)]
         return blobs.Usage(len(sizes), sum(sizes))
 
+    async def write_file(self, uri: str, file: Path) -> None:
+        await self.write(uri, await asyncio.to_thread(file.read_bytes))
+
     async def delete_prefix(self, uri: str) -> blobs.Usage:
         found = [self._bucket.blobs.pop(found, None) for found in [uri, *await self.list(uri)]]
         sizes = [len(blob) for blob in found if blob is not None]

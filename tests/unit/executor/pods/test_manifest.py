@@ -55,7 +55,9 @@ def built(
     def render(words: Sequence[str]) -> Sequence[str]:
         return [word.replace("{{.input}}", "IN") for word in words]
 
-    return manifest.build(manifest.draft(assignment, template, base), assignment, template, shape, render, "tp")
+    return manifest.build(
+        manifest.draft(assignment, template, base), assignment, template, shape, render, "tp", "s3://b/in"
+    )
 
 
 def primary(pod: Any) -> Any:

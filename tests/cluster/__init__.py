@@ -1,1 +1,0 @@
-"""The system on a real Kubernetes: `make e2e-cluster`."""
