@@ -79,6 +79,10 @@ chaos: .venv/.synced ## the system as real processes that are killed, stopped an
 	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
 	PATH="$$servers:$$PATH" .venv/bin/python -m tests.chaos --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: e2e-cluster
+e2e-cluster: .venv/.synced .venv-tasks/.synced ## deploy everything on such a Kubernetes and disturb it, minutes of it (ARGS="-k scaled")
+	.venv/bin/pytest tests/cluster $(ARGS)
+
 .PHONY: lint
 lint: .venv/.synced ## format, lint, strict types
 	.venv/bin/ruff format --check
@@ -103,11 +107,11 @@ docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, th
 	.venv/bin/python deploy/dev/generate_dashboards.py
 
 .PHONY: images
-images: ## build all images with buildah, without a docker engine (BASE=FOLDER: a root file system to build on)
+images: ## build all images with buildah, without a docker engine (BASE=FOLDER: a root file system to build on; BASE=again: the last one)
 	deploy/docker/build.sh $(BASE)
 
 .PHONY: cluster
-cluster: .venv/.synced ## a Kubernetes of one node on this machine, for checks (as root; ARGS=stop ends it, ARGS="load IMAGE…")
+cluster: .venv/.synced ## a Kubernetes of one node on this machine, for checks (as root; ARGS=stop, ARGS=images, ARGS="load IMAGE…")
 	@.venv/bin/python -m deploy.dev.cluster $(ARGS)
 
 .PHONY: clean

@@ -116,6 +116,7 @@ class Hello(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     executor: _builtins.str
     """stable id: the same after a restart"""
     incarnation: _builtins.str
@@ -127,6 +128,8 @@ class Hello(_message.Message):
     """the one whose leader is meant"""
     backlog: _builtins.int
     """how many assignments may wait there for slots; what does not fit then is rejected"""
+    places: _builtins.int
+    """how many attempts that want slots this leader may hold there at once; 0: as many as fit"""
     @_builtins.property
     def capacity(self) -> _executor_pb2.Resources: ...
     @_builtins.property
@@ -152,10 +155,11 @@ class Hello(_message.Message):
         shard: _builtins.int = ...,
         offer: _executor_pb2.Resources | None = ...,
         backlog: _builtins.int = ...,
+        places: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "places", b"places", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

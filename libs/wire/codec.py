@@ -65,6 +65,7 @@ def _hello_message(hello: session.Hello) -> propeller_pb2.Hello:
         shard=hello.shard,
         offer=None if hello.offer is None else slots_message(hello.offer),
         backlog=hello.backlog,
+        places=hello.places,
     )
 
 
@@ -83,6 +84,7 @@ def _hello(message: propeller_pb2.Hello) -> session.Hello:
         shard=message.shard,
         offer=slots(message.offer) if message.HasField("offer") else None,
         backlog=message.backlog,
+        places=message.places,
     )
 
 

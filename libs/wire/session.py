@@ -150,6 +150,8 @@ class Hello:
     """As in `Offer`; None is all of the capacity."""
     backlog: int = 0
     """How many assignments may wait there for slots; beyond that, what does not fit is rejected."""
+    places: int = 0
+    """How many attempts that want slots this leader may hold there at once, whatever they want; 0: as many as fit."""
 
 
 FromExecutor = Hello | Report | Heartbeat | Draining | Offer

@@ -36,14 +36,15 @@ class Bell:
         self._any = False
         self._closed = False
 
-    async def wait(self, seconds: float = SAFETY_SECONDS, pace_seconds: float = 0.0) -> None:
-        """Returns when it rings, or after `seconds`. Raises `Unavailable` when this replica stops.
+    async def wait(self, seconds: float | None = None, pace_seconds: float = 0.0) -> None:
+        """Returns when it rings, or after `seconds`, by default SAFETY_SECONDS.
 
-        An end is told at once; of what goes on, nothing is told before `pace_seconds` have passed.
+        An end is told at once; of what goes on, nothing is told before `pace_seconds` have passed. Raises `Unavailable`
+        when this replica stops.
         """
         if pace_seconds:
             await _within(pace_seconds, self._urgent)
-        await _within(seconds, self._rung)
+        await _within(SAFETY_SECONDS if seconds is None else seconds, self._rung)
         if self._closed:
             raise Unavailable("this replica is stopping: ask again, another one will answer")
         self._rung.clear()

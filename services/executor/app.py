@@ -17,6 +17,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from libs import blob as blobs
@@ -98,6 +99,8 @@ async def serve(
         if not as_pods:
             logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
         introduction = _introduction(settings, directory, slots)
+        if as_pods:  # the cluster has the slots, and nobody waits here for them
+            introduction = replace(introduction, backlog=0, places=settings.slots)
         pods = _pods(settings, introduction.executor, bench.platform, life, cluster) if as_pods else None
         async with asyncio.TaskGroup() as group:
             attempts = Attempts(

@@ -50,8 +50,8 @@ from services.executor.attempt import Attempt, Left, Workbench
 from services.executor.backlog import Backlog, Waiting
 from services.executor.disk import Disk
 from services.executor.echo import EchoAttempt, Echoes
-from services.executor.news import News
 from services.executor.outcome import Outcome
+from services.executor.reporting import Reporting
 from services.executor.reused import ReusedAttempt
 from services.executor.sharing import Sharing
 from services.executor.slots import Grant, SlotPool
@@ -65,9 +65,6 @@ _REMEMBERED: Final = 10_000
 
 # The number of a report about an attempt of which nothing is known any more: above whatever was reported before.
 _LAST_SEQ: Final = 1 << 32
-
-# How long ends gather as long as attempts wait here for slots: their leader has nothing to give away before that.
-_GATHER_SECONDS: Final = 0.004
 
 _DRAINS: Final = "its executor drains"
 _NO_SLOT_IN_TIME: Final = Outcome(ReportPhase.REJECTED, reason="no slot has become free in time")
@@ -106,13 +103,13 @@ class Attempts:
         self._group = group
         self._running: dict[AttemptId, Attempt] = {}
         self._backlog = Backlog(group, lambda waiting: self._turn_away(waiting, _NO_SLOT_IN_TIME))
-        self._news = News(self._tell)
-        self._writing = False
+        self._reporting = Reporting(
+            spool, bench.clock, group, lambda report: self.say(report.shard, report), lambda: len(self._backlog)
+        )
         self._specs: dict[int, dict[bytes, tasks_pb2.TaskTemplate]] = {}
         self._outboxes: dict[int, Batcher[FromExecutor]] = {}
         """By shard, like the specs: the session that is attached."""
         self._sharing = Sharing(slots.capacity, lambda shard, offer: self.say(shard, Offer(offer)))
-        self._sent_at: dict[AttemptId, float] = {}
         self._draining = False
         self.ended: Counter[ReportPhase] = Counter()
         """How many attempts have ended here, or were not taken on, by how."""
@@ -130,14 +127,11 @@ class Attempts:
         self._outboxes[shard] = outbox
         self._specs[shard] = {}  # a spec travels once per session
         self._echoes.forget()
-        now = self._bench.clock.monotonic()
-        spooled = [report for report in self._spool.reports() if report.shard == shard]
-        self._sent_at.update((report.id, now) for report in spooled)
         going_on = [attempt.latest for attempt in self._running.values() if attempt.shard == shard]
         for report in going_on:
-            self._news.forget(report.id)
+            self._reporting.is_known(report.id)
         waiting = [self._accepted(id, shard) for id in self._backlog.of(shard)]
-        return (*going_on, *waiting, *spooled), self._sharing.join(shard)
+        return (*going_on, *waiting, *self._reporting.snapshot(shard)), self._sharing.join(shard)
 
     def detach(self, shard: int) -> None:
         """The session is over."""
@@ -175,10 +169,7 @@ class Attempts:
 
     def send_again(self) -> None:
         """Repeats final reports that have waited too long for their acknowledgement."""
-        before = self._bench.clock.monotonic() - self._bench.settings.resend_seconds
-        for report in self._spool.reports():
-            if self._sent_at.get(report.id, 0.0) < before:
-                self._send(report)
+        self._reporting.send_again(self._bench.settings.resend_seconds)
 
     def offer_again(self, shard: int) -> None:
         """Repeats what a shard may hold here, where several share: one that was missed must not be missed for ever."""
@@ -206,11 +197,11 @@ class Attempts:
         """Starts the attempt, or says why not. Returns at once."""
         id = assignment.id
         if id in self._running:
-            self._send(self._running[id].latest)
+            self._reporting.goes_on(self._running[id].latest)
         elif id in self._backlog:
-            self._send(self._accepted(id, shard))
+            self._reporting.goes_on(self._accepted(id, shard))
         elif (report := self._spool.find(id)) is not None:
-            self._send(report)
+            self._reporting.send(report)
         elif id in self._used:
             self._answer(shard, id, outcome.system("AttemptNumberUsed", "this attempt number was started before"))
         elif (template := self._specs[shard].get(assignment.spec_digest)) is None:
@@ -222,8 +213,7 @@ class Attempts:
             self._reject(shard, id, refusal)
         elif (echo := self._echo(assignment, template)) is not None:
             self.ended[echo.phase] += 1
-            self._spool.keep(echo)
-            self._send(echo)
+            self._reporting.answered(echo)
         elif (grant := self._slots.take(assignment.resources)) is not None:
             self._start(assignment, template, grant)
         elif self._may_wait(shard, assignment):
@@ -242,14 +232,13 @@ class Attempts:
         elif self._backlog.remove(stop.id) is not None:
             self._answer(shard, stop.id, outcome.aborted(stop.reason))
         elif (report := self._spool.find(stop.id)) is not None:
-            self._send(report)
+            self._reporting.send(report)
         else:
             self._answer(shard, stop.id, outcome.aborted("nothing of this attempt runs here"))
 
     def acknowledge(self, ack: Ack) -> None:
         """The leader has committed a report."""
-        if self._spool.acknowledge(ack):
-            self._sent_at.pop(ack.id, None)
+        if self._reporting.acknowledge(ack):
             self._remember(ack.id)
             self._changed.set()
 
@@ -316,13 +305,15 @@ class Attempts:
         return "the executor is stopping" if self._draining else self.trouble()
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
-        self._begin(self._kind_of(template)(self._bench, assignment, template, grant, self._send), assignment)
+        self._begin(
+            self._kind_of(template)(self._bench, assignment, template, grant, self._reporting.goes_on), assignment
+        )
 
     def adopt(self, kind: Kind, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> None:
         """Goes on with an attempt that an earlier life of this executor has begun, whatever slots are free."""
         grant = self._slots.hold(assignment.resources)
         logger.info("going on with attempt %s/%s/%d of an earlier life", *assignment.id)
-        self._begin(kind(self._bench, assignment, template, grant, self._send), assignment)
+        self._begin(kind(self._bench, assignment, template, grant, self._reporting.goes_on), assignment)
 
     def is_reported(self, id: AttemptId) -> bool:
         """Whether the end of this attempt is known, and waits to be acknowledged."""
@@ -372,14 +363,10 @@ class Attempts:
             report = attempt.final(end)
             self.ended[report.phase] += 1
             logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
-            self._keep(report, lambda: self._has_ended(report))
+            self._reporting.ended(report, lambda: self._bench.journal.end(report.id))
             del self._running[attempt.id]
             await attempt.clean_up()
         self._changed.set()
-
-    def _has_ended(self, report: Report) -> None:
-        self._bench.journal.end(report.id)
-        self._send(report)
 
     async def _run(self, attempt: Attempt) -> Outcome:
         try:
@@ -403,37 +390,11 @@ class Attempts:
         self.ended[end.phase] += 1
         report = Report(id, _LAST_SEQ, end.phase, self._bench.clock.now_us(), shard=shard)
         report = replace(report, error=end.error, recoverable=end.recoverable, reason=end.reason)
-        self._keep(report, lambda: self._send(report))
+        self._reporting.ended(report)
 
     def _accepted(self, id: AttemptId, shard: int) -> Report:
         """What is told of one that waits for slots."""
         return Report(id, 1, ReportPhase.INITIALIZING, self._bench.clock.now_us(), shard=shard)
-
-    def _keep(self, report: Report, then: Callable[[], None]) -> None:
-        """Calls `then` when the report is on disk."""
-        self._news.forget(report.id)
-        self._spool.add(report, then)
-        if not self._writing:
-            self._writing = True
-            self._group.create_task(self._write(), name="write reports")
-
-    async def _write(self) -> None:
-        while self._spool.awaited:
-            if len(self._backlog):
-                await asyncio.sleep(_GATHER_SECONDS)
-            await self._spool.flush()
-        self._writing = False
-
-    def _send(self, report: Report) -> None:
-        """Says it in the session: an end now, that something goes on when it has lasted."""
-        if report.phase.final:
-            self._sent_at[report.id] = self._bench.clock.monotonic()
-            self._tell(report)
-        else:
-            self._news.add(report)
-
-    def _tell(self, report: Report) -> None:
-        self.say(report.shard, report)
 
     def _remember(self, id: AttemptId) -> None:
         self._used[id] = None

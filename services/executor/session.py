@@ -82,7 +82,7 @@ class Sessions:
         """There are so many shards."""
         assert self._group is not None
         for shard in range(len(self._sessions), shards):
-            session = Session(self._desk, shard, self._expect)
+            session = Session(self._desk, shard, self._expect, lambda: len(self._sessions))
             self._sessions.append(session)
             self._group.create_task(session.run(), name=f"session-{shard}")
 
@@ -90,8 +90,11 @@ class Sessions:
 class Session:
     """Dials the leader of a shard, serves, dials again, for ever."""
 
-    def __init__(self, desk: Desk, shard: int, expect: Callable[[int], None]) -> None:
-        """`expect` is told how many shards there are."""
+    def __init__(
+        self, desk: Desk, shard: int, expect: Callable[[int], None], shards: Callable[[], int] = lambda: 1
+    ) -> None:
+        """`expect` is told how many shards there are, `shards` tells it."""
+        self._shards = shards
         self._shard = shard
         self._expect = expect
         self._desk = desk
@@ -149,8 +152,10 @@ class Session:
     def _hello(self, outbox: Batcher[FromExecutor]) -> Hello:
         introduction = self._desk.introduction
         snapshot, offer = self._attempts.attach(self._shard, outbox)
+        shards = self._shards()
         return replace(
             introduction,
+            places=-(-introduction.places // shards),  # each leader has its part, for none knows of the others
             shard=self._shard,
             snapshot=snapshot,
             highest_epoch=self._journal.epoch(self._shard),

@@ -61,12 +61,13 @@ class CountedPool(SlotPool):
         self._places = places
 
     def take(self, wanted: Slots) -> Grant | None:
-        return self.hold(wanted) if self._places > 0 and wanted.fits(self.free) else None
+        has_place = self._places > 0 or wanted == Slots()  # who only waits for others must not keep them from running
+        return self.hold(wanted) if has_place and wanted.fits(self.free) else None
 
     def hold(self, wanted: Slots) -> Grant:
-        self._places -= 1
+        self._places -= wanted != Slots()
         return super().hold(wanted)
 
     def give_back(self, grant: Grant) -> None:
-        self._places += 1
+        self._places += grant.slots != Slots()
         super().give_back(grant)

@@ -74,9 +74,9 @@ class Spool:
         return ""
 
     @property
-    def awaited(self) -> bool:
-        """Whether somebody is to be called by the next `flush`."""
-        return bool(self._then)
+    def awaited(self) -> int:
+        """How many are to be called by the next `flush`."""
+        return len(self._then)
 
     @property
     def is_refused(self) -> bool:

@@ -118,12 +118,19 @@ class Placement:
     # -------------------------------------------------------------------------------------------------- executors
 
     def open(
-        self, executor: str, incarnation: str, capacity: Slots, interruptible: bool = False, backlog: int = 0
+        self,
+        executor: str,
+        incarnation: str,
+        capacity: Slots,
+        interruptible: bool = False,
+        backlog: int = 0,
+        places: int = 0,
     ) -> None:
-        """An executor is connected, at which so many attempts may wait for slots; those that it held before still hold
-        its slots.
+        """An executor is connected, at which so many attempts may wait for slots, and so many hold any (0: as many as
+        fit); those that it held before still hold its slots.
         """
-        self.rooms.add(Room(executor, incarnation, capacity, interruptible=interruptible, backlog=backlog))
+        room = Room(executor, incarnation, capacity, interruptible=interruptible, backlog=backlog, places=places)
+        self.rooms.add(room)
         for attempt in self._on.get(executor, ()):
             held = self._held[attempt]
             self.rooms.use(executor, held.slots, 1, held.quick)

@@ -52,6 +52,10 @@ class Room:
     interruptible: bool = False
     backlog: int = 0
     """How many attempts may wait there for slots."""
+    places: int = 0
+    """How many may hold slots there, whatever they hold: where an executor has a cluster's. 0: as many as fit."""
+    holders: int = 0
+    """How many do."""
     quick: Slots = NOTHING
     """What of `used` attempts of quick tasks hold, or wait for."""
     quick_attempts: int = 0
@@ -73,6 +77,7 @@ class Room:
         """Takes slots for so many attempts, or with negative numbers gives them back."""
         self.attempts += attempts
         if slots != NOTHING:
+            self.holders += attempts
             self.used = self.used.plus(slots)
             self.free = self.offered.minus(self.used)
         if quick:
@@ -164,6 +169,8 @@ class Rooms:
 
     def _admits(self, room: Room, wish: Wish) -> bool:
         if not (room.open and room.allows(wish)):
+            return False
+        if room.places and room.holders >= room.places and wish.slots != NOTHING:
             return False
         if self._kept is None or self._kept[0] != room.executor or wish.slots == NOTHING:
             return True

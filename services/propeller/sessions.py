@@ -133,7 +133,9 @@ class Sessions:
             return session
         self._sessions[hello.executor] = session
         interruptible = hello.labels.get(INTERRUPTIBLE) == "true"
-        self._placement.open(hello.executor, hello.incarnation, hello.capacity, interruptible, hello.backlog)
+        self._placement.open(
+            hello.executor, hello.incarnation, hello.capacity, interruptible, hello.backlog, hello.places
+        )
         if hello.offer is not None:
             self._placement.offer(hello.executor, hello.offer)
         logger.info("executor %s connected (%s)", hello.executor, hello.incarnation)

@@ -30,6 +30,8 @@ PROBE_INTERVAL_SECONDS = 0.05
 """How often a starting process is asked whether it is ready; its start costs far more than the asking."""
 STEADY_AFTER_SECONDS = 30.0
 """A process that lived this long was well: its next restart is immediate again."""
+RESTART_SECONDS = 0.2
+"""Pause before one that has died once more is started again; it doubles."""
 RESTART_CAP_SECONDS = 2.0
 """Longest pause before one that keeps dying is tried again. A start costs half a second of processor time, so more
 often would be felt; less often, and whoever has repaired the cause waits for nothing."""
@@ -134,7 +136,7 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         """Runs until the child is not wanted any more, or never became ready."""
-        backoff = Backoff(base_seconds=0.2, cap_seconds=RESTART_CAP_SECONDS)
+        backoff = Backoff(base_seconds=RESTART_SECONDS, cap_seconds=RESTART_CAP_SECONDS)
         try:
             while True:
                 began = time.monotonic()

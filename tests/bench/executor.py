@@ -29,7 +29,7 @@ from typing import Final
 
 from flyteidl.core import interface_pb2, literals_pb2, tasks_pb2, types_pb2
 
-from protos import executor_pb2
+from protos import executor_pb2, propeller_pb2
 from tests.support.executing import template
 from tests.support.leader import TOKEN, Assignments, ExecutorSession, Leader
 
@@ -90,13 +90,17 @@ class Ends:
         self._session = session
         self._seen = 0
         self.rejected = 0
+        self._gathered: list[tuple[executor_pb2.Assign, tasks_pb2.TaskTemplate]] = []
         self._waiting: dict[str, asyncio.Future[executor_pb2.Report]] = {}
 
     async def follow(self) -> None:
         while True:
             await self._session.until(lambda: len(self._session.reports) > self._seen, "reports")
-            for report in self._session.reports[self._seen :]:
-                self._seen += 1
+            said = self._session.reports[self._seen :]
+            self._seen += len(said)
+            acks = [executor_pb2.Ack(id=report.id, seq=report.seq) for report in said]
+            self._session.send(propeller_pb2.LeaderMessage(acks=acks))
+            for report in said:
                 waiting = self._waiting.get(report.id.node)
                 if waiting is not None and report.phase >= executor_pb2.Report.PHASE_SUCCEEDED and not waiting.done():
                     waiting.set_result(report)
@@ -120,10 +124,17 @@ class Ends:
         node, one_core = f"n{number}", executor_pb2.Resources(cpu_millis=1000)
         assigned = work.of(task, {"x": integer(number)}, node=node, attempt=attempt, resources=one_core)
         waiting = self._waiting[node] = asyncio.get_running_loop().create_future()
-        self._session.assign(assigned)
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._assign)
+        self._gathered.append(assigned)
         report = await waiting
         del self._waiting[node]
         return report
+
+    def _assign(self) -> None:
+        """Sends what was asked for in this round of the event loop, as a leader's turn does."""
+        self._session.assign(*self._gathered)
+        self._gathered.clear()
 
 
 def cpu_seconds(pid: int) -> dict[str, float]:
@@ -148,7 +159,7 @@ async def measure(mode: str, count: int, slots: int, ahead: int, profile: Path |
         (folder / "code").mkdir()
         (folder / "code" / "airscrew_noop.py").write_text(CODE)
         task, work = noop(mode, folder / "code"), Assignments(str(folder / "blob"))
-        leader = await Leader().start()
+        leader = await Leader(acknowledges=False).start()
         try:
             async with executor(folder, leader, slots, profile) as pid:
                 session = await leader.session()

@@ -16,6 +16,7 @@ from libs.blob import layout
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
+from services.admin import hints
 from tests.support import flyte
 from tests.support.admin import Door, Leader, door
 from tests.support.sums import double, register, sums
@@ -46,8 +47,9 @@ def after(seconds: float, work: object, *args: object) -> threading.Thread:
 
 
 def test_a_watcher_gets_the_present_state_then_changes_and_then_the_end(
-    ours: airscrew_pb2_grpc.AirscrewStub, user: flyte.Client, leading: Leader
+    ours: airscrew_pb2_grpc.AirscrewStub, user: flyte.Client, leading: Leader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hints, "SAFETY_SECONDS", 3600.0)  # only a hint can tell it in time
     id = launch(user, "watched")
     stream = ours.WatchExecution(airscrew_pb2.WatchExecutionRequest(id=id, nodes=True), timeout=30)
     assert next(stream).execution.closure.phase == ExecutionPhase.QUEUED
@@ -55,10 +57,8 @@ def test_a_watcher_gets_the_present_state_then_changes_and_then_the_end(
     state = leading.load("watched")
     start = leading.node("start-node", NodePhase.SUCCEEDED, NodeKind.START)
     running = leading.node("n1", NodePhase.RUNNING)
-    started = time.monotonic()
     leading.commit(state, ExecutionPhase.RUNNING, [start, running])
     change = next(stream)
-    assert time.monotonic() - started < 1.0  # told by a hint, long before the timer
     assert change.execution.closure.phase == ExecutionPhase.RUNNING
     assert {node.id.node_id for node in change.nodes} == {"start-node", "n1"}
 
@@ -180,20 +180,25 @@ def test_a_log_is_followed_from_before_its_attempt_begins_until_it_ends(
 ) -> None:
     id = launch(user, "followed")
     stream = ours.StreamLogs(airscrew_pb2.StreamLogsRequest(id=id, node_id="n1", follow=True), timeout=30)
+    read = threading.Event()
 
     def run() -> None:
         state = leading.load("followed")
         node = leading.node("n1", NodePhase.RUNNING)
         leading.commit(state, ExecutionPhase.RUNNING, [node], [leading.attempt("n1", 0, AttemptPhase.RUNNING)])
         _write(admin, "followed", 0, b"one\n")
-        time.sleep(0.7)
+        assert read.wait(20)
         _write(admin, "followed", 0, b"one\ntwo\n")
         node.phase = NodePhase.SUCCEEDED
         leading.commit(state, nodes=[node], attempts=[leading.attempt("n1", 0, AttemptPhase.SUCCEEDED)])
 
     thread = after(0.3, run)
-    assert b"".join(reply.content for reply in stream) == b"one\ntwo\n"
+    content = b""
+    for reply in stream:
+        content += reply.content
+        read.set()
     thread.join()
+    assert content == b"one\ntwo\n"
 
 
 def test_watchers_are_told_to_ask_another_replica_when_this_one_stops(sqlite_url: str, tmp_path: Path) -> None:

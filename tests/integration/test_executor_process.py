@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def family(path: Path) -> Any:
     )
 
 
-async def test_when_the_executor_is_killed_its_tasks_are_gone_within_a_second(
+async def test_when_the_executor_is_killed_its_tasks_are_gone_though_nobody_starts_it_again(
     executor: Executor, leader: Leader, work: Assignments, tmp_path: Path
 ) -> None:
     assigned = work.of(family(tmp_path / "pids"))
@@ -98,10 +97,7 @@ async def test_when_the_executor_is_killed_its_tasks_are_gone_within_a_second(
         pids = await pids_in(tmp_path / "pids", 3)
         assert all(map(alive, pids))
         process.kill()
-        killed_at = time.monotonic()
-        while any(map(alive, pids)):
-            assert time.monotonic() - killed_at < 1.0, "still alive after a second"
-            await asyncio.sleep(0.01)
+        await until(lambda: not any(map(alive, pids)), "all of them are gone")
 
 
 async def test_when_the_executor_is_killed_its_warm_processes_are_gone_with_their_tasks(
@@ -128,8 +124,8 @@ async def test_when_the_executor_is_killed_its_warm_processes_are_gone_with_thei
         below = processes.inside(tmp_path / "data")
         assert len(below) >= 6, "a zygote, two wardens, two tasks with a fork each"
         process.kill()
-        await until(lambda: not processes.inside(tmp_path / "data"))
-        assert not any(map(alive, below))
+        # One that is ending has lost the environment by which it is found before it has ended.
+        await until(lambda: not processes.inside(tmp_path / "data") and not any(map(alive, below)))
 
 
 async def test_a_restarted_executor_tells_what_was_finished_and_nothing_of_what_was_lost(
@@ -210,16 +206,18 @@ async def test_sigterm_stops_in_order_with_exit_code_0(
 
 
 async def test_it_outlives_its_leader_and_its_attempts_do_not_notice(
-    executor: Executor, leader: Leader, work: Assignments
+    executor: Executor, leader: Leader, work: Assignments, tmp_path: Path
 ) -> None:
-    assigned = work.of(shell("sleep 1.5"))
+    nobody_leads = tmp_path / "nobody-leads"
+    assigned = work.of(shell(f"while [ ! -e {nobody_leads} ]; do sleep 0.01; done"))
     async with executor.running():
         session = await leader.session()
         session.assign(assigned)
         await session.running(assigned[0].id)
         address = leader.address
         await leader.stop()
-        await asyncio.sleep(2)  # it ends while nobody leads
+        nobody_leads.touch()
+        await until(lambda: (tmp_path / "data" / "spool").stat().st_size, "its report is kept")
         successor = await Leader(epoch=2).start(address)
         try:
             session = await successor.session()

@@ -201,16 +201,18 @@ def main() -> int:
     verbs.add_parser("start", help="build it, once, and start it (the default)")
     verbs.add_parser("stop", help="end it, and all that ran on it")
     verbs.add_parser("load", help="make images that buildah has known to it").add_argument("image", nargs="+")
+    verbs.add_parser("images", help="build the images of the Dockerfile, and make them known to it")
     asked = parser.parse_args()
     folders = Folders()
     try:
         if asked.verb == "stop":
             down(folders)
-        elif asked.verb == "load":
+        elif asked.verb in ("load", "images"):
             pid = running(folders)
             if pid is None:
                 raise ClusterError("no cluster runs: `make cluster` starts one")
-            images.load(folders, pid, asked.image)
+            named = asked.image if asked.verb == "load" else images.build(folders)
+            images.load(folders, pid, {image: image for image in named})
         else:
             up(folders)
     except (ClusterError, parts.PartError, images.ImageError) as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.dev.cluster.layout import PAUSE_IMAGE, Folders
+from deploy.dev.cluster.layout import PAUSE_IMAGE, ROOT, Folders
 
 
 class ImageError(Exception):
@@ -21,14 +23,37 @@ def may_be_imported(pid: int) -> bool:
     return Path(f"/proc/{pid}/root/run/containerd/containerd.sock").exists()
 
 
-def load(folders: Folders, pid: int, names: list[str]) -> None:
-    """Images that buildah has, under the names that manifests use. Raises ImageError."""
-    for name in names:
+def build(folders: Folders) -> list[str]:
+    """Every image of the Dockerfile; their names. Its base is a Debian of this machine's making. Raises ImageError."""
+    base = "again"
+    if not _checked(["buildah", "images", "--quiet", "--filter", "reference=docker.io/library/python"]):
+        root = folders.kept / "debian"
+        if not root.is_dir():
+            print("making a Debian to build on", flush=True)
+            included = "--include=python3,python3-pip,python3-venv,ca-certificates"
+            _checked(["debootstrap", "--variant=minbase", included, "bookworm", str(root.with_suffix(".new"))])
+            root.with_suffix(".new").rename(root)
+        base = str(root)
+    print("building images", flush=True)
+    built = _checked([str(ROOT / "deploy/docker/build.sh"), base])
+    return re.findall(r"^Successfully tagged (\S+)$", built, re.MULTILINE)
+
+
+def load(folders: Folders, pid: int, images: Mapping[str, str]) -> None:
+    """Images of buildah to the names by which manifests know them, if they have changed. Raises ImageError."""
+    for image, name in images.items():
+        identity = _checked(["buildah", "images", "--quiet", "--no-trunc", image]).strip()
+        loaded = folders.containerd / "loaded" / name.replace("/", "_")
+        if loaded.is_file() and loaded.read_text() == identity:
+            continue
+        print(f"loading {name}", flush=True)
         archive = folders.state / "image.tar"
         archive.unlink(missing_ok=True)
-        _checked(["buildah", "push", "--quiet", name, f"docker-archive:{archive}:{name}"])
+        _checked(["buildah", "push", "--quiet", image, f"docker-archive:{archive}:{name}"])
         _import(folders, pid, archive)
         archive.unlink()
+        loaded.parent.mkdir(exist_ok=True)
+        loaded.write_text(identity)
 
 
 def import_pause(folders: Folders, pid: int) -> None:
@@ -44,10 +69,11 @@ def _import(folders: Folders, pid: int, archive: Path) -> None:
     _checked([*inside, *ctr])
 
 
-def _checked(command: list[str]) -> None:
+def _checked(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ImageError(f"{' '.join(command)}: {done.stderr.strip()[-1000:]}")
+    return done.stdout
 
 
 def _image_of(program: Path, name: str) -> bytes:

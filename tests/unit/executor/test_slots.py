@@ -7,7 +7,7 @@ import random
 import pytest
 
 from libs.workflow.quantities import Slots
-from services.executor.slots import Grant, SlotPool
+from services.executor.slots import CountedPool, Grant, SlotPool
 
 
 def test_what_does_not_fit_takes_nothing() -> None:
@@ -46,3 +46,16 @@ def test_a_device_rests_before_it_is_given_again() -> None:
     pool.give_back(first)
     again = pool.take(Slots(0, 0, 1))
     assert again is not None and again.devices == ("1",)
+
+
+def test_a_pool_of_places_counts_attempts_and_not_what_they_need() -> None:
+    pool = CountedPool(2, Slots(64_000, 1 << 40, 8))
+    first, second = pool.take(Slots(64_000, 1, 8)), pool.take(Slots(1, 1, 0))
+    assert first is not None and second is not None
+    assert pool.take(Slots(1, 0, 0)) is None
+    assert pool.take(Slots()) is not None, "who only waits for others must not keep them from running"
+    adopted = pool.hold(Slots(1, 1, 0))  # is there, whether there is a place for it or not
+    pool.give_back(first)
+    assert pool.take(Slots(1, 0, 0)) is None
+    pool.give_back(adopted)
+    assert pool.take(Slots(1, 0, 0)) is not None

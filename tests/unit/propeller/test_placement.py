@@ -33,6 +33,20 @@ def test_a_free_slot_is_given_at_once_and_the_next_attempt_waits() -> None:
     assert placement.pending == 1
 
 
+def test_an_executor_of_a_cluster_holds_so_many_whatever_they_want_and_any_that_only_wait() -> None:
+    placement = Placement()
+    placement.open("e1", "life", Slots(cpu_millis=1_000_000), places=1)
+    assert placement.seek(attempt(1), CORE, NOW, project="p") is not None
+    assert placement.seek(attempt(2), CORE, NOW, project="p") is None
+    assert placement.seek(attempt(3), Slots(), NOW, project="p") is not None
+    placement.release(attempt(3))
+    assert not placement.fill(NOW)
+    placement.open("e1", "another life", Slots(cpu_millis=1_000_000), places=1)
+    assert not placement.fill(NOW), "what it has adopted still holds its place"
+    placement.release(attempt(1))
+    assert [found for found, _ in placement.fill(NOW)] == [attempt(2)]
+
+
 def test_a_slot_that_becomes_free_goes_to_whoever_waited_longest() -> None:
     placement = with_cores(1)
     for number in (1, 2, 3):

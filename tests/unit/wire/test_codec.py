@@ -62,6 +62,10 @@ def test_a_leader_that_does_not_know_of_items_assigns_none() -> None:
     assert codec.decode_leader(message).assignments[0].array_index == session.NO_INDEX
 
 
+def test_an_assignment_lies_beside_what_runs_it_with_every_field() -> None:
+    assert codec.assignment_from_bytes(codec.assignment_to_bytes(ASSIGNMENT)) == ASSIGNMENT
+
+
 def test_a_report_arrives_and_is_spooled_with_every_field() -> None:
     report = session.Report(
         ID, 3, session.ReportPhase.SUCCEEDED, 5, Data.at("/futures.pb", 6), b"error", True, "why", "/deck", True, 4, 3
@@ -79,7 +83,7 @@ def test_a_dynamic_report_without_the_place_of_its_plan_is_refused(outputs: exec
 
 @pytest.mark.parametrize("offer", [None, Slots(), Slots(1, 2, 3)])
 def test_a_greeting_says_which_shard_is_meant_and_what_is_offered(offer: Slots | None) -> None:
-    hello = session.Hello("e", "life", Slots(4, 5, 6), highest_epoch=7, shard=2, offer=offer)
+    hello = session.Hello("e", "life", Slots(4, 5, 6), highest_epoch=7, shard=2, offer=offer, backlog=8, places=9)
     assert codec.decode_executor(codec.encode_executor([hello])).hello == hello
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from libs.workerpool import Pacer, PacerStopped, WorkerPool
 from tests.support.gauges import turns
+from tests.support.virtual import TURNS_SECONDS, on_virtual_time
 
-INTERVAL = 0.02
-SLACK = 0.005  # the clock ticks, and a turn is taken a little after it is given
+INTERVAL = 10.0
 
 
 async def starts(pacer: Pacer, number: int) -> list[float]:
@@ -27,24 +27,27 @@ async def starts(pacer: Pacer, number: int) -> list[float]:
     return times
 
 
+@on_virtual_time
 async def test_paced_jobs_of_a_pool_start_at_least_an_interval_apart() -> None:
     times = await starts(Pacer(INTERVAL), 6)
-    assert len(times) == 6 and all(later - earlier > INTERVAL - SLACK for earlier, later in pairwise(times))
+    assert [later - earlier for earlier, later in pairwise(times)] == pytest.approx([INTERVAL] * 5, abs=TURNS_SECONDS)
 
 
+@on_virtual_time
 async def test_the_first_turn_is_immediate_and_turns_are_not_saved_up() -> None:
     pacer = Pacer(INTERVAL)
     loop = asyncio.get_running_loop()
     began = loop.time()
     await pacer.next()
-    assert loop.time() - began < INTERVAL
+    assert loop.time() - began < TURNS_SECONDS
     await asyncio.sleep(5 * INTERVAL)
     times = await starts(pacer, 3)
-    assert times[1] - times[0] > INTERVAL - SLACK
+    assert [later - earlier for earlier, later in pairwise(times)] == pytest.approx([INTERVAL] * 2, abs=TURNS_SECONDS)
 
 
+@on_virtual_time
 async def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
-    pacer = Pacer(0.001)
+    pacer = Pacer(INTERVAL)
     order: list[int] = []
 
     async def note(number: int) -> int:
@@ -55,27 +58,31 @@ async def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> No
     assert await asyncio.gather(*(paced(number) for number in range(10))) == list(range(10)) == order
 
 
+@on_virtual_time
 async def test_a_caller_that_is_cancelled_gives_its_turn_to_the_next() -> None:
     pacer = Pacer(INTERVAL)
     await pacer.next()
     gone, next_one = (asyncio.create_task(pacer.next(), name="caller") for _ in range(2))
     await turns()
     gone.cancel()
-    async with asyncio.timeout(INTERVAL * 1.9):
-        await next_one
+    began = asyncio.get_running_loop().time()
+    await next_one
+    assert asyncio.get_running_loop().time() - began <= INTERVAL
 
 
+@on_virtual_time
 async def test_a_paused_pacer_gives_no_turns_until_it_is_resumed() -> None:
     pacer = Pacer(0)
     pacer.pause()
     caller = asyncio.create_task(pacer.next(), name="caller")
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(3600)
     assert pacer.paused and not caller.done()
     pacer.resume()
     await caller
     assert not pacer.paused
 
 
+@on_virtual_time
 async def test_stopping_leaves_nobody_waiting() -> None:
     pacer = Pacer(60)
     await pacer.next()
