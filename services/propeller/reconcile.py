@@ -302,8 +302,11 @@ class Reconciler:
         self._done(key, opened.settled)
         if execution.state.phase.terminal:
             self._forget(key)
-        elif execution.state.next_wake_at_us is not None:
-            self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
+        else:
+            if execution.ready:
+                self.attend(key, execution.state.id.project, priority(execution.spec))
+            if execution.state.next_wake_at_us is not None:
+                self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
         self.fill()
 
     def _carry_out(self, execution: Execution, command: m.Command) -> None:

@@ -100,7 +100,7 @@ def _forgotten(execution: Execution) -> Iterator[str]:
         if not known:
             yield f"node {state.id} is {state.phase.name}, but waits for nothing"
     if not execution.state.phase.terminal:
-        pending = set(_pending(execution))
+        pending = {*_pending(execution), *((id(scope), index) for scope, index in execution.ready)}
         for scope in _running(execution.root):
             for index in _ready(scope):
                 if (id(scope), index) not in pending:

@@ -27,6 +27,11 @@ from libs.workflow.machine.recovery import Recovery
 from libs.workflow.phases import NodeKind, NodePhase
 from libs.workflow.state import Data
 
+STARTS_AT_ONCE = 256
+"""How many ready nodes start in one step. What has started is committed and runs while the others start; and whoever
+else wants a step has not long to wait.
+"""
+
 Begin = Callable[[Scope, GraphNode, Data, literals_pb2.LiteralMap], None]
 """What a kind of node does when it starts: with its inputs, as data to keep and as literals to look at."""
 
@@ -61,12 +66,19 @@ class Starts:
         self._recovery = recovery
 
     def start_what_is_ready(self) -> None:
-        """Starts nodes until none is ready, no array has room and max_parallelism none for those that it holds back."""
+        """Starts nodes until none is ready, no array has room and max_parallelism none for those that it holds back; or
+        until so many have started that the others are for the next step.
+        """
         execution = self._journal.execution
+        left = STARTS_AT_ONCE
         while True:
-            while execution.ready:
+            while execution.ready and left:
                 scope, index = execution.ready.popleft()
                 self._start(scope, scope.graph.nodes[index])
+                left -= 1
+            if execution.ready:
+                self._attempts.unpark()
+                return
             item = self._arrays.next_item()
             if item is not None:
                 self._start_item(item)

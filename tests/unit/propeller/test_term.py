@@ -14,6 +14,7 @@ from libs.wire.session import Assignment, ExecutorSays, Heartbeat, ReportPhase
 from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import messages as m
+from libs.workflow.machine.starts import STARTS_AT_ONCE
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from services.propeller import sessions, term
 from tests.support.graphs import Plan, Step
@@ -53,6 +54,15 @@ async def test_a_finished_execution_leaves_nothing_behind_in_memory(tmp_path: Pa
             assert not left
         assert not placement._of_execution
         assert placement.rooms.all()[0].used == (0, 0, 0)
+
+
+async def test_what_cannot_all_begin_in_one_turn_begins_in_the_next_ones(tmp_path: Path) -> None:
+    plan = Plan(tuple(Step(f"n{number}") for number in range(2 * STARTS_AT_ONCE + 1)))
+    async with leading(tmp_path) as it:
+        executor = it.connect("e1", cores=10_000)
+        it.submit(plan, 1)
+        await until(lambda: sum(isinstance(each, Assignment) for each in executor.sent) == len(plan.steps), "all")
+        assert it.term.reconciler.turns >= 3
 
 
 async def test_an_executor_that_restarts_between_a_placement_and_its_turn_loses_the_attempt(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from flyteidl.core import execution_pb2, literals_pb2
 from libs.workflow import graph
 from libs.workflow.machine import INLINE_LIMIT_BYTES
 from libs.workflow.machine import messages as m
+from libs.workflow.machine.starts import STARTS_AT_ONCE
 from libs.workflow.phases import Desired, ErrorKind, ExecutionPhase, NodePhase
 from libs.workflow.state import Data, Intent
 from tests.support.graphs import Plan, Step, closure_of, number, state_of
@@ -107,3 +108,18 @@ def test_what_ran_in_a_node_is_forgotten_with_its_end_while_the_execution_goes_o
     it.forget()
     (again,) = (each for each in it.execution.root.nodes if each is not None and each.state.id == "n0")
     assert again.child is None
+
+
+def test_a_step_starts_so_many_nodes_and_the_next_ones_go_on_also_under_a_new_leader() -> None:
+    width = 2 * STARTS_AT_ONCE
+    it = world(state_of(plan := Plan(tuple(Step(f"n{n}") for n in range(width)))), graph.build(closure_of(plan)))
+    first = it.begin()
+    assert len(first.changes.nodes) == STARTS_AT_ONCE, "the start node is one of them"
+    assert it.execution.ready
+    second = it.turn(m.Placed("n0", 0, "e1", "life", "log"))
+    assert len(second.changes.nodes) == STARTS_AT_ONCE
+    assert ("n0", 0) in second.changes.attempts, "what is told meanwhile does not wait for the others"
+    it.forget()
+    third = it.turn()
+    assert set(third.changes.nodes) == {f"n{width - 1}"}
+    assert not it.execution.ready

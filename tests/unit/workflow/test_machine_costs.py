@@ -79,7 +79,14 @@ def begun(kind: str, size: int) -> tuple[Execution, str]:
         futures = Data.at("futures", 1)
         step(execution, [m.Succeeded("w", 0, "e", 1, 2, None, Data.of(b""), futures=futures)], 3)
         step(execution, [m.GraphBuilt("w", 0, large, "closure")], 4)
+    start_all(execution)
     return execution, prefix
+
+
+def start_all(execution: Execution) -> None:
+    """The steps that follow at once."""
+    while execution.ready:
+        step(execution, [], 4)
 
 
 def story(execution: Execution, prefix: str) -> Iterator[tuple[str, m.Event | None]]:
@@ -155,6 +162,7 @@ def memory(kind: str, size: int) -> float:
     try:
         execution = new_execution(state_of(Plan(())), graph)
         step(execution, [m.IntentRead(execution.state.intent)], 1)
+        start_all(execution)
         gc.collect()
         return tracemalloc.get_traced_memory()[0] / size
     finally:
