@@ -101,7 +101,7 @@ async def serve(
         introduction = _introduction(settings, directory, slots)
         if as_pods:  # the cluster has the slots, and nobody waits here for them
             introduction = replace(introduction, backlog=0, places=settings.slots)
-        pods = _pods(settings, introduction.executor, bench.platform, life, cluster) if as_pods else None
+        pods = _pods(bench, introduction.executor, life, cluster) if as_pods else None
         async with asyncio.TaskGroup() as group:
             attempts = Attempts(
                 bench, slots, spool, disk, group, *(() if pods is None else (pods.kind, lambda: pods.trouble))
@@ -161,19 +161,18 @@ async def _slots(settings: ExecutorSettings) -> SlotPool:
     )
 
 
-def _pods(
-    settings: ExecutorSettings, executor: str, platform: variables.Platform, life: Life, cluster: Cluster | None
-) -> Pods:
+def _pods(bench: Workbench, executor: str, life: Life, cluster: Cluster | None) -> Pods:
     # Not at the top: who runs processes needs no client of Kubernetes.
     from services.executor.pods.backend import Pods
     from services.executor.pods.cluster import KubernetesCluster
     from services.executor.pods.fleet import Fleet
 
+    settings = bench.settings
     cluster = cluster or KubernetesCluster(settings.pod_kubeconfig, settings.pod_namespace, settings.log_limit_bytes)
     if settings.blob.startswith("/"):
         logger.warning("BLOB is a directory of this machine: pods find it only where they have it mounted")
     logger.info("tasks are pods of namespace %s, at most %d", cluster.namespace, settings.slots)
-    return Pods(Fleet(settings, executor, platform, cluster, life.clock), settings.own_pod)
+    return Pods(Fleet(settings, executor, bench.platform, cluster, life.clock, bench.storage), settings.own_pod)
 
 
 def _platform(settings: ExecutorSettings, slots: SlotPool, environ: Mapping[str, str]) -> variables.Platform:

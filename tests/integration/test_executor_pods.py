@@ -166,15 +166,14 @@ async def test_an_image_that_cannot_be_pulled_fails_when_its_grace_is_over(
         session.assign(assigned)
         name = await kubelet.bind(await kubelet.pod_of(assigned[0].id.node))
         await kubelet.waits(name, "ErrImagePull", "no such image")
+        await session.until(
+            lambda: any("no such image" in each.reason for each in session.of(assigned[0].id)), "what it waits for"
+        )
         await kubelet.waits(name, "ImagePullBackOff", "back-off pulling image")
         await kubelet.deleted(name)
         await kubelet.let_go(name)
         report = await session.final(assigned[0].id)
         assert (error_of(report).code, error_of(report).kind, report.recoverable) == ("ImagePullBackOff", USER, True)
-        told = [
-            each.reason for each in session.of(assigned[0].id) if each.phase == executor_pb2.Report.PHASE_INITIALIZING
-        ]
-        assert any("no such image" in reason for reason in told)
 
 
 async def test_a_pod_that_somebody_deletes_is_tried_again(

@@ -156,18 +156,24 @@ async def test_a_pod_that_cannot_be_removed_for_now_is_removed_later(
                 await asyncio.sleep(0.02)
 
 
-async def test_a_log_is_copied_when_the_pod_has_ended_and_quoted_where_it_is_the_only_witness(
+async def test_a_log_is_copied_while_it_grows_and_at_its_end_and_quoted_where_it_is_the_only_witness(
     leader: Leader, settings: dict[str, Any], work: Assignments, fake_kubernetes: FakeKubernetes
 ) -> None:
+    settings["log_upload_seconds"] = 0.1
     assigned = work.of(template("x"))
     async with executing(settings):
         session = await leader.session()
         name = await runs(fake_kubernetes, session, assigned)
-        fake_kubernetes.print(name, "primary", b"one\ntwo\n")
+        fake_kubernetes.print(name, "primary", b"one\n")
+        log = Path(assigned[0].log_uri)
+        async with asyncio.timeout(20):
+            while not log.exists() or log.read_bytes() != b"one\n":
+                await asyncio.sleep(0.02)
+        fake_kubernetes.print(name, "primary", b"two\n")
         ended = {"name": "primary", "state": {"terminated": {"exitCode": 3}}}
         fake_kubernetes.become(name, {"phase": "Failed", "containerStatuses": [ended]})
         assert "two" in error_of(await session.final(assigned[0].id)).message
-    assert Path(assigned[0].log_uri).read_bytes() == b"one\ntwo\n"
+    assert log.read_bytes() == b"one\ntwo\n"
 
 
 @pytest.mark.parametrize(("replicas", "goes_on"), [(2, True), (1, False)])

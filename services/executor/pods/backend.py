@@ -57,6 +57,7 @@ class Pods:
         tasks = [
             asyncio.create_task(self._fleet.informer.run(), name="watch pods"),
             asyncio.create_task(self._fleet.reaper.run(), name="reap pods"),
+            asyncio.create_task(self._fleet.logs.run(), name="copy logs"),
         ]
         try:
             yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,21 +12,29 @@ from services.executor import variables
 from services.executor.pods import datafiles, machine, observe
 from services.executor.pods.cluster import Cluster
 from services.executor.pods.informer import Informer
+from services.executor.pods.logs import Logs
 from services.executor.pods.manifest import Shape
 from services.executor.pods.reaper import Reaper
 from services.executor.pods.refusals import Refused, Unreachable
 from services.executor.pods.turnstile import Turnstile
+from services.executor.results import Storage
 from services.executor.settings import ExecutorSettings
 
-_LOGS_AT_ONCE: Final = 8
-"""Each is in memory as a whole."""
+_TEMPLATE_SECONDS: Final = 30.0
+"""How long a PodTemplate that was read counts: many attempts at once need not ask for it each."""
 
 
 class Fleet:
     """Belongs to one event loop."""
 
     def __init__(
-        self, settings: ExecutorSettings, executor: str, platform: variables.Platform, cluster: Cluster, clock: Clock
+        self,
+        settings: ExecutorSettings,
+        executor: str,
+        platform: variables.Platform,
+        cluster: Cluster,
+        clock: Clock,
+        storage: Storage,
     ) -> None:
         self.cluster = cluster
         self.graces = graces_of(settings)
@@ -35,8 +42,10 @@ class Fleet:
         self.informer = Informer(cluster, executor)
         self.reaper = Reaper(cluster, clock, settings.pod_keep_failed_seconds)
         self.turnstile = Turnstile()
+        self.logs = Logs(cluster, storage, settings.log_upload_seconds)
         self._default_template = settings.pod_template
-        self._reading_logs = asyncio.Semaphore(_LOGS_AT_ONCE)
+        self._clock = clock
+        self._templates: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     async def base(self, name: str) -> Mapping[str, Any] | None:
         """The template of the PodTemplate of this name, or of the platform's own; None when there is none.
@@ -46,22 +55,21 @@ class Fleet:
         wanted = name or self._default_template
         if not wanted:
             return None
+        read_at, template = self._templates.get(wanted, (0.0, {}))
+        if wanted in self._templates and self._clock.monotonic() - read_at < _TEMPLATE_SECONDS:
+            return template
         try:
             found = await self.cluster.pod_template(wanted)
         except (Refused, Unreachable) as error:
             raise errors.Unavailable(f"PodTemplate {wanted} cannot be read: {error}") from error
         if found is not None:
-            template: Mapping[str, Any] = found.get("template") or {}
+            template = found.get("template") or {}
+            self._templates[wanted] = (self._clock.monotonic(), template)
             return template
         missing = f"there is no PodTemplate {wanted!r} in namespace {self.cluster.namespace!r}"
         if name:
             raise errors.InvalidArgument(f"metadata.pod_template_name: {missing}")
         raise errors.FailedPrecondition(f"POD_TEMPLATE: {missing}")
-
-    async def log(self, name: str, container: str) -> bytes:
-        """What a container has printed. Raises Refused and Unreachable."""
-        async with self._reading_logs:
-            return await self.cluster.log(name, container)
 
 
 def graces_of(settings: ExecutorSettings) -> observe.Graces:

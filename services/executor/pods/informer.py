@@ -142,6 +142,7 @@ class Informer:
 
     def _see(self, pod: Object) -> None:
         name = pod["metadata"]["name"]
+        pod["metadata"].pop("managedFields", None)  # half of what it takes, and nobody reads it
         self._pods[name] = pod
         self._tell(name, pod)
 

@@ -39,7 +39,6 @@ from services.executor.slots import Grant
 logger = logging.getLogger(__name__)
 
 _TEMPLATE: Final = "task.pb"
-_TAIL_BYTES: Final = 4 << 10
 _LOOK_AGAIN_SECONDS: Final = 5.0
 """After a look that the cluster did not answer."""
 _AGAIN_SECONDS: Final = (0.2, 20.0)
@@ -102,6 +101,7 @@ class PodAttempt(Attempt):
     async def clean_up(self) -> None:
         """The pod goes; that of a failed attempt may stay for a while, if nothing of it runs."""
         self._fleet.informer.forget(self._name)
+        self._fleet.logs.forget(self._name)
         pod = self._followed.pod
         if self.latest.phase is ReportPhase.FAILED and pod is not None and observe.is_over(pod):
             self._fleet.reaper.keep(self._name)
@@ -215,6 +215,7 @@ class PodAttempt(Attempt):
                     raise Left
                 if seen.stage is Stage.RUNNING and not self._started_us:
                     alarm = self._begun(seen.started_us or self._bench.clock.now_us())
+                    self._fleet.logs.follow(self._name, self._primary, self._assignment.log_uri)
                 elif seen.stage < Stage.RUNNING:
                     self._explain(seen.reason)
                 await self._followed.changed(self._seconds_until(seen.look_again_us))
@@ -255,7 +256,9 @@ class PodAttempt(Attempt):
 
     async def _finish(self, seen: Observation) -> Outcome:
         has_run = seen.started_us > 0 or seen.exit is not None
-        tail = await self._copy_log() if has_run and self._followed.pod is not None else ""
+        tail = ""
+        if has_run and self._followed.pod is not None:
+            tail = await self._fleet.logs.finish(self._name, self._primary, self._assignment.log_uri)
         if not seen.stage.final:
             await self._remove()
             return self._wish or outcome.aborted("")
@@ -279,17 +282,6 @@ class PodAttempt(Attempt):
             return replace(seen.outcome, deck_uri=files.deck_uri)
         declared = bool(self._template.interface.outputs.variables)
         return outcome.of_ended_process(seen.exit or Exit(code=0), files, declared, tail)
-
-    async def _copy_log(self) -> str:
-        """Brings the log to where logs are kept, and returns its last lines. One that cannot be had fails no task."""
-        try:
-            log = await self._fleet.log(self._name, self._primary)
-            if log:
-                await self._bench.storage.write(self._assignment.log_uri, log)
-            return log[-_TAIL_BYTES:].decode(errors="replace").strip()
-        except (Refused, Unreachable, errors.AirscrewError) as error:
-            logger.warning("the log of pod %s was not copied: %s", self._name, error)
-            return ""
 
     # ----------------------------------------------------------------------------------------------------------- ends
 
