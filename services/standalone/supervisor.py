@@ -3,7 +3,8 @@
 Guarantees
 - A program is *ready* once its probe answered; `start` returns then. One that ends before it was ever ready is not
   tried again: its configuration is wrong, and the end of its log says how.
-- One that ends after it was ready is started again, at once the first time, then with growing pauses.
+- One that ends after it was ready is started again, at once the first time; from then on its starts are further and
+  further apart.
 - No child outlives the supervisor, even one that is killed (`lifeline`), nor the `async with` block.
 - Children are sessions of their own, so Ctrl-C on the terminal reaches the supervisor only.
 
@@ -31,10 +32,10 @@ PROBE_INTERVAL_SECONDS = 0.05
 STEADY_AFTER_SECONDS = 30.0
 """A process that lived this long was well: its next restart is immediate again."""
 RESTART_SECONDS = 0.2
-"""Pause before one that has died once more is started again; it doubles."""
+"""From the start of one that has died more than once to its next start at least; it doubles."""
 RESTART_CAP_SECONDS = 2.0
-"""Longest pause before one that keeps dying is tried again. A start costs half a second of processor time, so more
-often would be felt; less often, and whoever has repaired the cause waits for nothing."""
+"""The longest that this grows to. A start costs half a second of processor time, so more often would be felt; less
+often, and whoever has repaired the cause waits for nothing."""
 LOG_TAIL_LINES = 15
 LOG_TAIL_COLUMNS = 300
 """How much of its log is shown when a program cannot start."""
@@ -143,11 +144,11 @@ class Supervisor:
                 code = await self._attend(child)
                 if child.stopping.is_set() or not child.was_ready.is_set():
                     return
-                pause = 0.0
-                if time.monotonic() - began >= STEADY_AFTER_SECONDS or child.restarts == 0:
+                lived, pause = time.monotonic() - began, 0.0
+                if lived >= STEADY_AFTER_SECONDS or child.restarts == 0:
                     backoff.reset()
                 else:
-                    pause = backoff.next()
+                    pause = max(0.0, backoff.next() - lived)
                 self._say(f"{child.program.name} {_ending(code)}; starting it again (log: {child.program.log})")
                 if await within(pause, child.stopping.wait()):
                     return

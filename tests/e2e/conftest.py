@@ -161,7 +161,7 @@ def fragile_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]
     """A system of its own for tests that break parts of it; untraced, with room for many small tasks."""
     environment = {
         **smalltasks.settings(tmp_path_factory.mktemp("small"), slots=64),
-        "AIRSCREW_PROPELLER_LEASE_TTL_SECONDS": "3",  # a killed leader keeps its place that long, every time
+        "AIRSCREW_PROPELLER_LEASE_TTL_SECONDS": "2",  # a killed leader keeps its place that long, every time
     }
     with System.start(tmp_path_factory.mktemp("fragile"), environment=environment) as system:
         yield system
