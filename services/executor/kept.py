@@ -74,6 +74,8 @@ class Kept:
         self._printed, self._prints = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(self._prints, True)
         self._replies = framing.Replies(0)
+        self._environment: Mapping[str, str] = {}
+        """That of the last task."""
         self._answer: asyncio.Future[framing.Reply | None] | None = None
         self._take: Callable[[bytes], None] = lambda _: None
         self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
@@ -119,13 +121,24 @@ class Kept:
         self._warden.stop()
 
     async def run(
-        self, header: Mapping[str, Any], inputs: bytes, limit: int, take: Callable[[bytes], None]
+        self,
+        header: Mapping[str, Any],
+        environment: Mapping[str, str],
+        inputs: bytes,
+        limit: int,
+        take: Callable[[bytes], None],
     ) -> tuple[Exit, framing.Reply | None]:
-        """Runs one task; `take` gets what it prints. If the process ends with it, nothing of it is left."""
+        """Runs one task in this environment; `take` gets what it prints. If the process ends with it, nothing of it is
+        left.
+        """
         self.tasks += 1
         self._replies, self._take = framing.Replies(limit), take
         self._answer = answer = asyncio.get_running_loop().create_future()
-        await self._send(framing.request({**header, "furnish": self.tasks == 1}, inputs))
+        changes: dict[str, str | None] = dict(environment.items() - self._environment.items())
+        changes.update(dict.fromkeys(self._environment.keys() - environment.keys()))
+        self._environment = environment
+        header = {**header, "environment": changes, "furnish": self.tasks == 1}
+        await self._send(framing.request(header, inputs))
         reply = await answer
         self._answer = None
         self._read()

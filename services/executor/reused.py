@@ -124,7 +124,6 @@ class ReusedAttempt(ProcessAttempt):
         call, environment, configured = await self._call(kept, plan)
         header = {
             "words": (f"{plan.recipe.commands}/{call.words[0]}", *call.words[1:]),
-            "environment": environment,
             "work": kept.work,
             "temporary": kept.temporary,
             "inline": assignment.inputs.inline is not None,
@@ -137,7 +136,7 @@ class ReusedAttempt(ProcessAttempt):
             kept.stop()
         try:
             ended, reply = await kept.run(
-                header, assignment.inputs.inline or b"", assignment.inline_limit, printed.write
+                header, environment, assignment.inputs.inline or b"", assignment.inline_limit, printed.write
             )
         finally:
             if alarm is not None:

@@ -150,10 +150,10 @@ class ProcessAttempt(Attempt):
 
     async def _render(self, words: tuple[str, ...]) -> tuple[str, ...]:
         assignment = self._assignment
-        inputs_path = assignment.inputs.uri or str(self._scratch / "inputs" / layout.INPUTS)
+        inputs_path = assignment.inputs.uri or f"{self._scratch}/inputs/{layout.INPUTS}"
         inputs = await self._inputs() if templates.mentions_inputs(words) else {}
         known = templates.places(assignment, inputs_path)
-        known["tasktemplatepath"] = str(self._scratch / "inputs" / _TEMPLATE)
+        known["tasktemplatepath"] = f"{self._scratch}/inputs/{_TEMPLATE}"
         return templates.render(words, known, inputs)
 
     # ------------------------------------------------------------------------------------------------------- process

@@ -6,10 +6,11 @@ variables as absent. Values are put in once and not looked at again, so a value 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from flyteidl.core import literals_pb2
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -29,8 +30,8 @@ def mentions(words: Iterable[str], name: str) -> bool:
     """Whether a word has the variable `name`, or, where it ends in a dot, any variable that starts so."""
     wanted = name.lower()
     for word in words:
-        for match in _VARIABLE.finditer(word):
-            found = match[1].lower()
+        for piece in _variables(word):
+            found = piece.name.lower()
             if found == wanted or (wanted.endswith(".") and found.startswith(wanted)):
                 return True
     return False
@@ -49,13 +50,39 @@ def render(
     Raises InvalidArgument for an input that does not exist or that has no text.
     """
 
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name.lower().startswith(_INPUTS):
-            return _input(name[len(_INPUTS) :], inputs)
-        return variables.get(name.lower(), match[0])
+    return tuple(_rendered(word, found, variables, inputs) if (found := _variables(word)) else word for word in words)
 
-    return tuple(_VARIABLE.sub(value, word) for word in words)
+
+class _Variable(NamedTuple):
+    """One in a word."""
+
+    name: str
+    start: int
+    end: int
+
+
+@functools.lru_cache(maxsize=10_000)
+def _variables(word: str) -> tuple[_Variable, ...]:
+    """Remembered, for all attempts of a task have the same words."""
+    return tuple(_Variable(match[1], *match.span()) for match in _VARIABLE.finditer(word))
+
+
+def _rendered(
+    word: str,
+    found: tuple[_Variable, ...],
+    variables: Mapping[str, str],
+    inputs: Mapping[str, literals_pb2.Literal],
+) -> str:
+    pieces: list[str] = []
+    at = 0
+    for name, start, end in found:
+        if name.lower().startswith(_INPUTS):
+            value = _input(name[len(_INPUTS) :], inputs)
+        else:
+            value = variables.get(name.lower(), word[start:end])
+        pieces += (word[at:start], value)
+        at = end
+    return "".join((*pieces, word[at:]))
 
 
 def _input(name: str, inputs: Mapping[str, literals_pb2.Literal]) -> str:

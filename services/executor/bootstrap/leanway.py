@@ -14,6 +14,7 @@ thread a task.
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime
 import inspect
 import os
@@ -45,6 +46,17 @@ OPTIONS = {
 
 TASK_NAMES = (("PROJECT", "PRJ"), ("DOMAIN", "DM"), ("NAME", "NM"), ("VERSION", "V"))
 
+# What flytekit's file access consists of; of one that has more no copy is made.
+ACCESS = {
+    "_data_config",
+    "_default_protocol",
+    "_default_remote",
+    "_execution_metadata",
+    "_local",
+    "_local_sandbox_dir",
+    "_raw_output_prefix",
+}
+
 # flytekit's coroutines from literals to values and back.
 CONVERSIONS = ("_literal_map_to_kwargs", "_output_to_literal_map")
 
@@ -74,6 +86,7 @@ class LeanWay:
         self.configuration = Configuration()
         self.loops: Any = asyn.loop_manager
         self.lost: dict[str, Any] = {}
+        self.accesses: dict[str, Any] = {}
         base_task.run_sync = self.loops.run_sync = _Conversions(self.loops.run_sync).run_sync
         # Where a context was opened is for flytekit's own debugging; finding it out reads source files.
         origin = traceback.FrameSummary("airscrew", 0, "task", lookup_line=False, line="")
@@ -195,11 +208,9 @@ class LeanWay:
             checkpoint=checkpoint,
             task_id=entrypoint._identifier.Identifier(entrypoint._identifier.ResourceType.TASK, *task),
         )
-        access = self.provider(
-            local_sandbox_dir=os.path.join(self.desk, "task"),
-            raw_output_prefix=raw,
-            data_config=configuration.data,
-            execution_metadata={
+        access = self.access(
+            raw,
+            {
                 "flyte-execution-project": project,
                 "flyte-execution-domain": domain,
                 "flyte-execution-launchplan": plan,
@@ -209,8 +220,10 @@ class LeanWay:
         )
         contexts = self.contexts.FlyteContextManager
         ctx = contexts.current_context().new_builder().with_file_access(access).build()
-        state = ctx.new_execution_state().with_params(
-            mode=entrypoint.ExecutionState.Mode.TASK_EXECUTION, user_space_params=user
+        state = entrypoint.ExecutionState(
+            working_dir=access.local_sandbox_dir,
+            mode=entrypoint.ExecutionState.Mode.TASK_EXECUTION,
+            user_space_params=user,
         )
         builder = ctx.new_builder().with_execution_state(state)
         builder = builder.with_output_metadata_tracker(entrypoint.OutputMetadataTracker())
@@ -226,6 +239,27 @@ class LeanWay:
             )
         with contexts.with_context(builder.with_serialization_settings(settings.build())) as ctx:
             yield ctx
+
+    def access(self, raw: str, metadata: dict[str, str]) -> Any:
+        """The file access of a task: a copy of the last one of its kind, where only these two things differ."""
+        protocol = raw.partition("://")[0] if "://" in raw else ""
+        last = self.accesses.get(protocol) if self.configured else None
+        if last is None:
+            configuration = self.configuration if self.configured else Configuration()
+            made = self.provider(
+                local_sandbox_dir=os.path.join(self.desk, "task"),
+                raw_output_prefix=raw,
+                data_config=configuration.data,
+                execution_metadata=metadata,
+            )
+            if self.configured and set(vars(made)) == ACCESS:
+                self.accesses[protocol] = copy.copy(made)
+            return made
+        access = copy.copy(last)
+        separator = access.sep(access._default_remote)
+        access._raw_output_prefix = raw if raw.endswith(separator) else raw + separator
+        access._execution_metadata = None if last._execution_metadata is None else metadata
+        return access
 
     def write_files(self) -> None:
         """Writes the last task's outputs to their place, if they were to be handed back: nobody can take them."""
@@ -277,7 +311,7 @@ class _Conversions:
     def run_sync(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         if getattr(work, "__name__", "") not in CONVERSIONS or not self.ready():
             return self.elsewhere(work, *arguments, **more)
-        return self.loop.run_until_complete(work(*arguments, **more))
+        return self.loop.run(work(*arguments, **more))
 
     def ready(self) -> bool:
         """Whether this is the thread that runs tasks, and no loop of it runs already."""
@@ -289,8 +323,35 @@ class _Conversions:
                 return True
             except OSError:
                 self.lost.append(self.loop)
-        self.loop, self.owner = asyncio.SelectorEventLoop(), os.getpid()
+        self.loop, self.owner = _QuickLoop(), os.getpid()
         return True
+
+
+_Loop: Any = asyncio.SelectorEventLoop
+
+
+class _QuickLoop(_Loop):  # type: ignore[misc]
+    """Conversions hardly ever wait for anything: as long as something is ready to run, nobody asks the system."""
+
+    def run(self, work: Any) -> Any:
+        """As `run_until_complete`."""
+        found = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+        asyncio.events._set_running_loop(self)
+        try:
+            task = self.create_task(work)
+            while not task.done():
+                if self._ready and not self._scheduled:
+                    for _ in range(len(self._ready)):
+                        handle = self._ready.popleft()
+                        if not handle._cancelled:
+                            handle._run()
+                else:
+                    self._run_once()
+        finally:
+            asyncio.events._set_running_loop(None)
+            sys.set_asyncgen_hooks(*found)
+        return task.result()
 
 
 def _fits(entrypoint: Any, default: Any) -> bool:

@@ -12,14 +12,17 @@ says so and ends after the task, as a process of its own would, and the next tas
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of: that looks up a name for each number
 import atexit
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ COPIED_ENTRIES = 500  # of the code's files: more than that would cost each task
 KEPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR2, signal.SIGCHLD)
 EXTRA_DESCRIPTORS = 16  # what libraries keep open for later
 EXTRA_MODULES = 2000
+SETTLED_NS = 100_000_000  # many times what a tick of a file system's clock lasts
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -44,6 +48,7 @@ class Worker:
         self.way = way
         self.code = code
         self.path = list(sys.path)
+        self.surroundings = Surroundings()
 
     def run_one(self) -> NoReturn:
         """Runs the one task that comes over the channel and exits as it did."""
@@ -78,11 +83,8 @@ class Worker:
         leave(0)
 
     def enter(self, request: dict[str, Any]) -> None:
-        """Makes this process look as if it had been started for the request."""
-        wanted, found = request["environment"], dict(os.environ)
-        for name in found.keys() - wanted.keys():
-            del os.environ[name]
-        os.environ.update(wanted.items() - found.items())
+        """Makes this process look as if it had been started for the request, which tells what is not as in the last."""
+        self.surroundings.change(request["environment"])
         work = request["work"]
         if request["furnish"] and self.code:
             furnish(self.code, work)
@@ -115,6 +117,37 @@ class Worker:
             leave(result.code)
 
 
+class Surroundings:
+    """The environment variables of one task after the other."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, str] = {}
+        self.found: Any = None  # what lay in `os.environ` when it had last been set
+
+    def change(self, changes: dict[str, str | None]) -> None:
+        """Sets what the next task is to find; None takes a variable away."""
+        for name, value in changes.items():
+            if value is None:
+                self.wanted.pop(name, None)
+            else:
+                self.wanted[name] = value
+        if self.found is None or self.found != getattr(os.environ, "_data", None):
+            changes = self.differences()  # the first task, or the last has changed something itself
+        for name, value in changes.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        data = getattr(os.environ, "_data", None)
+        self.found = None if data is None else dict(data)
+
+    def differences(self) -> dict[str, str | None]:
+        found = dict(os.environ)
+        changes: dict[str, str | None] = dict(self.wanted.items() - found.items())
+        changes.update(dict.fromkeys(found.keys() - self.wanted.keys()))
+        return changes
+
+
 def furnish(code: str, work: str) -> None:
     """Puts the code into a task's own working directory, where the task may do with it as it likes.
 
@@ -138,7 +171,7 @@ def furnish(code: str, work: str) -> None:
 
 def reseed() -> None:
     """Forks of one process would draw the same numbers; Python's own generator sees to that itself at a fork."""
-    random.seed()
+    random.seed(int.from_bytes(os.urandom(16), "little"))
     numpy = sys.modules.get("numpy")
     if numpy is not None and "numpy.random" in sys.modules:
         numpy.random.seed()
@@ -157,18 +190,19 @@ class Belongings:
             "task/local_flytekit",
             "task/local_flytekit/engine_dir",
         )
-        self.directories = [temporary, work, *(os.path.join(desk, place) for place in (*places, "workspace"))]
-        for directory in self.directories:
+        directories = [temporary, work, *(os.path.join(desk, place) for place in (*places, "workspace"))]
+        for directory in directories:
             os.makedirs(directory, exist_ok=True)
-        self.kept = {os.path.join(directory, name) for directory in self.directories for name in os.listdir(directory)}
+        self.directories = list(map(Directory, directories))
         self.streams = [
             (stream, os.dup(number)) for number, stream in ((0, sys.stdin), (1, sys.stdout), (2, sys.stderr))
         ]
         self.umask = os.umask(0o022)
         os.umask(self.umask)
-        self.signals = [(number, signal.getsignal(number)) for number in KEPT_SIGNALS]
+        self.signals = [(number, _signal.getsignal(number)) for number in KEPT_SIGNALS]
         self.threads = set(threading.enumerate())
         self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.next_descriptor = _next_descriptor()
         self.modules = len(sys.modules)
         self.resident = _resident_bytes()
 
@@ -180,11 +214,15 @@ class Belongings:
                 return f"it left a thread, {left[0]}"
         if _has_children():
             return "it left a child process"
-        if (count := len(os.listdir("/proc/self/fd")) - self.descriptors) > EXTRA_DESCRIPTORS:
-            return f"it left {count} open files"
+        # A new one gets the lowest number that is free: while that is as at the last look, nothing was left since.
+        if (number := _next_descriptor()) != self.next_descriptor:
+            self.next_descriptor = number
+            if (count := len(os.listdir("/proc/self/fd")) - self.descriptors) > EXTRA_DESCRIPTORS:
+                return f"it left {count} open files"
         if (count := len(sys.modules) - self.modules) > EXTRA_MODULES:
             return f"it has imported {count} modules"
-        if (size := _resident_bytes() - self.resident) > memory:
+        # What it has had at most tells as much, as long as that is little, and is known without reading a file.
+        if _most_resident_bytes() - self.resident > memory and (size := _resident_bytes() - self.resident) > memory:
             return f"its memory has grown by {size >> 20} MiB"
         return ""
 
@@ -196,15 +234,33 @@ class Belongings:
         os.umask(self.umask)
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self.signals:
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
+            if _signal.getsignal(number) is not handler:
+                _signal.signal(number, handler)
         for directory in self.directories:
-            try:
-                for entry in os.scandir(directory):
-                    if entry.path not in self.kept:
-                        _remove(entry)
-            except OSError:
-                os.makedirs(directory, exist_ok=True)  # the task has removed it
+            directory.put_back()
+
+
+class Directory:
+    """One that every task finds as it was made: what a task has left in it is removed."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.kept = set(os.listdir(path))
+        self.changed_ns = 0  # when what is known of it had last changed; 0: it has to be looked through
+
+    def put_back(self) -> None:
+        try:
+            if self.changed_ns and os.stat(self.path).st_mtime_ns == self.changed_ns:
+                return
+            for entry in os.scandir(self.path):
+                if entry.name not in self.kept:
+                    _remove(entry)
+            changed_ns = os.stat(self.path).st_mtime_ns
+            # The clock of a file system has ticks: what comes within one would not be noticed.
+            self.changed_ns = changed_ns if time.time_ns() - changed_ns > SETTLED_NS else 0
+        except OSError:
+            os.makedirs(self.path, exist_ok=True)  # the task has removed it
+            self.changed_ns = 0
 
 
 def _wake_loop() -> None:
@@ -233,6 +289,20 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _next_descriptor() -> int:
+    """The number that the next open file gets."""
+    try:
+        number = os.dup(2)
+    except OSError:
+        return -1  # the task has closed it
+    os.close(number)
+    return number
+
+
+def _most_resident_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _resident_bytes() -> int:

@@ -1,0 +1,67 @@
+"""What a process that is kept for many tasks puts back between two of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.executor.bootstrap import worker
+
+
+@pytest.fixture
+def environment() -> Iterator[worker.Surroundings]:
+    """Of a process that was started with one variable; whatever a test does to it is undone."""
+    before = dict(os.environ)
+    surroundings = worker.Surroundings()
+    surroundings.change({**before, "A": "1", "B": "2"})
+    yield surroundings
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def test_a_task_finds_what_has_changed_since_the_last_one(environment: worker.Surroundings) -> None:
+    environment.change({"A": "3", "B": None, "C": "4"})
+    assert (os.environ["A"], os.environ.get("B"), os.environ["C"]) == ("3", None, "4")
+
+
+def test_what_a_task_has_done_to_its_variables_is_undone(environment: worker.Surroundings) -> None:
+    os.environ["A"] = "mine"
+    os.environ["LEFT"] = "behind"
+    del os.environ["B"]
+    environment.change({"C": "4"})
+    assert (os.environ["A"], os.environ["B"], os.environ["C"]) == ("1", "2", "4")
+    assert "LEFT" not in os.environ
+
+
+def test_a_directory_is_put_back_however_soon_something_is_left_in_it(tmp_path: Path) -> None:
+    (tmp_path / "given").write_text("")
+    directory = worker.Directory(str(tmp_path))
+    for number in range(100):
+        (tmp_path / f"left{number}").write_text("")
+        directory.put_back()
+        assert os.listdir(tmp_path) == ["given"]
+
+
+def test_a_directory_that_nobody_touches_is_not_looked_through_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "given").write_text("")
+    long_ago = time.time_ns() - 10 * worker.SETTLED_NS
+    os.utime(tmp_path, ns=(long_ago, long_ago))
+    directory = worker.Directory(str(tmp_path))
+    directory.put_back()
+    with monkeypatch.context() as looked:
+        looked.delattr(os, "scandir")
+        directory.put_back()
+    (tmp_path / "left").mkdir()
+    directory.put_back()
+    assert os.listdir(tmp_path) == ["given"]
+    (tmp_path / "given").unlink()
+    tmp_path.rmdir()
+    directory.put_back()
+    assert tmp_path.is_dir()
