@@ -148,7 +148,7 @@ class Execution:
     live: dict[str, LiveNode] = field(default_factory=dict)
     """Nodes that are not final, by unique id."""
     ready: deque[tuple[Scope, int]] = field(default_factory=deque)
-    """Nodes whose upstream is done, to be started by the next step. If there are some after a step, it is to be
+    """Nodes whose upstream is done, to be started by the next step. If there are some after a turn, it is to be
     followed by another one at once."""
     timers: list[tuple[int, str]] = field(default_factory=list)
     """A heap of (when, node id); an entry whose node has another `wake_at_us` is stale."""

@@ -26,6 +26,8 @@ class Turn:
 
     changes: Changes
     commands: list[Command] = field(default_factory=list)
+    started: int = 0
+    """How many nodes that were ready have been looked at to start."""
 
 
 class Journal:

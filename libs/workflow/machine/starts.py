@@ -27,9 +27,9 @@ from libs.workflow.machine.recovery import Recovery
 from libs.workflow.phases import NodeKind, NodePhase
 from libs.workflow.state import Data
 
-STARTS_AT_ONCE = 256
-"""How many ready nodes start in one step. What has started is committed and runs while the others start; and whoever
-else wants a step has not long to wait.
+STARTS_AT_ONCE = 512
+"""How many ready nodes start in one turn. What has started is committed and runs while the others start; and whoever
+else wants a turn has not long to wait.
 """
 
 Begin = Callable[[Scope, GraphNode, Data, literals_pb2.LiteralMap], None]
@@ -67,15 +67,14 @@ class Starts:
 
     def start_what_is_ready(self) -> None:
         """Starts nodes until none is ready, no array has room and max_parallelism none for those that it holds back; or
-        until so many have started that the others are for the next step.
+        until so many have started that the others are for the next turn.
         """
-        execution = self._journal.execution
-        left = STARTS_AT_ONCE
+        execution, turn = self._journal.execution, self._journal.turn
         while True:
-            while execution.ready and left:
+            while execution.ready and turn.started < STARTS_AT_ONCE:
+                turn.started += 1
                 scope, index = execution.ready.popleft()
                 self._start(scope, scope.graph.nodes[index])
-                left -= 1
             if execution.ready:
                 self._attempts.unpark()
                 return
