@@ -12,7 +12,6 @@ A file `_ERROR` is the task's word that it has failed, and why.
 
 from __future__ import annotations
 
-import asyncio
 import stat
 from pathlib import Path
 from typing import Final
@@ -22,7 +21,7 @@ from flyteidl.core import interface_pb2, literals_pb2, types_pb2
 from libs.workflow.phases import ErrorKind
 from services.executor.copilot import failure, values
 from services.executor.copilot.failure import Failure
-from services.executor.copilot.places import Places
+from services.executor.copilot.places import Places, all_of
 
 ERROR_FILE: Final = "_ERROR"
 LIMIT_BYTES: Final = 1 << 20
@@ -40,12 +39,7 @@ async def deliver(
     collected = literals_pb2.LiteralMap()
     for name, variable in sorted(outputs.variables.items()):
         collected.literals[name].CopyFrom(delivery.collect(variable.type, directory / name, name))
-    try:
-        async with asyncio.TaskGroup() as group:
-            for path, uri in delivery.files:
-                group.create_task(places.upload(path, uri), name=f"upload {path.name}")
-    except ExceptionGroup as group_of_errors:
-        raise group_of_errors.exceptions[0] from None
+    await all_of(places.upload(path, uri) for path, uri in delivery.files)
     return collected
 
 

@@ -13,7 +13,7 @@ values.
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from libs.workflow import errors
 from services.executor.copilot import values
 from services.executor.copilot.failure import Failure
-from services.executor.copilot.places import Places
+from services.executor.copilot.places import Places, all_of
 
 LIMIT_BYTES: Final = 1 << 30
 """Largest inputs.pb, or value that was too large to be part of it."""
@@ -94,23 +94,18 @@ class _Fetching:
         """Brings what was noted."""
         if not self._with_data:
             return
-        try:
-            async with asyncio.TaskGroup() as group:
-                for uri, path, is_parted in self._wanted:
-                    work = self._parts(uri, path) if is_parted else self._places.download(uri, path)
-                    group.create_task(work, name=f"download {path.name}")
-        except ExceptionGroup as group_of_errors:
-            raise group_of_errors.exceptions[0] from None
+        single = [(uri, path) for uri, path, is_parted in self._wanted if not is_parted]
+        parts = [await self._parts(uri, path) for uri, path, is_parted in self._wanted if is_parted]
+        await all_of(self._places.download(uri, path) for uri, path in itertools.chain(single, *parts))
 
-    async def _parts(self, uri: str, path: Path) -> None:
+    async def _parts(self, uri: str, path: Path) -> list[tuple[str, Path]]:
         found = await self._places.list(uri)
         if not found:
             raise errors.NotFound(f"there is nothing below {uri}")
-        _make(path)
-        async with asyncio.TaskGroup() as group:
-            for each, below in found:
-                part = path.joinpath(*(_inside(path, segment).name for segment in below.split("/")))
-                group.create_task(self._places.download(each, part), name=f"download {below}")
+        return [
+            (each, path.joinpath(*(_inside(path, segment).name for segment in below.split("/"))))
+            for each, below in found
+        ]
 
     async def _scalar(self, scalar: literals_pb2.Scalar, path: Path) -> tuple[Any, literals_pb2.Scalar]:
         placed = literals_pb2.Scalar()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -27,17 +27,34 @@ _AGAIN_SECONDS: Final = (0.2, 10.0)
 _WEB_SECONDS: Final = 60.0
 """Without a word of a web server."""
 
+_AT_ONCE: Final = 4
+"""Blobs that are on their way: each takes up to 20 MB of memory."""
+
 Result = TypeVar("Result")
+
+
+async def all_of(transfers: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Carries out what `transfers` makes, a few at a time. The first failure ends the others, and is raised."""
+    coming = iter(transfers)
+
+    async def some() -> None:
+        for transfer in coming:
+            await transfer
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(_AT_ONCE):
+                group.create_task(some(), name=f"transfers {number}")
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 class Places:
     """The stores that were needed so far."""
 
-    def __init__(self, patience_seconds: float = 60.0, parallel: int = 4) -> None:
-        """`parallel` is how many blobs are on their way at once."""
+    def __init__(self, patience_seconds: float = 60.0) -> None:
         self._stores: dict[str, BlobStore] = {}
         self._patience_seconds = patience_seconds
-        self._parallel = asyncio.Semaphore(parallel)
 
     async def read(self, uri: str, limit_bytes: int) -> bytes:
         """Raises NotFound, ResourceExhausted, InvalidArgument or Unavailable."""
@@ -56,20 +73,18 @@ class Places:
 
     async def download(self, uri: str, path: Path) -> None:
         """Brings a blob into a file. Raises as `read`."""
-        async with self._parallel:
-            with _opened(path) as file:
+        with _opened(path) as file:
 
-                async def go_on() -> None:
-                    async for piece in self._stream(uri, file.tell()):
-                        file.write(piece)
+            async def go_on() -> None:
+                async for piece in self._stream(uri, file.tell()):
+                    file.write(piece)
 
-                await self._patiently(go_on, file.tell)
+            await self._patiently(go_on, file.tell)
 
     async def upload(self, path: Path, uri: str) -> None:
         """Brings a file into a blob."""
         store, place = self._at(uri)
-        async with self._parallel:
-            await self._patiently(lambda: store.write_file(place, path))
+        await self._patiently(lambda: store.write_file(place, path))
 
     async def _stream(self, uri: str, offset: int) -> AsyncIterator[bytes]:
         if uri.startswith(("http://", "https://")):
