@@ -50,7 +50,7 @@ fast: .venv/.synced ## the tests that need no other process
 	.venv/bin/pytest tests/unit tests/property tests/architecture $(ARGS)
 
 .PHONY: bench
-bench: .venv/.synced .venv-tasks/.synced ## how fast the whole system is, minutes of it (ONLY=w1,w3,pool,queue,bulk,map,flat,wait,start ARGS="--modes engine,reuse,fork --database postgres")
+bench: .venv/.synced .venv-tasks/.synced ## how fast the whole system is, minutes of it (ONLY=w1,w3,pool,queue,bulk,map,flat,wait,start,traced ARGS="--modes engine,reuse,fork --database postgres")
 	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
 	PATH="$$servers:$$PATH" .venv/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 

@@ -6,7 +6,7 @@ runs, `n` tasks a run, `p50_ms` and `seconds` for a whole run from the first byt
 the outputs, processor time by process.
 
 Measured when they are asked for, see these modules: parts by themselves (`pool`, `queue`, `bulk`), and what the system
-is where it is large or has nothing to do (`map`, `flat`, `wait`, `start`).
+is where it is large or has nothing to do (`map`, `flat`, `wait`, `start`), and what tracing costs (`traced`).
 
     python -m tests.bench [--only w1,w3] [--modes engine,reuse,fork] [--database postgres] [--short]
 """
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.bench import bulk, flat, mapped, measured, pool, queue, start, suite, systems, waiting
+from tests.bench import bulk, flat, mapped, measured, pool, queue, start, suite, systems, traced, waiting
 from tests.bench.measured import Result
 from tests.bench.workloads import Mode
 
@@ -31,6 +31,7 @@ PARTS: Mapping[str, Callable[..., Iterator[str]]] = {
     "flat": flat.lines,
     "wait": waiting.lines,
     "start": start.lines,
+    "traced": traced.lines,
 }
 RESULTS = Path("build/bench.jsonl")
 
@@ -44,7 +45,7 @@ def measure(database: str, workloads: list[str], modes: list[Mode], sizes: suite
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(suite.WORKLOADS), help="of %(default)s")
-    parser.add_argument("--modes", default=Mode.ENGINE, help="of engine,reuse,fork; default: %(default)s")
+    parser.add_argument("--modes", default=",".join(Mode), help="of %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--short", action="store_true", help="small and few, to see that it works")
     given = parser.parse_args()

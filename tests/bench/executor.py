@@ -30,6 +30,7 @@ from typing import Final
 from flyteidl.core import interface_pb2, literals_pb2, tasks_pb2, types_pb2
 
 from protos import executor_pb2, propeller_pb2
+from tests.bench import measured
 from tests.support.executing import template
 from tests.support.leader import TOKEN, Assignments, ExecutorSession, Leader
 
@@ -138,19 +139,8 @@ class Ends:
 
 
 def cpu_seconds(pid: int) -> dict[str, float]:
-    """CPU seconds of the executor, and of everything below it, ended or not."""
-    own, below, children = 0.0, 0.0, {pid}
-    for entry in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
-            used, of_ended = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
-            if entry == pid:
-                own, below = own + used, below + of_ended
-            elif int(fields[1]) in children:
-                children.add(entry)
-                below += used + of_ended
-    tick = os.sysconf("SC_CLK_TCK")
-    return {"executor": own / tick, "tasks": below / tick}
+    """CPU seconds of the executor, and of everything below it."""
+    return measured.cpu_seconds({"executor": pid}) | measured.cpu_of_tasks(pid)
 
 
 async def measure(mode: str, count: int, slots: int, ahead: int, profile: Path | None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -58,6 +59,19 @@ class Result:
 def cpu_seconds(pids: Mapping[str, int]) -> dict[str, float]:
     """Processor time that each of these processes has had so far."""
     return {name: _ticks(pid, 11, 12) * _TICK for name, pid in pids.items()}
+
+
+def cpu_of_tasks(executor: int) -> dict[str, float]:
+    """The same of everything below the executor with this process id, ended or not."""
+    used, below = 0, {executor}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if pid == executor:
+                used += _ticks(pid, 13, 14)
+            elif _ticks(pid, 1) in below:
+                below.add(pid)
+                used += _ticks(pid, 11, 12, 13, 14)
+    return {"tasks": used * _TICK}
 
 
 def cpu_with_ended_children(pid: int) -> float:
