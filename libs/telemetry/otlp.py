@@ -1,4 +1,4 @@
-"""Hands finished spans, metrics and log records to OpenTelemetry's SDK: the only module that knows it.
+"""Hands finished spans, metrics and log records to OpenTelemetry's SDK, which no module but this and `otlpspans` knows.
 
 The SDK's tracer cannot emit a span under a given id, so spans are built directly and given to the SDK's batch
 processor, which sends from a thread of its own and drops the oldest when the collector is away. Metrics are read and
@@ -11,34 +11,31 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace.status import Status, StatusCode
 
 from libs.telemetry import logs
 from libs.telemetry.metrics import Kind, Metric, Read, Record
+from libs.telemetry.otlpspans import Queued, SpanSender
 from libs.telemetry.traces import Attribute, Span, TraceContext
 
 # How long the end of a process waits for the last spans, and for the last gauges. The SDK would wait 30 s for a
 # collector that is away.
 CLOSE_SECONDS: Final = 3.0
 
-_SCOPE: Final = InstrumentationScope("airscrew")
+_SCOPE: Final = "airscrew"
 _SEVERITY: Final = {
     logging.DEBUG: SeverityNumber.DEBUG,
     logging.INFO: SeverityNumber.INFO,
@@ -46,18 +43,16 @@ _SEVERITY: Final = {
     logging.ERROR: SeverityNumber.ERROR,
     logging.CRITICAL: SeverityNumber.FATAL,
 }
-_OK: Final = Status(StatusCode.UNSET)
 
 
 class OtlpExporter:
     """Sends spans to the OTLP endpoint that the `OTEL_*` variables name."""
 
     def __init__(self, service: str) -> None:
-        self._resource = _resource(service)
-        self._processor = BatchSpanProcessor(OTLPSpanExporter())
+        self._processor: Any = BatchSpanProcessor(SpanSender(_resource(service), _SCOPE))
 
     def export(self, span: Span) -> None:
-        self._processor.on_end(_readable(span, self._resource))
+        self._processor.on_end(Queued(span))
 
     def close(self) -> None:
         _within_bounds(self._processor.shutdown)
@@ -68,7 +63,7 @@ class SdkMetrics:
 
     def __init__(self, service: str, *readers: MetricReader) -> None:
         self._provider = MeterProvider(readers, _resource(service), shutdown_on_exit=False)
-        self._meter = self._provider.get_meter("airscrew")
+        self._meter = self._provider.get_meter(_SCOPE)
 
     def observe(self, metric: Metric, read: Read) -> None:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
@@ -110,7 +105,7 @@ class OtlpLogs(logging.Handler):
         super().__init__()
         self._provider = LoggerProvider(_resource(service), shutdown_on_exit=False)
         self._provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-        self._logger = self._provider.get_logger("airscrew")
+        self._logger = self._provider.get_logger(_SCOPE)
         # What the SDK logs about sending must not be sent: it would never end.
         self.addFilter(lambda record: not record.name.startswith("opentelemetry"))
 
@@ -161,22 +156,6 @@ def _resource(service: str) -> Resource:
 
 def _names_service() -> bool:
     return "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-
-
-def _readable(span: Span, resource: Resource) -> ReadableSpan:
-    parent = span.context._replace(span_id=span.parent_span_id) if span.parent_span_id is not None else None
-    return ReadableSpan(
-        name=span.name,
-        context=_context(span.context),
-        parent=_context(parent) if parent is not None else None,
-        resource=resource,
-        attributes=dict(span.attributes),
-        links=[trace.Link(_context(link)) for link in span.links],
-        status=Status(StatusCode.ERROR, span.error) if span.error is not None else _OK,
-        start_time=span.start_us * 1_000,
-        end_time=span.end_us * 1_000,
-        instrumentation_scope=_SCOPE,
-    )
 
 
 def _context(context: TraceContext) -> trace.SpanContext:

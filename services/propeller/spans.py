@@ -9,11 +9,17 @@ and its own span is derived from it.
 
 from __future__ import annotations
 
+import functools
+from typing import Final
+
 from flyteidl.core import execution_pb2
 
 from libs.telemetry.traces import TraceContext, Tracing
 from libs.workflow.phases import AttemptPhase, NodePhase
 from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState
+
+_REMEMBERED: Final = 10_000
+"""Contexts of nodes and attempts: each is asked for when it begins, is sent and ends."""
 
 
 class Spans:
@@ -59,7 +65,7 @@ class Spans:
         )
 
     def _attempt(self, root: TraceContext, attempt: AttemptState, about: dict[str, str]) -> None:
-        node = root.child("node", attempt.node_id)
+        node = _node_context(root, attempt.node_id)
         self._tracing.emit(
             "attempt",
             attempt_context(root, attempt.node_id, attempt.attempt),
@@ -72,11 +78,11 @@ class Spans:
         )
 
     def _node(self, root: TraceContext, node: NodeState, about: dict[str, str]) -> None:
-        parent = root.child("node", node.parent_id) if node.parent_id else root
+        parent = _node_context(root, node.parent_id) if node.parent_id else root
         created_us = node.created_at_us or 0
         self._tracing.emit(
             f"node {node.id}",
-            root.child("node", node.id),
+            _node_context(root, node.id),
             parent.span_id,
             created_us,
             node.ended_at_us or created_us,
@@ -115,9 +121,15 @@ def _launching_span(execution: ExecutionState) -> int | None:
     return launching.span_id if launching else None
 
 
+@functools.lru_cache(_REMEMBERED)
 def attempt_context(root: TraceContext, node_id: str, attempt: int) -> TraceContext:
     """The context of an attempt's span: the parent of whatever its executor emits."""
-    return root.child("node", node_id).child("attempt", attempt)
+    return _node_context(root, node_id).child("attempt", attempt)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _node_context(root: TraceContext, node_id: str) -> TraceContext:
+    return root.child("node", node_id)
 
 
 def _of(about: dict[str, str], attempt: AttemptState) -> dict[str, str | int]:
