@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from tests.support.kube_apiserver import SERVERS
 from tests.support.kubernetes import NAMESPACE, FakeKubernetes
 
 Object = dict[str, Any]
@@ -92,7 +93,7 @@ async def without_bookmarks(events: AsyncIterator[tuple[str, Object]]) -> tuple[
             return type, thing["metadata"]["name"], thing["metadata"]["resourceVersion"]
 
 
-@pytest_asyncio.fixture(params=["fake", "real"])
+@pytest_asyncio.fixture(params=SERVERS)
 async def api(request: pytest.FixtureRequest) -> AsyncIterator[Api]:
     if request.param == "fake":
         async with FakeKubernetes(bookmark_seconds=0.05) as fake, aiohttp.ClientSession() as session:

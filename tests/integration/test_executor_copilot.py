@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import http.server
 import json
 import signal
+import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,11 +161,11 @@ async def test_a_raw_container_gets_its_inputs_and_its_files_become_outputs(stag
         await stage.error()
 
 
-async def test_a_missing_input_keeps_the_task_from_starting_and_is_its_error(stage: Stage) -> None:
-    code, log = await stage.download({"one": blob(stage.store.join("raw", "missing"))})
+async def test_a_missing_input_keeps_the_task_from_starting_and_is_its_error(directory_stage: Stage) -> None:
+    code, log = await directory_stage.download({"one": blob(directory_stage.store.join("raw", "missing"))})
     assert code == 1
     assert "missing" in log, "the pod's state quotes the end of it"
-    error = await stage.error()
+    error = await directory_stage.error()
     assert (error.code, error.origin) == ("InputDownloadFailed", USER)
     assert error.kind == errors_pb2.ContainerError.NON_RECOVERABLE
     assert "missing" in error.message
@@ -198,66 +197,9 @@ async def test_what_takes_too_long_is_given_up(directory_stage: Stage) -> None:
     assert error.message == "the time allowed for it was over"
 
 
-async def test_inputs_may_lie_in_the_web(directory_stage: Stage, tmp_path: Path) -> None:
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web" / "a b.txt").write_bytes(b"content")
-    with _served(tmp_path / "web") as address:
-        code, log = await directory_stage.download({"one": blob(f"{address}/a%20b.txt?version=1")})
-        assert code == 0, log
-        assert (tmp_path / "inputs" / "one").read_bytes() == b"content"
-        assert (await directory_stage.download({"one": blob(f"{address}/missing")}))[0] == 1
-    assert "answers 404" in (await directory_stage.error()).message
-
-
-async def test_what_is_no_command_line_is_refused_with_the_reason() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.executor.copilot", "upload", "--interface", "?"),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, log = await process.communicate()
-    assert process.returncode == 2
-    assert b"--interface: is no interface" in log
-
-
-@contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(folder))  # type: ignore[arg-type]
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    with _running(server) as address:
-        yield address
-
-
 @contextmanager
 def _silent_server() -> Iterator[str]:
-    """One that takes requests and says nothing."""
-    over = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            over.wait(30)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    with _running(server) as address:
-        yield address
-        over.set()
-
-
-@contextmanager
-def _running(server: http.server.ThreadingHTTPServer) -> Iterator[str]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    host, port = server.server_address[:2]
-    try:
-        yield f"http://{host!s}:{port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    """One that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        yield f"http://{host}:{port}"

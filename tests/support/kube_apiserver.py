@@ -32,6 +32,9 @@ from tests.support.kubernetes import kubeconfig
 
 PROGRAM: Final = "AIRSCREW_TEST_KUBE_APISERVER"
 CLUSTER: Final = "AIRSCREW_TEST_KUBECONFIG"
+SERVERS: Final = ("fake", "real") if os.environ.get(CLUSTER) or os.environ.get(PROGRAM) else ("fake",)
+"""What tests that run on any API server run on here."""
+
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _TOKEN: Final = "test"  # of a server on the loop-back interface that lives as long as the tests

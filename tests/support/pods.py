@@ -17,6 +17,7 @@ from lightkube.core.generic_client import GenericAsyncClient
 from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
 
+from tests.support.kube_apiserver import SERVERS
 from tests.support.kubelet import Kubelet
 from tests.support.kubernetes import NAMESPACE, FakeKubernetes
 
@@ -65,7 +66,7 @@ async def fake_kubernetes() -> AsyncIterator[FakeKubernetes]:
         yield fake
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=SERVERS)
 async def kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     """A namespace that is empty, of a fake cluster and of a real one, if there is one."""
     if request.param == "fake":

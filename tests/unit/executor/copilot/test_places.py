@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import http.server
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from libs.workflow import errors
 from services.executor.copilot import places
+from services.executor.copilot.__main__ import main
 from services.executor.copilot.places import Places, all_of
 
 CONTENT = bytes(range(200))
@@ -78,6 +81,47 @@ async def test_a_store_that_does_not_answer_is_asked_again_for_a_while(
     assert opened == ["/blobs", "/blobs"]
 
 
+class Web(http.server.BaseHTTPRequestHandler):
+    """Has one page, and breaks off in the middle of it unless it is asked for the rest."""
+
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.headers.get("Range"))
+        if self.path != "/a%20b?version=1":
+            self.send_error(404)
+            return
+        offset = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if offset else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - offset))
+        self.end_headers()
+        self.wfile.write(CONTENT[offset:] if offset else CONTENT[:50])
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    Web.asked.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_what_lies_in_the_web_is_fetched_and_goes_on_where_it_was(
+    opened: list[str], web: str, tmp_path: Path
+) -> None:
+    await Places().download(f"{web}/a%20b?version=1", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert Web.asked == [None, "bytes=50-"]
+    with pytest.raises(errors.NotFound, match="answers 404"):
+        await Places().download(f"{web}/missing", tmp_path / "other")
+
+
 async def test_a_few_go_at_once_and_a_failure_ends_the_rest() -> None:
     running, most, begun = 0, 0, 0
 
@@ -95,3 +139,9 @@ async def test_a_few_go_at_once_and_a_failure_ends_the_rest() -> None:
     with pytest.raises(errors.NotFound, match="there is none"):
         await all_of(transfer(number) for number in range(1000))
     assert begun < 60
+
+
+def test_what_is_no_command_line_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["upload", "--interface", "?"])
+    assert "--interface: is no interface" in capsys.readouterr().err
