@@ -106,12 +106,15 @@ class Session:
 
     async def run(self) -> None:
         """Never returns; ended by cancellation, which closes the session."""
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             for address in self._desk.addresses:
                 named = await self._try(address)
                 if named and named != address:
                     await self._try(named)
-            await asyncio.sleep(self._backoff.next())
+            # One that may lead soon takes its time to answer: who waits there need not wait here again.
+            await asyncio.sleep(max(0.0, self._backoff.next() - (clock() - began)))
 
     async def _try(self, address: str) -> str:
         """Serves the leader at `address` until the session ends. Returns the leader's address if it names one."""

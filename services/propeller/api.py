@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc.aio
 
+from libs.runtime import together
 from libs.wire import codec
 from libs.wire.session import Hello, Leader, NotLeader, Welcome
 from libs.workflow.errors import (
@@ -42,6 +43,9 @@ logger = logging.getLogger(__name__)
 SERVICE = propeller_pb2.DESCRIPTOR.services_by_name["Propeller"].full_name
 HELLO_SECONDS = 10.0
 """How long a new stream may take to say who it is."""
+SOON_SECONDS = 1.0
+"""How long an executor is kept waiting for this replica to lead, where nobody else does. As long as an executor pauses
+at most before it asks again: it is welcomed when the leader begins, and not up to a second later."""
 MOST_DAYS = 1_000_000
 
 
@@ -70,7 +74,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
     ) -> None:
         self._authenticate(context)
         hello = await _hello(request_iterator)
-        term = self._shards.term(hello.shard)
+        term = await self._term(hello.shard)
         if term is None or hello.highest_epoch > term.epoch:
             await context.write(codec.encode_leader([NotLeader(await self._leaders())]))
             return
@@ -173,6 +177,15 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         if self._housekeeping is None or term.collector is None:
             raise FailedPrecondition("this replica collects no garbage")
         return self._housekeeping, term, term.collector
+
+    async def _term(self, shard: int) -> Term | None:
+        """What this replica has of a shard that it leads, or is about to."""
+        if self._shards.term(shard) is None:
+            own = self._settings.address or self._settings.listen
+            # Its own address may be that of a former life, whose lease has not expired yet.
+            if not any(known.shard == shard and known.address not in ("", own) for known in await self._leaders()):
+                await together.within(SOON_SECONDS, self._shards.decided(shard))
+        return self._shards.term(shard)
 
     def _authenticate(self, context: Any) -> None:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")

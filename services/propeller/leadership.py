@@ -44,6 +44,13 @@ class Leadership:
         self._new_term = new_term
         self.term: Term | None = None
         """What this replica leads now; None while it does not."""
+        self._decided = asyncio.Event()
+        """Not set while it may come to lead at any moment."""
+        self._decided.set()
+
+    async def decided(self) -> None:
+        """Returns when this replica leads, or does not try to any more. At once where it does not try."""
+        await self._decided.wait()
 
     async def observe(self) -> LeaderInfo | None:
         """Who leads, by etcd. Raises Unavailable when that is not known."""
@@ -51,6 +58,13 @@ class Leadership:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Leads whenever it is this replica's turn, until `stopping` is set. Leaves nothing held behind."""
+        self._decided.clear()
+        try:
+            await self._run(stopping)
+        finally:
+            self._decided.set()
+
+    async def _run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             try:
                 lease = await together.unless(stopping, "campaign", self._election.campaign())
@@ -92,10 +106,12 @@ class Leadership:
     async def _lead(self, lease: Lease, epoch: int, stopping: asyncio.Event) -> None:
         logger.info("leading shard %d in epoch %d", self.shard, epoch)
         self.term = self._new_term(epoch, lambda: self._holds(lease))
+        self._decided.set()
         try:
             await self.term.lead(lease.lost, stopping)
         finally:
             self.term = None
+            self._decided.clear()
 
     def _holds(self, lease: Lease) -> bool:
         return self._clock.monotonic() < lease.deadline()

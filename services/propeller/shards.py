@@ -71,6 +71,11 @@ class Shards:
         """What this replica has while it leads a shard; None while it does not, or there is no such shard."""
         return self._leaderships[shard].term if shard < len(self._leaderships) else None
 
+    async def decided(self, shard: int) -> None:
+        """Returns when this replica leads a shard, or does not try to any more. At once where it does not try."""
+        if shard < len(self._leaderships):
+            await self._leaderships[shard].decided()
+
     def terms(self) -> list[Term]:
         """Of all shards that this replica leads."""
         return [leadership.term for leadership in self._leaderships if leadership.term is not None]
