@@ -48,7 +48,6 @@ async def _download(options: argparse.Namespace) -> int:
     """The task must not start without its inputs."""
     # The first process of a container hears no signal that it has no handler for.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 128 + signal.SIGTERM)
-
     os.umask(0)  # whoever the task's container runs as may read and change what is there
 
     async def work() -> None:
@@ -81,7 +80,7 @@ async def _done(work: Callable[[], Awaitable[None]], options: argparse.Namespace
             await work()
         return _End.DONE
     except Exception as error:
-        failed = failure.of(error)
+        failed = failure.of(error, code)
         logger.error("%s: %s", failed.code or code, failed, exc_info=not isinstance(error, failure.Failure))
     try:
         async with asyncio.timeout(_ERROR_SECONDS):

@@ -35,10 +35,13 @@ async def deliver(
     errors.
     """
     delivery = _Delivery(directory, raw_prefix.rstrip("/"))
-    delivery.look_for_an_error()
     collected = literals_pb2.LiteralMap()
-    for name, variable in sorted(outputs.variables.items()):
-        collected.literals[name].CopyFrom(delivery.collect(variable.type, directory / name, name))
+    try:
+        delivery.look_for_an_error()
+        for name, variable in sorted(outputs.variables.items()):
+            collected.literals[name].CopyFrom(delivery.collect(variable.type, directory / name, name))
+    except PermissionError as error:
+        raise Failure(f"{error.filename} may not be read by others than its owner: chmod o+rX") from None
     await all_of(places.upload(path, uri) for path, uri in delivery.files)
     return collected
 
@@ -189,7 +192,7 @@ class _Delivery:
             with inside.open("rb"):
                 return inside
         except PermissionError:
-            raise Failure(f"output {name!r}: {path.name} may not be read by others than its owner: chmod o+r") from None
+            raise
         except OSError as error:
             raise Failure(f"output {name!r}: {path.name}: {error.strerror}", ErrorKind.SYSTEM) from error
 
@@ -197,8 +200,10 @@ class _Delivery:
         """Where links lead to, which must be the task's own: we may read what it must not."""
         try:
             real = path.resolve(strict=True)
+        except PermissionError:
+            raise
         except (OSError, RuntimeError):
-            raise Failure(f"output {name!r}: {path.name} leads nowhere, or may not be looked into") from None
+            raise Failure(f"output {name!r}: {path.name} leads nowhere") from None
         if not real.is_relative_to(self._directory):
             raise Failure(f"output {name!r}: {path.name} leads out of the directory of outputs", recoverable=False)
         return real

@@ -29,13 +29,15 @@ class Failure(Exception):
         """Empty: that of what was under way."""
 
 
-def of(error: BaseException) -> Failure:
-    """Whose fault an exception is."""
+def of(error: BaseException, code: str) -> Failure:
+    """Whose fault an exception is, by what was under way."""
     match error:
         case Failure():
             return error
-        case errors.NotFound() | errors.InvalidArgument() | errors.ResourceExhausted():
-            return Failure(str(error), recoverable=False)
+        case errors.NotFound() | errors.InvalidArgument() | errors.ResourceExhausted() if code == DOWNLOAD:
+            return Failure(str(error), recoverable=False)  # an input names what is not there, or too much
+        case errors.AirscrewError():
+            return Failure(error.message, ErrorKind.SYSTEM)
         case TimeoutError():
             return Failure("the time allowed for it was over", ErrorKind.SYSTEM)
         case _:

@@ -2,7 +2,7 @@
 
     a primitive            its text                          (`values`)
     a blob                 the file itself, or a directory if it has several parts
-    a schema or data set   a directory
+    a schema or data set   a directory, or a file if it is one
     a list, a map          a directory of its elements, named 0, 1, 2 … or by their keys
     a structure            JSON
     nothing                `null`
@@ -23,6 +23,7 @@ from flyteidl.core import literals_pb2, tasks_pb2, types_pb2
 from google.protobuf.message import DecodeError
 
 from libs.workflow import errors
+from libs.workflow.phases import ErrorKind
 from services.executor.copilot import values
 from services.executor.copilot.failure import Failure
 from services.executor.copilot.places import Places, all_of
@@ -35,7 +36,10 @@ async def fetch(places: Places, inputs_uri: str, directory: Path, form: int, *, 
     """Brings the inputs at `inputs_uri` into `directory`. Without `with_data`, blobs stay where they are, and their
     literals say where. Raises Failure, or the blob store's errors.
     """
-    inputs = _parsed(await places.read(inputs_uri, LIMIT_BYTES))
+    try:
+        inputs = _parsed(await places.read(inputs_uri, LIMIT_BYTES))
+    except errors.NotFound as error:  # the engine has written it: we look into another store
+        raise Failure(str(error), ErrorKind.SYSTEM) from error
     _make(directory)
     fetching = _Fetching(places, with_data)
     shown, placed = {}, literals_pb2.LiteralMap()
@@ -102,10 +106,7 @@ class _Fetching:
         found = await self._places.list(uri)
         if not found:
             raise errors.NotFound(f"there is nothing below {uri}")
-        return [
-            (each, path.joinpath(*(_inside(path, segment).name for segment in below.split("/"))))
-            for each, below in found
-        ]
+        return [(each, _below(path, below)) for each, below in found]
 
     async def _scalar(self, scalar: literals_pb2.Scalar, path: Path) -> tuple[Any, literals_pb2.Scalar]:
         placed = literals_pb2.Scalar()
@@ -158,6 +159,12 @@ def _inside(directory: Path, name: str) -> Path:
     if not name or name in (".", "..") or "/" in name or "\0" in name or len(name.encode()) > 255:
         raise Failure(f"{name[:100]!r} cannot be the name of a file", recoverable=False)
     return directory / name
+
+
+def _below(directory: Path, path: str) -> Path:
+    for segment in path.split("/") if path else ():
+        directory = _inside(directory, segment)
+    return directory
 
 
 def _make(directory: Path) -> None:

@@ -66,10 +66,10 @@ class Places:
         await self._patiently(lambda: store.write(place, data))
 
     async def list(self, uri: str) -> list[tuple[str, str]]:
-        """All blobs below a uri: each one's own, and its path below."""
+        """All blobs below a uri: each one's own, and its path below; empty for one that lies at the uri itself."""
         store, place = self._at(uri.rstrip("/"))
         found = await self._patiently(lambda: store.list(place))
-        return [(each, each.removeprefix(f"{place}/")) for each in found if each != place]
+        return [(each, each.removeprefix(place).lstrip("/")) for each in found]
 
     async def download(self, uri: str, path: Path) -> None:
         """Brings a blob into a file. Raises as `read`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -177,3 +178,19 @@ async def test_a_link_to_a_file_of_the_tasks_own_is_the_file(files: Path) -> Non
 async def test_a_pipe_is_no_file(files: Path) -> None:
     os.mkfifo(files / "o")
     assert "o is no file" in str(await refused(files, STRING))
+
+
+@pytest.mark.parametrize("wanted", [STRING, FOLDER])
+async def test_what_only_its_owner_may_read_is_named_with_what_to_do(
+    files: Path, wanted: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test may run as root, who may read everything."""
+    (files / "o").mkdir() if wanted is FOLDER else (files / "o").touch()
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir" if wanted is FOLDER else "open", refuse)
+    failed = await refused(files, wanted)
+    assert str(failed) == f"{files / 'o'} may not be read by others than its owner: chmod o+rX"
+    assert (failed.kind, failed.recoverable) == (ErrorKind.USER, True)

@@ -11,6 +11,8 @@ import yaml
 from flyteidl.core import literals_pb2, tasks_pb2, types_pb2
 
 from libs.workflow import errors
+from libs.workflow.phases import ErrorKind
+from services.executor.copilot import failure
 from services.executor.copilot.failure import Failure
 from services.executor.copilot.fetch import fetch
 from services.executor.copilot.places import Places
@@ -99,6 +101,13 @@ async def test_blobs_are_brought_and_their_literals_say_where_they_are(workshop:
     assert workshop.shown["listed"] == [str(files / "listed/0"), str(files / "listed/1")]
 
 
+async def test_a_data_set_that_is_one_file_is_that_file(workshop: Workshop) -> None:
+    dataset = Literal()
+    dataset.scalar.structured_dataset.uri = workshop.blob("raw/table", b"PAR1")
+    await workshop.fetch({"table": dataset})
+    assert (workshop.files / "table").read_bytes() == b"PAR1"
+
+
 async def test_without_data_blobs_stay_and_their_literals_say_where(workshop: Workshop) -> None:
     uri = workshop.blob("raw/one", b"content")
     await workshop.fetch({"one": blob(uri), "n": value(1)}, with_data=False)
@@ -140,3 +149,26 @@ async def test_a_blob_that_is_not_there_is_not_found(workshop: Workshop) -> None
 async def test_an_address_that_is_none_is_refused(workshop: Workshop) -> None:
     with pytest.raises(errors.InvalidArgument, match="'nowhere' is neither an absolute path nor an address"):
         await workshop.fetch({"one": blob("nowhere")})
+
+
+async def test_without_inputs_pb_the_engine_is_to_blame(tmp_path: Path) -> None:
+    with pytest.raises(Failure) as caught:
+        await fetch(Places(), str(tmp_path / "inputs.pb"), tmp_path / "files", Form.JSON)
+    assert (caught.value.kind, caught.value.recoverable) == (ErrorKind.SYSTEM, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind", "recoverable"),
+    [
+        (errors.NotFound("x"), failure.DOWNLOAD, ErrorKind.USER, False),
+        (errors.Unavailable("x"), failure.DOWNLOAD, ErrorKind.SYSTEM, True),
+        (errors.ResourceExhausted("the store is full"), failure.UPLOAD, ErrorKind.SYSTEM, True),
+        (OSError(28, "No space left"), failure.DOWNLOAD, ErrorKind.SYSTEM, True),
+        (TimeoutError(), failure.UPLOAD, ErrorKind.SYSTEM, True),
+    ],
+)
+def test_whose_fault_it_is_depends_on_what_was_under_way(
+    error: Exception, code: str, kind: ErrorKind, recoverable: bool
+) -> None:
+    found = failure.of(error, code)
+    assert (found.kind, found.recoverable) == (kind, recoverable)
