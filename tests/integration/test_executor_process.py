@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos import executor_pb2
 from services.executor import processes
 from tests.support.executing import shell, template
+from tests.support.kubernetes import FakeKubernetes
 from tests.support.leader import TOKEN, Assignments, ExecutorSession, Leader, error_of
 from tests.support.markers import alive
 from tests.support.waiting import until
@@ -224,6 +225,38 @@ async def test_it_outlives_its_leader_and_its_attempts_do_not_notice(
             assert [report.phase for report in session.hello.snapshot] == [executor_pb2.Report.PHASE_SUCCEEDED]
         finally:
             await successor.stop()
+
+
+async def test_pods_of_an_executor_that_is_killed_go_on_and_the_next_life_goes_on_with_them(
+    leader: Leader, tmp_path: Path, work: Assignments, fake_kubernetes: FakeKubernetes
+) -> None:
+    executor = Executor(
+        leader,
+        tmp_path,
+        tmp_path,
+        AIRSCREW_TASK_BACKEND="pod",
+        AIRSCREW_EXECUTOR_POD_KUBECONFIG=str(fake_kubernetes.kubeconfig(tmp_path)),
+    )
+    running, ended = work.of(template("x")), work.of(template("x"))
+    async with executor.running():
+        session = await leader.session()
+        session.assign(running, ended)
+        await until(lambda: len(fake_kubernetes.pods()) == 2, "pods")
+        names = {pod["metadata"]["labels"]["node-id"]: pod["metadata"]["name"] for pod in fake_kubernetes.pods()}
+        for name in names.values():
+            state = {"name": "primary", "state": {"running": {}}}
+            fake_kubernetes.become(name, {"phase": "Running", "containerStatuses": [state]})
+        before = [await session.running(each[0].id) for each in (running, ended)]
+    leader.hellos.clear()
+    over = {"phase": "Succeeded", "containerStatuses": [{"name": "primary", "state": {"terminated": {"exitCode": 0}}}]}
+    fake_kubernetes.become(names[ended[0].id.node], over)
+    async with executor.running():
+        session = await leader.session()
+        known = {report.id.node: report for report in session.hello.snapshot}
+        assert all(known[report.id.node].seq > report.seq for report in before)
+        assert (await session.final(ended[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
+        fake_kubernetes.become(names[running[0].id.node], over)
+        assert (await session.final(running[0].id)).phase == executor_pb2.Report.PHASE_SUCCEEDED
 
 
 async def test_health_and_mistakes_in_the_settings(
