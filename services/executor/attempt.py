@@ -78,6 +78,8 @@ class Attempt(ABC):
         self._wish: Outcome | None = None
         self._wished = asyncio.Event()
         self._started_us = 0
+        self.stage = ""
+        """How far its pod is, in lower case (`pods.observe.Stage`); empty for what is none."""
         self.shard = assignment.shard
         """Whose leader has assigned it and gets its reports."""
         self.latest = Report(assignment.id, 1, ReportPhase.INITIALIZING, bench.clock.now_us(), shard=self.shard)

@@ -138,6 +138,10 @@ class Attempts:
         del self._outboxes[shard]
         self._sharing.leave(shard)
 
+    def stages(self) -> Counter[str]:
+        """How many attempts that are pods have come how far."""
+        return Counter(attempt.stage for attempt in self._running.values() if attempt.stage)
+
     @property
     def running(self) -> int:
         """How many attempts have not ended."""

@@ -40,10 +40,19 @@ METRICS: Final = (
         ("airscrew.resource",),
     ),
     Metric("airscrew.executor.slots.used", Kind.GAUGE, "1", "What of it attempts hold", ("airscrew.resource",)),
+    Metric(
+        "airscrew.executor.pods",
+        Kind.GAUGE,
+        "{pod}",
+        "Attempts that are pods, by how far these are: waiting to be created, queued for a node, initializing, running",
+        ("airscrew.pod.stage",),
+    ),
     Metric("airscrew.executor.reports.spooled", Kind.GAUGE, "{report}", "Final reports that are not acknowledged"),
     Metric("airscrew.executor.disk.free", Kind.GAUGE, "By", "What is free where its data lies"),
 )
 
+STAGES: Final = ("waiting", "queued", "initializing", "running")
+"""How far the pod of an attempt may be that has not ended."""
 _OUTCOMES: Final = tuple(phase for phase in ReportPhase if phase.final)
 
 
@@ -54,6 +63,7 @@ def board(
 
     def look() -> Values:
         used = slots.capacity.minus(slots.free)
+        stages = attempts.stages()
         return {
             "airscrew.executor.sessions": [Level(sessions.leaders, {})],
             "airscrew.executor.draining": [Level(int(attempts.draining), {})],
@@ -65,6 +75,7 @@ def board(
             ],
             "airscrew.executor.slots.capacity": _by_resource(*slots.capacity),
             "airscrew.executor.slots.used": _by_resource(*used),
+            "airscrew.executor.pods": [Level(stages[stage], {"airscrew.pod.stage": stage}) for stage in STAGES],
             "airscrew.executor.reports.spooled": [Level(len(spool), {})],
             "airscrew.executor.disk.free": [Level(disk.free_bytes(), {})],
         }

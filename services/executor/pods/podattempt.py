@@ -69,6 +69,7 @@ class PodAttempt(Attempt):
         self._adopted = found is not None
         self._is_left = False
         self._stage = Stage.QUEUED
+        self.stage = "waiting"
         self._told: list[str] = []
         if found is not None:
             age = bench.clock.now_us() - observe.moment_us(found["metadata"].get("creationTimestamp"))
@@ -205,6 +206,7 @@ class PodAttempt(Attempt):
             while True:
                 seen = await self._look()
                 self._stage = seen.stage
+                self.stage = seen.stage.name.lower()
                 if seen.stage.final:
                     self._ended = True
                     self._started_us = self._started_us or seen.started_us

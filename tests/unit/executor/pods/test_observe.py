@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flyteidl.core import execution_pb2
 
+from services.executor import meters
 from services.executor.pods import observe
 from services.executor.pods.observe import Graces, Stage
 
@@ -162,6 +163,10 @@ def test_a_pod_is_over_when_its_containers_are_whatever_its_phase_says_yet() -> 
     assert not observe.is_over(pod("Running", ended(1), running("proxy")))
     assert not observe.is_over(pod("Running", ended(1), initContainerStatuses=[running("sidecar")]))
     assert not observe.is_over(pod("Pending"))
+
+
+def test_metrics_name_every_stage_that_a_pod_can_be_in() -> None:
+    assert set(meters.STAGES) == {"waiting"} | {stage.name.lower() for stage in Stage if not stage.final}
 
 
 def test_a_pod_that_is_missing_was_deleted_by_somebody() -> None:
