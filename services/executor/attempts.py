@@ -104,7 +104,12 @@ class Attempts:
         self._running: dict[AttemptId, Attempt] = {}
         self._backlog = Backlog(group, lambda waiting: self._turn_away(waiting, _NO_SLOT_IN_TIME))
         self._reporting = Reporting(
-            spool, bench.clock, group, lambda report: self.say(report.shard, report), lambda: len(self._backlog)
+            spool,
+            bench.clock,
+            group,
+            lambda report: self.say(report.shard, report),
+            lambda: len(self._backlog),
+            lambda ids: bench.journal.end(*ids),
         )
         self._specs: dict[int, dict[bytes, tasks_pb2.TaskTemplate]] = {}
         self._outboxes: dict[int, Batcher[FromExecutor]] = {}
@@ -367,7 +372,7 @@ class Attempts:
             report = attempt.final(end)
             self.ended[report.phase] += 1
             logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
-            self._reporting.ended(report, lambda: self._bench.journal.end(report.id))
+            self._reporting.ended(report)
             del self._running[attempt.id]
             await attempt.clean_up()
         self._changed.set()

@@ -12,6 +12,7 @@ logs/     logs on their way to a blob store that is not a directory, removed whe
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
@@ -55,7 +56,7 @@ class DataDir:
     def spool(self) -> Path:
         return self.path / "spool"
 
-    @property
+    @functools.cached_property
     def scratch_root(self) -> Path:
         return self.path / "scratch"
 

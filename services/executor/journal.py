@@ -11,7 +11,7 @@ once is never started again (promise P4).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,18 +56,19 @@ class Journal:
     def raise_epoch(self, shard: int, epoch: int) -> None:
         if epoch > self.epoch(shard):
             self._epochs[shard] = epoch
-            self._write(f"{_EPOCH}{shard}", str(epoch))
+            self._write({f"{_EPOCH}{shard}": str(epoch)})
 
     def begin(self, id: AttemptId) -> None:
         """The attempt is accepted: from now on its number is used."""
-        self._write(_key(id), "")
+        self._write({_key(id): ""})
 
     def started(self, id: AttemptId, supervisor: ProcessId | None) -> None:
-        self._write(_key(id), str(supervisor or ""))
+        self._write({_key(id): str(supervisor or "")})
 
-    def end(self, id: AttemptId) -> None:
-        """No process of the attempt is left."""
-        self._write(_key(id), None)
+    def end(self, *ids: AttemptId) -> None:
+        """No process of these attempts is left."""
+        if ended := {key: None for key in map(_key, ids) if key.encode() in self._log.entries}:
+            self._write(ended)
 
     async def reap(self, *roots: Path) -> None:
         """Ends every process that an earlier life has left: all that have one of `roots` in their environment.
@@ -84,10 +85,13 @@ class Journal:
     def close(self) -> None:
         self._log.close()
 
-    def _write(self, key: str, value: str | None) -> None:
+    def _write(self, changes: Mapping[str, str | None]) -> None:
         try:
             # A short append to the page cache: not worth a thread.
-            self._log.append([(key.encode(), None if value is None else value.encode())], sync=False)
+            self._log.append(
+                [(key.encode(), None if value is None else value.encode()) for key, value in changes.items()],
+                sync=False,
+            )
         except OSError as error:
             # The disk is full. Processes are still found by their environment; only the used number is not known.
             logger.error("the journal cannot be written: %s", error)

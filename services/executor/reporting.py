@@ -8,7 +8,7 @@ nobody waits for what a leader would assign upon them: so they gather.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from libs.runtime.clock import Clock
@@ -31,9 +31,10 @@ class Reporting:
         group: asyncio.TaskGroup,
         say: Callable[[Report], None],
         waiting: Callable[[], int],
+        kept: Callable[[Iterable[AttemptId]], None],
     ) -> None:
         """`group` owns the task that writes, `say` puts a report into the session of its shard, if there is one;
-        `waiting` tells how many attempts wait for slots.
+        `waiting` tells how many attempts wait for slots; `kept` is told whose ends are on disk, before they are sent.
         """
         self.spool = spool
         self._clock = clock
@@ -42,6 +43,9 @@ class Reporting:
         self._waiting = waiting
         self._news = News(say)
         self._sent_at: dict[AttemptId, float] = {}
+        self._kept = kept
+        self._unsent: list[Report] = []
+        """Ends that are not on disk."""
         self._writing = False
         self._enough = asyncio.Event()
 
@@ -60,16 +64,11 @@ class Reporting:
         """Whoever is to know that an attempt goes on has it from elsewhere."""
         self._news.forget(id)
 
-    def ended(self, report: Report, then: Callable[[], None] | None = None) -> None:
-        """Keeps an end, calls `then`, and tells it."""
+    def ended(self, report: Report) -> None:
+        """Keeps an end, and tells it then."""
         self._news.forget(report.id)
-
-        def kept() -> None:
-            if then is not None:
-                then()
-            self.send(report)
-
-        self.spool.add(report, kept)
+        self.spool.add(report)
+        self._unsent.append(report)
         if not self._writing:
             self._writing = True
             self._group.create_task(self._write(), name="write reports")
@@ -101,14 +100,18 @@ class Reporting:
         return True
 
     async def _write(self) -> None:
-        while self.spool.awaited:
+        while self._unsent:
             if self._gathers():
                 await self._gather()
+            ends, self._unsent = self._unsent, []
             await self.spool.flush()
+            self._kept([report.id for report in ends])
+            for report in ends:
+                self.send(report)
         self._writing = False
 
     def _gathers(self) -> bool:
-        return self._waiting() > self.spool.awaited
+        return self._waiting() > len(self._unsent)
 
     async def _gather(self) -> None:
         self._enough.clear()

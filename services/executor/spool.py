@@ -2,7 +2,7 @@
 
 A report is kept before it is sent and forgotten when it is acknowledged; what is left at a restart goes into the next
 Hello. Many attempts end at once, and a flush to disk takes about as long however much it carries: so whoever comes
-while one is under way shares the next, and is called back instead of waiting for it.
+while one is under way shares the next.
 
 A disk that refuses is no reason to keep a result back: the report is sent from memory, and `trouble` stops new work.
 What is lost then, if the executor dies too, is the attempt, which the leader starts again.
@@ -53,8 +53,6 @@ class Spool:
         """Of which reports nothing is on disk, and about how many bytes each has."""
         self._in_memory_bytes = 0
         self._unwritten: list[recordlog.Change] = []
-        self._then: list[Callable[[], None]] = []
-        """Whom to call when that is written."""
         self._writing = asyncio.Lock()
         self._failure = ""
 
@@ -74,11 +72,6 @@ class Spool:
         return ""
 
     @property
-    def awaited(self) -> int:
-        """How many are to be called by the next `flush`."""
-        return len(self._then)
-
-    @property
     def is_refused(self) -> bool:
         """Whether the disk has refused the last write, and nobody is trying again."""
         return bool(self._failure) and not self._writing.locked()
@@ -89,12 +82,10 @@ class Spool:
     def find(self, id: AttemptId) -> Report | None:
         return self._reports.get(id)
 
-    def add(self, report: Report, then: Callable[[], None] | None = None) -> None:
-        """Keeps the report in memory, and on disk from the next `flush` on, which calls `then`."""
+    def add(self, report: Report) -> None:
+        """Keeps the report in memory, and on disk from the next `flush` on."""
         self._reports[report.id] = report
         self._unwritten.append((_key(report.id), self._encode(report)))
-        if then is not None:
-            self._then.append(then)
 
     def keep(self, report: Report) -> None:
         """Keeps the report in memory only: what it tells may be lost with the executor."""
@@ -121,7 +112,6 @@ class Spool:
         """Returns when everything added so far is on disk, or when the disk has refused it (see `trouble`)."""
         async with self._writing:
             changes, self._unwritten = self._unwritten, []
-            waiting, self._then = self._then, []
             if not changes:
                 return  # somebody wrote ours while we waited
             try:
@@ -133,8 +123,6 @@ class Spool:
                 self._unwritten = changes + self._unwritten  # in order: a later removal must stay later
             else:
                 self._failure = ""
-        for then in waiting:
-            then()
 
     async def close(self) -> None:
         await self.flush()
