@@ -79,6 +79,11 @@ chaos: .venv/.synced ## the system as real processes that are killed, stopped an
 	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
 	PATH="$$servers:$$PATH" .venv/bin/python -m tests.chaos --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: kubernetes
+kubernetes: .venv/.synced ## the tests of pods on a real kube-apiserver too, a minute (KUBE_APISERVER=PATH; default: what `make cluster` builds)
+	AIRSCREW_TEST_KUBE_APISERVER=$(or $(KUBE_APISERVER),$(CURDIR)/.cache/cluster/bin/kube-apiserver) \
+		.venv/bin/pytest tests/contract/test_kubernetes.py tests/integration/test_executor_pods*.py $(ARGS)
+
 .PHONY: e2e-cluster
 e2e-cluster: .venv/.synced .venv-tasks/.synced ## deploy everything on such a Kubernetes and disturb it, minutes of it (ARGS="-k scaled")
 	.venv/bin/pytest tests/cluster $(ARGS)
