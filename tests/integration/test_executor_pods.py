@@ -15,6 +15,7 @@ from flyteidl.core import errors_pb2, execution_pb2, literals_pb2, types_pb2
 
 from libs.workflow.backend import Backend
 from protos import executor_pb2, propeller_pb2
+from services.executor.pods import turnstile
 from tests.support.executing import executing, template
 from tests.support.kubelet import Kubelet
 from tests.support.leader import Assignments, Leader, error_of, outputs_of
@@ -26,6 +27,13 @@ USER, SYSTEM = execution_pb2.ExecutionError.USER, execution_pb2.ExecutionError.S
 @pytest.fixture
 def work(tmp_path: Path) -> Assignments:
     return Assignments(str(tmp_path / "blob"))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for as long as he does for a real cluster."""
+    monkeypatch.setattr(turnstile, "_WAIT_SECONDS", (0.1, 1.0))
+    monkeypatch.setattr(turnstile, "_SETTLE_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -94,7 +102,7 @@ async def test_a_pod_is_made_of_the_task_and_its_outputs_are_reported(
 async def test_the_error_that_a_task_wrote_is_its_end_and_its_pod_stays_for_a_while(
     leader: Leader, settings: dict[str, Any], work: Assignments, kubelet: Kubelet
 ) -> None:
-    settings["pod_keep_failed_seconds"] = 1.0
+    settings["pod_keep_failed_seconds"] = 0.3
     assigned = work.of(template("x"))
     async with executing(settings):
         session = await leader.session()
@@ -219,7 +227,7 @@ async def test_a_stop_deletes_the_pod_and_is_confirmed_when_nothing_of_it_runs(
 async def test_time_that_is_up_ends_the_pod(
     leader: Leader, settings: dict[str, Any], work: Assignments, kubelet: Kubelet
 ) -> None:
-    assigned = work.of(template("x"), time_allowed_us=1_500_000)
+    assigned = work.of(template("x"), time_allowed_us=1_100_000)
     async with executing(settings):
         session = await leader.session()
         session.assign(assigned)

@@ -11,6 +11,8 @@ from flyteidl.core import tasks_pb2
 
 from libs.workflow.backend import Backend
 from protos import executor_pb2
+from services.executor import backlog
+from services.executor.pods import reaper, turnstile
 from tests.support.executing import executing, template
 from tests.support.kubernetes import NAMESPACE, FakeKubernetes
 from tests.support.kubernetes_objects import KINDS
@@ -19,6 +21,14 @@ from tests.support.leader import Assignments, ExecutorSession, Leader, error_of
 RUNNING = {"phase": "Running", "containerStatuses": [{"name": "primary", "state": {"running": {}}}]}
 SUCCEEDED = {"phase": "Succeeded", "containerStatuses": [{"name": "primary", "state": {"terminated": {"exitCode": 0}}}]}
 SET = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "executor", "uid": "u", "controller": True}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for as long as he does for a real cluster."""
+    monkeypatch.setattr(turnstile, "_WAIT_SECONDS", (0.1, 1.0))
+    monkeypatch.setattr(reaper, "_AGAIN_SECONDS", (0.1, 1.0))
+    monkeypatch.setattr(backlog, "WAIT_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -139,6 +149,29 @@ async def test_a_cluster_that_is_away_is_waited_for_before_any_leader_hears_of_t
         await fake_kubernetes.start()
         session = await leader.session()
         assert [report.id for report in session.hello.snapshot] == [assigned[0].id]
+
+
+async def test_what_lies_below_every_pod_is_read_from_the_cluster_and_so_is_what_a_task_names(
+    leader: Leader, settings: dict[str, Any], work: Assignments, fake_kubernetes: FakeKubernetes
+) -> None:
+    settings["pod_template"] = "ours"
+    named, unnamed, mistaken = (work.of(template("x")) for _ in range(3))
+    for name in ("ours", "theirs"):
+        spec = {"containers": [{"name": "default", "image": "x"}], "schedulerName": name}
+        made = {"metadata": {"name": name}, "template": {"spec": spec}}
+        fake_kubernetes.objects.create(KINDS["podtemplates"], NAMESPACE, made)
+    named[1].metadata.pod_template_name = "theirs"
+    mistaken[1].metadata.pod_template_name = "nobodys"
+    async with executing(settings):
+        session = await leader.session()
+        fake_kubernetes.too_many_requests()  # the first look is refused, and repeated
+        session.assign(unnamed, named, mistaken)
+        for each, expected in ((unnamed, "ours"), (named, "theirs")):
+            name = await pod_of(fake_kubernetes, each)
+            assert fake_kubernetes.pod(name)["spec"]["schedulerName"] == expected
+            fake_kubernetes.become(name, SUCCEEDED)
+        error = error_of(await session.final(mistaken[0].id))
+        assert error.code == "FailedToBuildResource" and "nobodys" in error.message
 
 
 async def test_a_pod_that_cannot_be_removed_for_now_is_removed_later(

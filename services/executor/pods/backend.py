@@ -53,18 +53,20 @@ class Pods:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watches the cluster's pods, and removes those that are done, to the end of the block."""
-        tasks = [
-            asyncio.create_task(self._fleet.informer.run(), name="watch pods"),
-            asyncio.create_task(self._fleet.reaper.run(), name="reap pods"),
-            asyncio.create_task(self._fleet.logs.run(), name="copy logs"),
-        ]
+        """Watches the cluster's pods, and removes those that are done, to the end of the block, which ends if any of
+        this does.
+        """
         try:
-            yield
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._fleet.informer.run(), name="watch pods"),
+                    group.create_task(self._fleet.reaper.run(), name="reap pods"),
+                    group.create_task(self._fleet.logs.run(), name="copy logs"),
+                ]
+                yield
+                for task in tasks:
+                    task.cancel()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._fleet.cluster.close()
 
     async def adopt(self, attempts: Attempts) -> None:

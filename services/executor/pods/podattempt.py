@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from flyteidl.core import tasks_pb2
 
@@ -131,7 +131,7 @@ class PodAttempt(Attempt):
 
     async def _prepare(self) -> Object:
         assignment, storage = self._assignment, self._bench.storage
-        base = await self._fleet.base(self._template.metadata.pod_template_name)
+        base = await self._base()
         draft = manifest.draft(assignment, self._template, base)
         inputs_uri = assignment.inputs.uri or self._at(layout.INPUTS)
         if assignment.inputs.inline is not None:
@@ -151,6 +151,16 @@ class PodAttempt(Attempt):
         self._primary = draft.primary
         traceparent = "" if self.trace is None else self.trace.child("process").traceparent()
         return manifest.build(draft, assignment, self._template, self._fleet.shape, render, traceparent, inputs_uri)
+
+    async def _base(self) -> Mapping[str, Any] | None:
+        """The PodTemplate below the pod; a cluster that is away is waited for."""
+        patience = self._fleet.turnstile.patience()
+        while True:
+            try:
+                return await self._fleet.base(self._template.metadata.pod_template_name)
+            except errors.Unavailable as error:
+                self._explain(f"ClusterUnreachable: {error.message}")
+                await asyncio.sleep(patience.next())
 
     def _at(self, name: str) -> str:
         return f"{self._assignment.output_prefix.rstrip('/')}/{name}"
