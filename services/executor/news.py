@@ -13,8 +13,8 @@ from typing import Final
 from libs.wire.session import Report
 from libs.workflow.identity import AttemptId
 
-NEWS_SECONDS: Final = 0.02
-"""How long it may take until something is told: nobody can see the difference."""
+NEWS_SECONDS: Final = 0.1
+"""How long it may take until something is told: people do not see the difference."""
 
 
 class News:

@@ -23,13 +23,16 @@ _SIGKILL = 9
 
 
 class Warden:
-    """One warden. `modules` is how many of the user's its zygote had imported when it was forked."""
+    """One warden. `modules` is how many of the user's its zygote had imported when it was forked; `desk` is where one
+    process after the other finds the directories that flytekit makes for every task.
+    """
 
-    def __init__(self, control: socket.socket, zygote: Zygote, modules: int) -> None:
+    def __init__(self, control: socket.socket, zygote: Zygote, modules: int, desk: str) -> None:
         control.setblocking(False)
         self._control = control
         self._zygote = zygote
         self.modules = modules
+        self.desk = desk
         self.broken = False
         """It has died, or may have something left to do: nobody else gets it."""
         self.gone = asyncio.Event()

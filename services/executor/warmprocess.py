@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import Any, Final
 
 from libs.runtime.clock import Clock
 from libs.workflow import errors
-from services.executor import framing, recipes
+from services.executor import datadir, framing, recipes
 from services.executor.processes import ProcessId
 from services.executor.runner import Exit, Launch, ProcessRunner, Running, Warm
 from services.executor.wardens import Warden
@@ -87,6 +88,8 @@ class _Fork:
         try:
             reply = await self._converse()
             ended = await self._warden.ended(self._launch.directory)
+            if ended.code is None or reply is None:  # it has not put back its desk
+                await asyncio.to_thread(datadir.remove, Path(self._warden.desk))
         finally:
             self._channel.close()
             self._warden.give_back()
@@ -99,7 +102,8 @@ class _Fork:
         reply = None
         try:
             await loop.sock_sendall(
-                self._channel, framing.request(_request(self._launch, self._warm), self._warm.inputs or b"")
+                self._channel,
+                framing.request(_request(self._launch, self._warm, self._warden.desk), self._warm.inputs or b""),
             )
             while data := await loop.sock_recv(self._channel, _PIECE_BYTES):
                 reply = replies.feed(data)
@@ -120,11 +124,12 @@ def _order(launch: Launch) -> dict[str, Any]:
     }
 
 
-def _request(launch: Launch, warm: Warm) -> dict[str, Any]:
+def _request(launch: Launch, warm: Warm, desk: str) -> dict[str, Any]:
     """What a process is told of a task."""
     return {
         "words": warm.words,
         "environment": dict(warm.environment),
+        "desk": desk,
         "work": str(launch.working_directory),
         "temporary": warm.environment["TMPDIR"],
         "furnish": True,

@@ -56,6 +56,8 @@ class Zygote:
         self._forking: deque[Warden] = deque()
         self._wardens: dict[int, Warden] = {}
         self._spent = False
+        self._forked = 0
+        """How many wardens there have been."""
         self.busy = 0
         """How many wardens have a process."""
         self.used_at = clock.monotonic()
@@ -223,7 +225,8 @@ class Zygote:
             return self._free.pop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            warden = Warden(ours, self, len(self._modules))
+            self._forked += 1
+            warden = Warden(ours, self, len(self._modules), f"{self._directory}/desk-{self._forked}")
             self._forking.append(warden)
             self._say({"warden": True}, theirs.fileno())
         return warden

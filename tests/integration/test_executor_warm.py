@@ -27,7 +27,7 @@ SYSTEM = execution_pb2.ExecutionError.SYSTEM
 MODULE = """
 import ctypes, json, os, signal, subprocess, sys, tempfile, threading, time
 from pathlib import Path
-from flytekit import task
+from flytekit import current_context, task
 
 @task
 def does(what: str) -> str:
@@ -45,6 +45,7 @@ mask = os.umask(0o77); os.umask(mask)
 names.update(
     environment=dict(os.environ), cwd=os.getcwd(), path=sys.path, argv=sys.argv, pid=os.getpid(), mask=mask,
     here=sorted(os.listdir(".")), temporary=sorted(os.listdir(tempfile.gettempdir())),
+    desk=sorted(os.listdir(current_context().working_directory)),
     alarm=signal.getitimer(signal.ITIMER_REAL)[0], term=str(signal.getsignal(signal.SIGTERM)), stdin=sys.stdin.read(),
 )
 """
@@ -54,6 +55,7 @@ os.environ["LEFT"] = "behind"
 del os.environ["LANG"]
 os.chdir("/"); os.umask(0); sys.path.insert(0, "/left"); sys.argv.append("left")
 signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.setitimer(signal.ITIMER_REAL, 1000)
+Path(current_context().working_directory, "left").write_text("left")
 Path(os.environ["TMPDIR"], "left").mkdir(); Path(os.environ["TMPDIR"], "left", "file").write_text("left")
 sys.stdout = open(os.devnull, "w"); os.close(0)
 names["pid"] = os.getpid()
@@ -173,7 +175,7 @@ async def test_each_task_finds_what_a_process_of_its_own_would_find_whatever_the
         assert Path(first["cwd"]).is_relative_to(tmp_path / "data") and first["stdin"] == ""
         assert first["argv"][0].endswith("/bin/pyflyte-execute") and first["argv"][-1] == "runs"
         assert not [place for place in first["path"] if (Path(place) / "services" / "executor").is_dir()]
-        assert "left" not in again["temporary"] + again["here"] and again["alarm"] == 0
+        assert "left" not in again["temporary"] + again["here"] + again["desk"] and again["alarm"] == 0
         for personal in ("FLYTE_ATTEMPT_NUMBER", "TRACEPARENT", "HOME", "TMPDIR"):
             del environment[personal], again["environment"][personal]
         for same in (

@@ -20,7 +20,6 @@ import inspect
 import os
 import pathlib
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -93,9 +92,9 @@ class LeanWay:
         contexts: Any = context_manager.FlyteContextManager
         contexts.get_origin_stackframe = staticmethod(lambda limit=2: origin)
 
-    def settle(self, temporary: str) -> None:
-        """Gives flytekit's default context directories of this process instead of the zygote's."""
-        self.desk = tempfile.mkdtemp(prefix="flyte-", dir=temporary)
+    def settle(self, desk: str) -> None:
+        """Gives flytekit's default context directories of this process, which are there, instead of the zygote's."""
+        self.desk = desk
         sandbox, raw = os.path.join(self.desk, "sandbox"), os.path.join(self.desk, "raw")
         self.persistence.flyte_tmp_dir = self.desk
         if not self.fits:
@@ -105,7 +104,6 @@ class LeanWay:
             self.contexts.FlyteContextManager.initialize()
             return
         local = os.path.join(sandbox, "local_flytekit")
-        os.makedirs(local)
         self.default._local_sandbox_dir = pathlib.Path(local)
         self.default._raw_output_prefix = raw + os.sep
 

@@ -26,6 +26,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, NoReturn
 
     from services.executor.bootstrap.exchange import Result
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 
 COPIED_ENTRIES = 500  # of the code's files: more than that would cost each task more than it is worth
 KEPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR2, signal.SIGCHLD)
+DESK = {  # with what is in each of them
+    "": ("sandbox", "task", "workspace"),
+    "sandbox": ("local_flytekit",),
+    "sandbox/local_flytekit": (),
+    "task": ("local_flytekit",),
+    "task/local_flytekit": ("engine_dir",),
+    "task/local_flytekit/engine_dir": (),
+    "workspace": (),
+}
 EXTRA_DESCRIPTORS = 16  # what libraries keep open for later
 EXTRA_MODULES = 2000
 SETTLED_NS = 100_000_000  # many times what a tick of a file system's clock lasts
@@ -57,9 +67,12 @@ class Worker:
             os._exit(126)
         request, inputs = message
         self.enter(request)
-        self.way.settle(request["temporary"])
+        desk = make_desk(request["desk"])
+        put_back(desk)  # what a task before, which was killed, may have left
+        self.way.settle(request["desk"])
         result = self.perform(request, inputs)
         self.answer(result)
+        put_back(desk)
         leave(result.code)
 
     def run_many(self) -> NoReturn:
@@ -69,8 +82,9 @@ class Worker:
             request, inputs = message
             self.enter(request)
             if start is None:
-                self.way.settle(request["temporary"])
-                start = Belongings(request["temporary"], request["work"], self.way.desk)
+                desk = os.path.join(request["temporary"], "flyte")
+                start = Belongings(request["temporary"], request["work"], desk)
+                self.way.settle(desk)
             reseed()
             result = self.perform(request, inputs)
             leak = start.leak(request["memory"])
@@ -182,18 +196,8 @@ class Belongings:
 
     def __init__(self, temporary: str, work: str, desk: str) -> None:
         _wake_loop()
-        places = (
-            "",
-            "sandbox",
-            "sandbox/local_flytekit",
-            "task",
-            "task/local_flytekit",
-            "task/local_flytekit/engine_dir",
-        )
-        directories = [temporary, work, *(os.path.join(desk, place) for place in (*places, "workspace"))]
-        for directory in directories:
-            os.makedirs(directory, exist_ok=True)
-        self.directories = list(map(Directory, directories))
+        on_desk = make_desk(desk)
+        self.directories = [Directory(place, os.listdir(place)) for place in (temporary, work)] + on_desk
         self.streams = [
             (stream, os.dup(number)) for number, stream in ((0, sys.stdin), (1, sys.stdout), (2, sys.stderr))
         ]
@@ -236,16 +240,15 @@ class Belongings:
         for number, handler in self.signals:
             if _signal.getsignal(number) is not handler:
                 _signal.signal(number, handler)
-        for directory in self.directories:
-            directory.put_back()
+        put_back(self.directories)
 
 
 class Directory:
     """One that every task finds as it was made: what a task has left in it is removed."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kept: Iterable[str]) -> None:
         self.path = path
-        self.kept = set(os.listdir(path))
+        self.kept = frozenset(kept)
         self.changed_ns = 0  # when what is known of it had last changed; 0: it has to be looked through
 
     def put_back(self) -> None:
@@ -261,6 +264,22 @@ class Directory:
         except OSError:
             os.makedirs(self.path, exist_ok=True)  # the task has removed it
             self.changed_ns = 0
+
+
+def make_desk(path: str) -> list[Directory]:
+    """The directories that flytekit makes for every task, where they are not there yet."""
+    directories = []
+    for place, kept in DESK.items():
+        directory = os.path.join(path, place)
+        if not os.path.isdir(directory):
+            os.makedirs(directory)
+        directories.append(Directory(directory, kept))
+    return directories
+
+
+def put_back(directories: list[Directory]) -> None:
+    for directory in directories:
+        directory.put_back()
 
 
 def _wake_loop() -> None:

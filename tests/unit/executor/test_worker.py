@@ -40,7 +40,7 @@ def test_what_a_task_has_done_to_its_variables_is_undone(environment: worker.Sur
 
 def test_a_directory_is_put_back_however_soon_something_is_left_in_it(tmp_path: Path) -> None:
     (tmp_path / "given").write_text("")
-    directory = worker.Directory(str(tmp_path))
+    directory = worker.Directory(str(tmp_path), ["given"])
     for number in range(100):
         (tmp_path / f"left{number}").write_text("")
         directory.put_back()
@@ -53,7 +53,7 @@ def test_a_directory_that_nobody_touches_is_not_looked_through_again(
     (tmp_path / "given").write_text("")
     long_ago = time.time_ns() - 10 * worker.SETTLED_NS
     os.utime(tmp_path, ns=(long_ago, long_ago))
-    directory = worker.Directory(str(tmp_path))
+    directory = worker.Directory(str(tmp_path), ["given"])
     directory.put_back()
     with monkeypatch.context() as looked:
         looked.delattr(os, "scandir")
