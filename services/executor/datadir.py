@@ -130,17 +130,26 @@ def make_scratch(path: Path, uid: int | None, gid: int | None) -> None:
     """
     try:
         remove(path)
-        for directory in (path, path / "work", path / "tmp", path / "home", path / "inputs"):
-            directory.mkdir(mode=0o700)
-            if uid is not None and gid is not None:
-                os.chown(directory, uid, gid)
+        for directory in (path, path / "work", path / "tmp", path / "home"):
+            _make(directory, uid, gid)
     except OSError as error:
         raise errors.Unavailable(f"no private directory can be made: {error}") from error
 
 
-def place(path: Path, content: bytes) -> None:
-    """Writes a file into a private directory, for the task to read. Raises Unavailable when the disk refuses."""
+def place(path: Path, content: bytes, uid: int | None, gid: int | None) -> None:
+    """Writes a file into a private directory, which is made for it, for the task to read.
+
+    Raises Unavailable when the disk refuses.
+    """
     try:
+        if not path.parent.exists():
+            _make(path.parent, uid, gid)
         path.write_bytes(content)
     except OSError as error:
         raise errors.Unavailable(f"{path} cannot be written: {error}") from error
+
+
+def _make(directory: Path, uid: int | None, gid: int | None) -> None:
+    directory.mkdir(mode=0o700)
+    if uid is not None and gid is not None:
+        os.chown(directory, uid, gid)

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from libs.blob import layout
 from libs.runtime.clock import Clock
 from libs.workflow import errors
-from services.executor import processes
+from services.executor import datadir, processes
 from services.executor.processes import ProcessId
 
 logger = logging.getLogger(__name__)
@@ -245,6 +246,11 @@ def parse_exit(said: str) -> Exit | None:
             case ["ended", "signal", number, memory]:
                 return Exit(signal=int(number), out_of_memory=memory == "1")
     return None
+
+
+def place_inputs(launch: Launch, inputs: bytes) -> None:
+    """Writes the inputs to where the command line says. Raises Unavailable when the disk refuses."""
+    datadir.place(launch.directory / "inputs" / layout.INPUTS, inputs, launch.uid, launch.gid)
 
 
 def find_command(command: str, environment: Mapping[str, str], working_directory: Path) -> bool:

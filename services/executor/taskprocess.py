@@ -125,24 +125,29 @@ class ProcessAttempt(Attempt):
         zygotes, call = self._bench.zygotes, recipes.call_of(launch.command)
         warm = options.process(self._template.config, "config").warm
         if zygotes is None or call is None or environment.commands is None or not warm:
-            return launch
+            return await self._with_inputs(launch)
         shared = variables.of_zygote(self._bench.platform, environment.commands, self._assignment, template_env)
         recipe = recipes.recipe_of(call, environment.commands, shared, self._template.id)
         try:
             await zygotes.ready(recipe, call.module)
         except Cold:
-            return launch
+            return await self._with_inputs(launch)
         inputs, limit = self._assignment.inputs.inline, self._assignment.inline_limit
         return replace(launch, warm=recipes.warm(call, recipe, launch, inputs, limit))
+
+    async def _with_inputs(self, launch: runner.Launch) -> runner.Launch:
+        """The launch, with its inputs in their file: those of a fork go along."""
+        inputs = self._assignment.inputs.inline
+        if inputs is not None:
+            await asyncio.to_thread(runner.place_inputs, launch, inputs)
+        return launch
 
     def _furnish(self, with_template: bool) -> Mapping[str, str]:
         """Makes the private directories and what the task finds in them. Returns the variables of its secrets."""
         uid, gid = self._bench.settings.task_uid, self._bench.settings.task_gid
         datadir.make_scratch(self._scratch, uid, gid)
-        if self._assignment.inputs.inline is not None:
-            datadir.place(self._scratch / "inputs" / layout.INPUTS, self._assignment.inputs.inline)
         if with_template:
-            datadir.place(self._scratch / "inputs" / _TEMPLATE, self._template.SerializeToString())
+            datadir.place(self._scratch / "inputs" / _TEMPLATE, self._template.SerializeToString(), uid, gid)
         wanted = tasksecrets.wanted(self._template.security_context, self._assignment.security_context)
         secrets = tasksecrets.deliver(self._bench.secrets, wanted, self._scratch / "secrets")
         tasksecrets.write(secrets.files, self._scratch, uid, gid)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from libs.runtime.clock import Clock
 from libs.workflow import errors
-from services.executor import datadir, framing, recipes
+from services.executor import datadir, framing, recipes, runner
 from services.executor.processes import ProcessId
 from services.executor.runner import Exit, Launch, ProcessRunner, Running, Warm
 from services.executor.wardens import Warden
@@ -33,6 +33,8 @@ class WarmProcesses:
         if launch.warm is not None:
             with contextlib.suppress(Cold):
                 return await self._fork(launch, launch.warm, self._zygotes.take(launch.warm.recipe))
+            if launch.warm.inputs is not None:
+                await asyncio.to_thread(runner.place_inputs, launch, launch.warm.inputs)
         return await self._cold.start(launch)
 
     async def _fork(self, launch: Launch, warm: Warm, warden: Warden) -> Running:

@@ -270,6 +270,7 @@ class LeanWay:
     def call_command(self, tool: str, words: list[str], inputs: bytes | None) -> None:
         if inputs is not None:
             path = words[words.index("--inputs") + 1]
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(inputs)
         getattr(self.entrypoint, TOOLS[tool]).main(words[1:], prog_name=words[0])
