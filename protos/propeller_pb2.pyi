@@ -773,6 +773,7 @@ class StatusReply(_message.Message):
         TROUBLE_FIELD_NUMBER: _builtins.int
         SILENT_US_FIELD_NUMBER: _builtins.int
         CONNECTED_FIELD_NUMBER: _builtins.int
+        PLACES_FIELD_NUMBER: _builtins.int
         executor: _builtins.str
         incarnation: _builtins.str
         attempts: _builtins.int
@@ -781,6 +782,8 @@ class StatusReply(_message.Message):
         silent_us: _builtins.int
         """since its last sign of life"""
         connected: _builtins.bool
+        places: _builtins.int
+        """how many attempts it runs at most, where that is all that bounds them; 0: its capacity does"""
         @_builtins.property
         def capacity(self) -> _executor_pb2.Resources: ...
         @_builtins.property
@@ -797,10 +800,11 @@ class StatusReply(_message.Message):
             trouble: _builtins.str = ...,
             silent_us: _builtins.int = ...,
             connected: _builtins.bool = ...,
+            places: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "used", b"used"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capacity", b"capacity", "connected", b"connected", "draining", b"draining", "executor", b"executor", "incarnation", b"incarnation", "silent_us", b"silent_us", "trouble", b"trouble", "used", b"used"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capacity", b"capacity", "connected", b"connected", "draining", b"draining", "executor", b"executor", "incarnation", b"incarnation", "places", b"places", "silent_us", b"silent_us", "trouble", b"trouble", "used", b"used"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

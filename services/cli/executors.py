@@ -52,7 +52,10 @@ def _text(found: Sequence[Executor]) -> str:
     if not found:
         return "no executor is known"
     rows = [
-        [each.name, each.state, str(each.attempts), shown(each.used), shown(each.capacity), each.trouble]
-        for each in found
+        [each.name, each.state, str(each.attempts), shown(each.used), _capacity(each), each.trouble] for each in found
     ]
     return "\n".join(render.columns([["EXECUTOR", "STATE", "ATTEMPTS", "TAKEN", "OF", "TROUBLE"], *rows]))
+
+
+def _capacity(executor: Executor) -> str:
+    return f"{executor.places} pods" if executor.places else shown(executor.capacity)

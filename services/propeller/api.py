@@ -258,6 +258,7 @@ def _described(term: Term, room: Room, session: Session | None) -> propeller_pb2
         trouble="not connected" if session is None else session.trouble,
         silent_us=round(term.sessions.silence(room.executor) * 1e6),
         connected=session is not None,
+        places=room.places,
     )
 
 

@@ -42,6 +42,7 @@ def _add(known: dict[str, propeller_pb2.StatusReply.Executor], told: propeller_p
     if executor is told:
         return
     executor.attempts += told.attempts
+    executor.places += told.places
     executor.used.cpu_millis += told.used.cpu_millis
     executor.used.memory_bytes += told.used.memory_bytes
     executor.used.gpus += told.used.gpus

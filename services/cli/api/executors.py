@@ -28,6 +28,8 @@ class Executor:
     used: Slots
     capacity: Slots
     silent_seconds: float
+    places: int = 0
+    """How many attempts it runs at most, where that is all that bounds them: as pods of a cluster. 0: its capacity."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -38,6 +40,7 @@ class Executor:
             "used": _as_json(self.used),
             "capacity": _as_json(self.capacity),
             "silent_seconds": self.silent_seconds,
+            "places": self.places,
         }
 
 
@@ -69,6 +72,7 @@ def _executor(message: propeller_pb2.StatusReply.Executor) -> Executor:
         used=codec.slots(message.used),
         capacity=codec.slots(message.capacity),
         silent_seconds=message.silent_us / 1e6,
+        places=message.places,
     )
 
 

@@ -302,13 +302,13 @@ class PodAttempt(Attempt):
         a node that is away for ever would keep it for ever.
         """
         cluster, settings = self._fleet.cluster, self._bench.settings
-        grace: int | None = self._fleet.shape.grace_seconds
+        grace = self._fleet.shape.grace_seconds
         backoff = Backoff(*_AGAIN_SECONDS)
         loop = asyncio.get_running_loop()
         while True:
             try:
                 await cluster.delete(self._name, grace)
-                until = loop.time() + (grace or 0) + settings.pod_delete_seconds
+                until = loop.time() + grace + settings.pod_delete_seconds
                 while (left := until - loop.time()) > 0:
                     if self._followed.pod is None and await cluster.get(self._name) is None:
                         self._fleet.turnstile.ended()

@@ -44,6 +44,13 @@ def test_executors_are_listed_with_their_state_and_slots(airscrew: Command, admi
     assert shown[3]["used"]["cpu_millis"] == 2000
 
 
+def test_an_executor_whose_tasks_are_pods_has_room_for_a_number_of_them(airscrew: Command, admin: FakeAdmin) -> None:
+    known = executor("cluster", attempts=2)
+    known.places = 500
+    admin.executors.known = [known]
+    assert "1 cpu" not in airscrew("executors").out and "500 pods" in airscrew("executors").out
+
+
 def test_draining_has_a_deadline_and_says_what_becomes_of_what_runs(airscrew: Command, admin: FakeAdmin) -> None:
     admin.executors.known = [executor("e1")]
     ran = airscrew("executors", "drain", "e1", "--deadline", "90s")
