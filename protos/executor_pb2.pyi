@@ -176,6 +176,7 @@ class Assign(_message.Message):
     SECURITY_CONTEXT_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
+    AS_POD_FIELD_NUMBER: _builtins.int
     spec_digest: _builtins.bytes
     time_allowed_us: _builtins.int
     """from its start; 0 is unlimited"""
@@ -208,6 +209,8 @@ class Assign(_message.Message):
     """of the execution: its leader gets the reports"""
     overrides: _builtins.bytes
     """of the node: serialized flyteidl.core.TaskNodeOverrides; image and slots are put in above already"""
+    as_pod: _builtins.bool
+    """the installation runs tasks as pods: it may be one that could not be anything else"""
     @_builtins.property
     def id(self) -> Global___AttemptId: ...
     @_builtins.property
@@ -246,10 +249,11 @@ class Assign(_message.Message):
         security_context: _builtins.bytes = ...,
         shard: _builtins.int = ...,
         overrides: _builtins.bytes = ...,
+        as_pod: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "id", b"id", "inputs", b"inputs", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "overrides", b"overrides", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "shard", b"shard", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_array_index", b"_array_index", "array_index", b"array_index", "as_pod", b"as_pod", "container_image", b"container_image", "domain", b"domain", "envs", b"envs", "id", b"id", "inline_limit", b"inline_limit", "inputs", b"inputs", "interruptible", b"interruptible", "launch_plan", b"launch_plan", "log_uri", b"log_uri", "name", b"name", "output_prefix", b"output_prefix", "overrides", b"overrides", "previous_checkpoint", b"previous_checkpoint", "project", b"project", "raw_output_prefix", b"raw_output_prefix", "resources", b"resources", "security_context", b"security_context", "shard", b"shard", "spec_digest", b"spec_digest", "time_allowed_us", b"time_allowed_us", "traceparent", b"traceparent", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__array_index: _TypeAlias = _typing.Literal["array_index"]  # noqa: Y015
     _WhichOneofArgType__array_index: _TypeAlias = _typing.Literal["_array_index", b"_array_index"]  # noqa: Y015

@@ -256,6 +256,7 @@ def _write_assign(message: executor_pb2.Assign, item: session.Assignment) -> Non
     message.interruptible = item.interruptible
     message.security_context = item.security_context
     message.overrides = item.overrides
+    message.as_pod = item.as_pod
     message.shard = item.shard
     if item.envs:
         message.envs.update(item.envs)
@@ -287,6 +288,7 @@ def _assignment(message: executor_pb2.Assign) -> session.Assignment:
         interruptible=message.interruptible,
         security_context=message.security_context,
         overrides=message.overrides,
+        as_pod=message.as_pod,
         shard=message.shard,
     )
 

@@ -57,6 +57,7 @@ class Assignment:
     security_context: bytes = b""
     shard: int = 0
     overrides: bytes = b""
+    as_pod: bool = False
 
 
 @frozen

@@ -22,5 +22,5 @@ class Backend(StrEnum):
 SETTING: Final = "AIRSCREW_TASK_BACKEND"
 """What messages call it."""
 
-NEEDS_PODS: Final = f"needs pods, and this installation runs tasks as processes: it is not {SETTING}={Backend.POD}"
+NEEDS_PODS: Final = f"needs pods, and tasks are processes here: this is not {SETTING}={Backend.POD}"
 """The second half of a refusal that would not come where tasks are pods."""

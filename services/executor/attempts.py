@@ -308,7 +308,14 @@ class Attempts:
         if not wish and assignment.overrides:
             overrides = workflow_pb2.TaskNodeOverrides.FromString(assignment.overrides)
             wish = supported.wish_of_a_node_for_a_pod(overrides)
-        return wish and f"{wish}: this task {NEEDS_PODS}"
+        if wish:
+            return f"{wish}: this task {NEEDS_PODS}"
+        if assignment.as_pod:  # then nobody has looked whether a process can run it
+            try:
+                supported.refuse_unbuilt_task(template, Backend.PROCESS)
+            except errors.Unimplemented as error:
+                return error.message
+        return ""
 
     def _refusal(self) -> str:
         return "the executor is stopping" if self._draining else self.trouble()

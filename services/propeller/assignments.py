@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from libs.blob import layout
 from libs.telemetry.traces import NOT_SAMPLED
 from libs.wire.session import NO_INDEX, Assignment, Spec
+from libs.workflow.backend import Backend
 from libs.workflow.errors import Internal
 from libs.workflow.graph import TaskTarget
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
@@ -39,10 +40,11 @@ class _Common:
 
 
 class Assignments:
-    """Builds assignments; `root` is where the blob store's own paths begin."""
+    """Builds assignments; `root` is where the blob store's own paths begin, `backend` what tasks become."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, backend: Backend = Backend.PROCESS) -> None:
         self._root = root
+        self._as_pod = backend is Backend.POD
         self._known: dict[int, _Common] = {}
         """By key of the execution; what it is made of never changes."""
 
@@ -89,6 +91,7 @@ class Assignments:
             launch_plan=common.launch_plan,
             container_image=node.spec.image,
             overrides=node.spec.overrides,
+            as_pod=self._as_pod,
             envs=common.envs,
             output_prefix=common.places.attempt_prefix(node.state.id, attempt.attempt),
             raw_output_prefix=common.places.raw_prefix(node.state.id, attempt.attempt),

@@ -120,7 +120,7 @@ class Term:
         default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
         graphs = Graphs(store, blob, default_slots)
         self.library = Library(store, self.shard, graphs, lambda state: self._children.ended(state))
-        assignments = Assignments(blob.root)
+        assignments = Assignments(blob.root, settings.task_backend)
         self._meters = meters
         self._queue_metrics = meters.observer(self.shard) if meters else None
         self.reconciler = Reconciler(

@@ -396,17 +396,18 @@ IN_A_POD = workflow_pb2.TaskNodeOverrides(pod_template={"primary_container_name"
 
 
 @pytest.mark.parametrize(
-    ("pod", "overrides", "named"),
+    ("pod", "assigned", "named"),
     [
-        (template("sh", data_config={"enabled": True}), b"", "container.data_config"),
-        (tasks_pb2.TaskTemplate(type="sidecar", k8s_pod={"primary_container_name": "main"}), b"", "type: 'sidecar'"),
-        (shell("true"), IN_A_POD, "pod_template"),
+        (template("sh", data_config={"enabled": True}), {}, "container.data_config"),
+        (tasks_pb2.TaskTemplate(type="sidecar", k8s_pod={"primary_container_name": "main"}), {}, "type: 'sidecar'"),
+        (shell("true"), {"overrides": IN_A_POD}, "pod_template"),
+        (shell("true"), {"as_pod": True}, "the command '/bin/sh' is none of the SDK's"),
     ],
 )
 async def test_a_task_that_wants_a_pod_is_not_run_as_a_process_and_says_which_setting_differs(
-    session: ExecutorSession, work: Assignments, pod: Any, overrides: bytes, named: str
+    session: ExecutorSession, work: Assignments, pod: Any, assigned: dict[str, Any], named: str
 ) -> None:
-    report = await run(session, work.of(pod, overrides=overrides))
+    report = await run(session, work.of(pod, **assigned))
     error = error_of(report)
     assert (error.code, error.kind, report.recoverable) == ("FailedToBuildResource", USER, False)
     assert named in error.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flyteidl.core import security_pb2
 
 from libs.wire.session import NO_INDEX, Assignment
+from libs.workflow.backend import Backend
 from libs.workflow.graph import build
 from libs.workflow.machine import Execution, new_execution, step
 from libs.workflow.machine import messages as m
@@ -68,3 +69,11 @@ def test_the_previous_checkpoint_is_that_of_the_last_attempt_that_ran() -> None:
     step(execution, [], 1_000_000)
     step(execution, [m.Placed("n0-0-n0", 2, "e3", "life", "log")], 1_000_001)
     assert Assignments("/blob").assign(execution, node).previous_checkpoint == second.previous_checkpoint
+
+
+def test_executors_are_told_what_the_installation_makes_of_tasks() -> None:
+    execution = items(sliced=True)
+    assert not assigned(execution, "n0-0-n0").as_pod
+    node = execution.node("n0-0-n0")
+    assert node is not None
+    assert Assignments("/blob", Backend.POD).assign(execution, node).as_pod

@@ -38,6 +38,7 @@ ASSIGNMENT = session.Assignment(
     security_context=b"context",
     shard=3,
     overrides=b"overrides",
+    as_pod=True,
 )
 
 
