@@ -160,6 +160,15 @@ async def test_a_pod_is_taken_pending_with_an_identity_a_version_and_defaults(ap
     assert await api.done("GET", "pods/one") == made
 
 
+async def test_a_pod_template_has_the_defaults_of_a_pod(api: Api) -> None:
+    spec = {"containers": [{"name": "default", "image": "anything"}, {"name": "primary", "image": "anything:1"}]}
+    wanted = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "one"}, "template": {"spec": spec}}
+    made = (await api.done("POST", "podtemplates", wanted))["template"]["spec"]
+    assert made["terminationGracePeriodSeconds"] == 30
+    assert [each["imagePullPolicy"] for each in made["containers"]] == ["Always", "IfNotPresent"]
+    assert {each["terminationMessagePolicy"] for each in made["containers"]} == {"File"}
+
+
 async def test_a_name_is_taken_once(api: Api) -> None:
     first = await api.done("POST", "pods", pod())
     status = await api.refused("POST", "pods", pod())

@@ -123,7 +123,10 @@ class Objects:
             raise Refused(409, "AlreadyExists", text, name=name, kind=kind.plural)
         if kind.name == "Pod":
             self._charge(namespace, made)
-            _default_pod(made)
+            _default_spec(made["spec"])
+            made["status"] = {"phase": "Pending", "qosClass": _quality(made["spec"])}
+        elif kind.name == "PodTemplate":
+            _default_spec(made["template"]["spec"])
         meta |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._now(), "generation": 1}
         meta.pop("deletionTimestamp", None)
         return self.put(kind, None, made)
@@ -258,8 +261,7 @@ def _grace(kind: Kind, pod: Object, asked: int | None) -> int:
     return int(pod["spec"]["terminationGracePeriodSeconds"] if asked is None else asked)
 
 
-def _default_pod(pod: Object) -> None:
-    spec = pod["spec"]
+def _default_spec(spec: Object) -> None:
     for name, value in (
         ("restartPolicy", "Always"),
         ("terminationGracePeriodSeconds", 30),
@@ -267,16 +269,21 @@ def _default_pod(pod: Object) -> None:
     ):
         spec.setdefault(name, value)
     for container in (*spec.get("initContainers", ()), *spec["containers"]):
+        newest = container["image"].rpartition("/")[2].partition(":")[2] in ("", "latest")
+        container.setdefault("imagePullPolicy", "Always" if newest else "IfNotPresent")
         container.setdefault("terminationMessagePath", "/dev/termination-log")
         container.setdefault("terminationMessagePolicy", "File")
         container.setdefault("resources", {})
+
+
+def _quality(spec: Object) -> str:
+    """Of service, as an eviction goes by."""
     resources = [each["resources"] for each in spec["containers"]]
     best_effort = not any(each.get("requests") or each.get("limits") for each in resources)
     guaranteed = all(
         each.get("limits") and each.get("requests", each["limits"]) == each["limits"] for each in resources
     )
-    quality = "BestEffort" if best_effort else "Guaranteed" if guaranteed else "Burstable"
-    pod["status"] = {"phase": "Pending", "qosClass": quality}
+    return "BestEffort" if best_effort else "Guaranteed" if guaranteed else "Burstable"
 
 
 # -------------------------------------------------------------------------------------------------------- what is asked

@@ -37,6 +37,8 @@ _KEYS: Final[Mapping[str, str]] = {
     "topologySpreadConstraints": "topologyKey",
 }
 """Lists whose elements are the same thing when this is the same."""
+_DEFAULTS: Final[Mapping[str, Any]] = {"terminationGracePeriodSeconds": 30}
+"""What the API server writes into a specification that says nothing, and we say more of (k8s.io/api/core/v1)."""
 _ADDED: Final = frozenset({"tolerations", "envFrom", "nodeSelectorTerms", "schedulingGates", "readinessGates"})
 """Lists that grow."""
 
@@ -108,6 +110,7 @@ def on_template(base: Mapping[str, Any], spec: Spec, primary: str) -> Spec:
     """`spec` laid over that of a PodTemplate, whose containers `default` and `primary` (of those that prepare the pod
     `default-init` and `primary-init`) are patterns, as in Flyte. Containers of other names it brings along.
     """
+    base = as_written(base)
     below = dict(base)
     for kind, suffix in (("containers", ""), ("initContainers", "-init")):
         patterns = {each["name"]: each for each in base.get(kind) or ()}
@@ -120,6 +123,27 @@ def on_template(base: Mapping[str, Any], spec: Spec, primary: str) -> Spec:
         if not below[kind]:
             del below[kind]
     return merge(below, spec)
+
+
+def as_written(spec: Mapping[str, Any]) -> Spec:
+    """A PodTemplate's without what the API server has put into it, as it does whenever somebody says nothing: a pull
+    policy that goes by the tag of the pattern's image, not of the task's, and values that a pod of ours has others for.
+    """
+    kept = {name: value for name, value in spec.items() if _DEFAULTS.get(name) != value}
+    for kind in ("containers", "initContainers"):
+        if kind in spec:
+            kept[kind] = [
+                {name: value for name, value in each.items() if _defaults_of(each).get(name) != value}
+                for each in spec[kind]
+            ]
+    return kept
+
+
+def _defaults_of(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    name, _, digest = str(container.get("image", "")).partition("@")
+    newest = not digest and name.rpartition("/")[2].partition(":")[2] in ("", "latest")
+    policy = {"imagePullPolicy": "Always" if newest else "IfNotPresent"} if name else {}
+    return {**policy, "terminationMessagePolicy": "File"}
 
 
 def with_override(spec: Spec, primary: str, pod: tasks_pb2.K8sPod) -> Spec:

@@ -81,6 +81,32 @@ def test_a_pod_template_is_a_pattern_for_all_containers_and_for_the_tasks() -> N
     }
 
 
+@pytest.mark.parametrize(
+    ("image", "policy", "left"),
+    [
+        ("anything", "Always", None),
+        ("registry:5000/anything:latest", "Always", None),
+        ("anything:1", "IfNotPresent", None),
+        (f"anything@sha256:{'0' * 64}", "IfNotPresent", None),
+        ("anything:1", "Always", "Always"),
+        ("anything", "Never", "Never"),
+    ],
+)
+def test_what_the_api_server_has_put_into_a_pod_template_is_nothing_that_anybody_wants(
+    image: str, policy: str, left: str | None
+) -> None:
+    base = {
+        "terminationGracePeriodSeconds": 30,
+        "containers": [
+            {"name": "default", "image": image, "imagePullPolicy": policy, "terminationMessagePolicy": "File"}
+        ],
+    }
+    spec = podspec.on_template(base, {"containers": [{"name": "task", "image": "i:latest"}]}, "task")
+    assert "terminationGracePeriodSeconds" not in spec
+    (container,) = spec["containers"]
+    assert container == {"name": "task", "image": "i:latest"} | ({"imagePullPolicy": left} if left else {})
+
+
 def test_a_nodes_override_speaks_of_the_tasks_container_by_its_own_name_for_it() -> None:
     over = k8s_pod({"containers": [{"name": "mine", "image": "2"}], "runtimeClassName": "gvisor"}, "mine")
     spec = podspec.with_override({"containers": [{"name": "task", "image": "1"}]}, "task", over)
