@@ -17,12 +17,17 @@ from tests.cluster.kube import Kube, until
 from tests.support import flyte
 
 NAMESPACE = "airscrew"
-WORK = Path(__file__).with_name("work.py")
+HERE = Path(__file__).parent
+WORK = HERE / "work.py"
 READY_SECONDS = 180.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--as-it-is", action="store_true", help="build and deploy nothing")
+
+
 @pytest.fixture(scope="session")
-def folders() -> Iterator[Folders]:
+def folders(request: pytest.FixtureRequest) -> Iterator[Folders]:
     """A running cluster that knows all images; it goes on afterwards if it was there before."""
     folders = Folders()
     was_there = running(folders) is not None
@@ -30,8 +35,9 @@ def folders() -> Iterator[Folders]:
     try:
         pid = running(folders)
         assert pid is not None
-        ours = images.build(folders)
-        images.load(folders, pid, {**{name: name for name in ours}, **stand_ins.build(folders)})
+        if not request.config.getoption("--as-it-is"):
+            ours = images.build(folders)
+            images.load(folders, pid, {**{name: name for name in ours}, **stand_ins.build(folders)})
         yield folders
     finally:
         if not was_there:
@@ -39,11 +45,12 @@ def folders() -> Iterator[Folders]:
 
 
 @pytest.fixture(scope="session")
-def kube(folders: Folders) -> Kube:
+def kube(folders: Folders, request: pytest.FixtureRequest) -> Kube:
     """The namespace with everything of the overlay in it, ready."""
     kube = Kube(folders.kubeconfig, NAMESPACE)
-    kube("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    kube("apply", "--kustomize", str(Path(__file__).parent / "overlay"))
+    if not request.config.getoption("--as-it-is"):
+        kube("delete", "namespace", NAMESPACE, "--ignore-not-found")
+        kube("apply", "--kustomize", str(HERE / "overlay"))
     until(lambda: not kube.not_ready(), "every pod is ready", READY_SECONDS)
     return kube
 
@@ -61,10 +68,14 @@ def remote(client: flyte.Client) -> FlyteRemote:
 
 @pytest.fixture(scope="session")
 def lanes(client: flyte.Client, remote: FlyteRemote) -> FlyteLaunchPlan:
-    """The workflow of `work`, registered by `pyflyte` as the only module of a project."""
+    """The larger workflow of `work`."""
+    return registered(client, remote, "lanes", "processes")
+
+
+def registered(client: flyte.Client, remote: FlyteRemote, name: str, version: str, *options: str) -> FlyteLaunchPlan:
+    """A workflow of `work`, registered by `pyflyte` as the only module of a project."""
     shutil.copy(WORK, client.home)
-    registered = client.pyflyte(
-        "register", "--project", flyte.PROJECT, "--domain", flyte.DOMAIN, "--version", "1", WORK.name
-    )
-    assert registered.returncode == 0, registered.stdout
-    return remote.fetch_launch_plan(name="work.lanes", version="1")
+    command = ["register", "--project", flyte.PROJECT, "--domain", flyte.DOMAIN, "--version", version, *options]
+    done = client.pyflyte(*command, WORK.name)
+    assert done.returncode == 0, done.stdout
+    return remote.fetch_launch_plan(name=f"work.{name}", version=version)

@@ -18,12 +18,15 @@ class Kube:
     """kubectl, for one namespace."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        self.namespace = namespace
         self._options = [f"--kubeconfig={kubeconfig}", f"--namespace={namespace}"]
 
-    def __call__(self, *arguments: str) -> str:
-        """What it prints; fails with its errors."""
+    def __call__(self, *arguments: str, told: str | None = None) -> str:
+        """What it prints when it is told this; fails with its errors."""
         command = [str(ROOT / ".venv/bin/kubectl"), *self._options, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_COMMAND_SECONDS)
+        done = subprocess.run(
+            command, input=told, capture_output=True, text=True, check=False, timeout=_COMMAND_SECONDS
+        )
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
         return done.stdout
 
@@ -39,10 +42,10 @@ class Kube:
         return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def not_ready(self) -> list[str]:
-        """The pods that are neither ready nor done."""
+        """The pods that are neither ready nor done, but for those of tasks."""
         return [
             pod["metadata"]["name"]
-            for pod in self.get("pod")
+            for pod in self.get("pod", "!airscrew/executor")
             if pod["status"]["phase"] != "Succeeded"
             and not any(
                 each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ())

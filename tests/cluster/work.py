@@ -50,3 +50,11 @@ def lanes(start: int = 0, seconds: float = 1.0) -> Result:
             lane = step(before=lane, seconds=seconds)
         ends.append(lane)
     return together(lanes=ends)
+
+
+@workflow
+def pair(start: int = 0, seconds: float = 1.0) -> Result:
+    """Two lanes of one step: what is enough where each task takes a pod of its own."""
+    first = step(before=begin(start=start), seconds=seconds)
+    second = step(before=begin(start=start), seconds=seconds)
+    return together(lanes=[first, second])
