@@ -256,17 +256,17 @@ async def test_what_runs_beside_the_task_keeps_nobody_waiting(
 async def test_a_restarted_executor_goes_on_with_its_pods(
     leader: Leader, settings: dict[str, Any], work: Assignments, kubelet: Kubelet
 ) -> None:
-    running, ended = (work.of(template("x", outputs={"o0": types_pb2.INTEGER})) for _ in range(2))
+    running, ended, lost = (work.of(template("x", outputs={"o0": types_pb2.INTEGER})) for _ in range(3))
     place(ended, "outputs.pb", literals_pb2.LiteralMap(literals={"o0": number(2)}).SerializeToString())
     async with executing(settings):
         session = await leader.session()
-        session.assign(running, ended)
-        for each in (running, ended):
+        session.assign(running, ended, lost)
+        for each in (running, ended, lost):
             name = await kubelet.bind(await kubelet.pod_of(each[0].id.node))
             await kubelet.runs(name)
             before = await session.running(each[0].id)
     pods = {pod["metadata"]["labels"]["node-id"]: pod["metadata"]["name"] for pod in await kubelet.pods()}
-    assert set(pods) == {running[0].id.node, ended[0].id.node}, "they go on without the executor"
+    assert set(pods) == {each[0].id.node for each in (running, ended, lost)}, "they go on without the executor"
     await kubelet.ends(pods[ended[0].id.node])
 
     leader.hellos.clear()
@@ -276,6 +276,10 @@ async def test_a_restarted_executor_goes_on_with_its_pods(
         assert known[running[0].id.node].seq > before.seq
         report = await session.final(ended[0].id)
         assert outputs_of(report)["o0"] == number(2)
+        session.stop(lost[0].id, "begun anew elsewhere, for the executor was away for too long")
+        await kubelet.deleted(pods[lost[0].id.node])
+        await kubelet.let_go(pods[lost[0].id.node])
+        assert (await session.final(lost[0].id)).phase == executor_pb2.Report.PHASE_ABORTED
         session.assign(running)  # a leader that is not sure says it again
         await session.until(lambda: session.of(running[0].id) != [], "an answer")
         place(running, "outputs.pb", literals_pb2.LiteralMap(literals={"o0": number(3)}).SerializeToString())
