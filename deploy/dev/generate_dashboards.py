@@ -157,6 +157,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("sum(airscrew_attempts_pending)", "waiting for a slot"),
             ),
         ),
+        Panel(
+            "Pods of tasks",
+            "short",
+            (("sum by (airscrew_pod_stage) (airscrew_executor_pods)", "{{airscrew_pod_stage}}"),),
+        ),
         Panel("Reports not acknowledged", "short", (("sum by (pod) (airscrew_executor_reports_spooled)", "{{pod}}"),)),
         Panel("Disk free", "bytes", (("airscrew_executor_disk_free_bytes", "{{pod}}"),)),
     ),
