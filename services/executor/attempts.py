@@ -378,7 +378,8 @@ class Attempts:
             self._start_waiting()
             report = attempt.final(end)
             self.ended[report.phase] += 1
-            logger.info("attempt ended: %s", report.phase.name, extra={"reason": report.reason})
+            level = logging.DEBUG if report.phase is ReportPhase.SUCCEEDED else logging.INFO
+            logger.log(level, "attempt ended: %s", report.phase.name, extra={"reason": report.reason})
             self._reporting.ended(report)
             del self._running[attempt.id]
             await attempt.clean_up()

@@ -94,7 +94,7 @@ class Room:
 
         Where leaders of several shards want the same slots nobody follows, so that what becomes free can be divided.
         """
-        if self.shared or self.quick_attempts >= self.backlog:
+        if self.shared or self.quick_attempts >= self.backlog or (self.places and self.holders >= self.places):
             return False
         lanes = self.offered.minus(self.used).plus(self.quick)  # what slower attempts leave
         each = 1 + followers

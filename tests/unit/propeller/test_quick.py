@@ -122,6 +122,9 @@ def test_followers_respect_a_projects_limit_and_the_backlog_of_an_executor() -> 
     placement.quick.note("short", 1)
     assert len(seek(placement, *(attempt(number) for number in range(20)))) == 3
     assert len(seek(with_cores(2, backlog=5), *(attempt(number) for number in range(20)))) == 5
+    few = with_cores(2)
+    few.open("e1", "life", Slots(cpu_millis=2000), backlog=100, places=3)
+    assert len(seek(few, *(attempt(number) for number in range(20)))) == 3
     assert len(seek(with_cores(2, backlog=0), *(attempt(number) for number in range(20)))) == 2
 
 
