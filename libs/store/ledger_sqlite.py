@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import sqlite3
@@ -55,14 +56,12 @@ class SqliteLedger:
             if found is None or found[0] != epoch:
                 return None
             written = 0
-            for statement, values in (
-                (_EXECUTIONS, [(*row[1:], row[0], shard) for row in batch.executions]),
-                (_NODES, batch.nodes),
-                (_ATTEMPTS, batch.attempts),
-            ):
-                if values:
-                    written += connection.executemany(statement, values).rowcount
-            connection.executemany(_EVENTS, batch.events)
+            if batch.executions:
+                values = [(*row[1:], row[0], shard) for row in batch.executions]
+                written += connection.executemany(_EXECUTIONS, values).rowcount
+            written += _NODES.write(connection, batch.nodes)
+            written += _ATTEMPTS.write(connection, batch.attempts)
+            _EVENTS.write(connection, batch.events)
             if not batch.plain:
                 _add(connection, batch)
                 # Last, so that they reach the children that are in the batch.
@@ -127,6 +126,33 @@ def _add(connection: sqlite3.Connection, batch: Batch) -> None:
         connection.executemany(statement, values)
 
 
+class _Insertion:
+    """An INSERT of many rows, some of them by each statement.
+
+    For every statement that it runs the driver lets go of Python's lock and takes it again; beside an event loop that
+    is busy it waits up to 5 ms for that, and so would every single row.
+    """
+
+    AT_ONCE = 32
+
+    def __init__(self, one: str) -> None:
+        """`one` inserts one row."""
+        before, values, after = one.partition(one[one.index("VALUES (") + len("VALUES ") : one.index("?)") + 2])
+        self._one = one
+        self._many = f"{before}{', '.join([values] * self.AT_ONCE)}{after}"
+
+    def write(self, connection: sqlite3.Connection, values: Sequence[rows.Row]) -> int:
+        """How many rows were inserted or changed."""
+        written = 0
+        whole = len(values) - len(values) % self.AT_ONCE
+        for first in range(0, whole, self.AT_ONCE):
+            some = values[first : first + self.AT_ONCE]
+            written += connection.execute(self._many, tuple(itertools.chain.from_iterable(some))).rowcount
+        if whole < len(values):
+            written += connection.executemany(self._one, values[whole:]).rowcount
+        return written
+
+
 def _insert(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
@@ -141,9 +167,11 @@ _EXECUTIONS = (
     f"UPDATE executions SET {', '.join(f'{name} = ?' for name in rows.EXECUTION_OBSERVED)} "
     f"WHERE key = ? AND shard = ? AND {schema.EXECUTION_IS_LIVE}"
 )
-_NODES = _upsert("nodes", rows.NODE_COLUMNS, ("execution_key", "node_id"), schema.NODE_IS_OPEN)
-_ATTEMPTS = _upsert("attempts", rows.ATTEMPT_COLUMNS, ("execution_key", "node_id", "attempt"), schema.ATTEMPT_IS_OPEN)
-_EVENTS = _insert("events", rows.EVENT_COLUMNS)
+_NODES = _Insertion(_upsert("nodes", rows.NODE_COLUMNS, ("execution_key", "node_id"), schema.NODE_IS_OPEN))
+_ATTEMPTS = _Insertion(
+    _upsert("attempts", rows.ATTEMPT_COLUMNS, ("execution_key", "node_id", "attempt"), schema.ATTEMPT_IS_OPEN)
+)
+_EVENTS = _Insertion(_insert("events", rows.EVENT_COLUMNS))
 # A child that is there already is passed over; one of another parent is refused, by the table's keys.
 _CHILDREN = (
     f"INSERT INTO executions ({', '.join(launches.COLUMNS)}) SELECT {', '.join('?' * len(launches.COLUMNS))} "

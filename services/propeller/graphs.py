@@ -61,7 +61,7 @@ class Graphs:
         self._of_workflows.move_to_end(workflow)
         while len(self._of_workflows) > GRAPHS_KEPT:
             self._of_workflows.popitem(last=False)
-        return await asyncio.shield(known)
+        return known.result() if known.done() else await asyncio.shield(known)
 
     async def stored(self, uri: str) -> Graph:
         """The graph of a compiled closure in the blob store. Raises as `of_workflow`, and what the blob store does."""

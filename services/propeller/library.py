@@ -82,6 +82,8 @@ class Library:
             for node in snapshot.nodes
             if node.closure_uri is not None and node.kind is NodeKind.TASK and not node.phase.terminal
         }
+        if not uris:
+            return {}
         places = asyncio.Semaphore(_READS)
 
         async def read(uri: str) -> Graph:

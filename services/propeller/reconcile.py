@@ -29,7 +29,7 @@ from libs.workqueue.observer import Observer
 from services.propeller.assignments import Assignments
 from services.propeller.committer import Committer, Pending
 from services.propeller.library import Library
-from services.propeller.outside import Outside, Question
+from services.propeller.outside import QUESTIONS, Outside
 from services.propeller.placement import Place, Placement
 from services.propeller.spans import Spans, child_traceparent
 
@@ -263,7 +263,7 @@ class Reconciler:
                     placed.append(
                         self.placed(execution, command.node_id, command.attempt, place.executor, place.incarnation)
                     )
-            elif isinstance(command, m.Unseek | m.AttemptEnded):
+            elif isinstance(command, (m.Unseek, m.AttemptEnded)):
                 self._placement.release(AttemptId(key, command.node_id, command.attempt))
         return placed
 
@@ -283,7 +283,7 @@ class Reconciler:
 
     def _ask(self, execution: Execution, turn: Turn) -> None:
         for command in turn.commands:
-            if isinstance(command, Question):
+            if isinstance(command, QUESTIONS):
                 self._outside.ask(execution, command)
 
     # ----------------------------------------------------------------------------------------------- after commit

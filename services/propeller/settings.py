@@ -50,8 +50,9 @@ class PropellerSettings:
     """How executors run tasks, `process` or `pod`: no dynamic task may ask for what the other alone could run. For all
     services alike."""
 
-    workers: int = 20
-    """Turns that may be under way at once, loading included. FlytePropeller's default."""
+    workers: int = 200
+    """Turns that may be under way at once, loading included, which is all that they wait for: so many executions are
+    read together."""
 
     lease_ttl_seconds: int = 5
     """How long a dead leader keeps its place. Shorter means faster fail-over and less patience with a slow etcd."""

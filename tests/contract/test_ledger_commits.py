@@ -224,6 +224,23 @@ async def test_a_final_node_is_never_left(bench: Bench, phase: NodePhase) -> Non
     ]
 
 
+async def test_among_many_rows_of_a_commit_those_that_were_final_are_counted_and_stay(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So many that they are several statements, one of them not full."""
+    state = stored.execution()
+    epoch = await begun(bench, state)
+    ids = [f"n{number:03}" for number in range(101)]
+    final = {ids[0], ids[50], ids[100]}
+    phases = {id: NodePhase.SUCCEEDED if id in final else NodePhase.RUNNING for id in ids}
+    bench.ledger.commit(0, epoch, [stored.with_nodes(state, *(stored.node(id, phases[id]) for id in ids))])
+    assert not caplog.records
+    bench.ledger.commit(0, epoch, [stored.with_nodes(state, *(stored.node(id, attempt=1) for id in ids))])
+    if isinstance(bench.ledger, Ledger):
+        assert "3 rows of a commit were final" in caplog.text
+    assert {each.id for each in one(bench).nodes if each.attempt == 0} == final
+
+
 @pytest.mark.parametrize("phase", [phase for phase in AttemptPhase if phase.terminal])
 async def test_a_final_attempt_is_never_left_and_is_not_loaded(bench: Bench, phase: AttemptPhase) -> None:
     state = stored.execution()
