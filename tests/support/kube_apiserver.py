@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -147,7 +148,9 @@ def real_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def main(program: str) -> None:
-    """Serves until Ctrl-C."""
+    """Serves until Ctrl-C, or SIGTERM."""
+    for each in (signal.SIGINT, signal.SIGTERM):  # in the background of a script the first one is ignored
+        signal.signal(each, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder, running(Path(program), Path(folder)) as path:
         print(f"export KUBECONFIG={path}", flush=True)
         try:
