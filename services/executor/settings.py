@@ -207,8 +207,8 @@ class ExecutorSettings:
     """Names of Secrets for registries."""
 
     pod_env_from: tuple[str, ...] = ()
-    """`secret/NAME` and `configmap/NAME` whose keys all tasks have as variables: where the blob store is, for example.
-    What they hold is not written into pods, unlike `task_envs` and `task_pass_envs`."""
+    """`secret/NAME` and `configmap/NAME`, where they exist, whose keys all tasks have as variables: where the blob
+    store is, for example. What they hold is not written into pods, unlike `task_envs` and `task_pass_envs`."""
 
     pod_create_error_seconds: float = 180.0
     """How long a pod may stay in CreateContainerError; Flyte's default, like the next three."""

@@ -116,4 +116,4 @@ def shape_of(
 
 def _source(text: str) -> Mapping[str, Any]:
     kind, _, name = text.partition("/")
-    return {{"secret": "secretRef", "configmap": "configMapRef"}[kind]: {"name": name, "optional": False}}
+    return {{"secret": "secretRef", "configmap": "configMapRef"}[kind]: {"name": name, "optional": True}}

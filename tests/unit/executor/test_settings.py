@@ -33,6 +33,12 @@ def test_four_settings_are_enough() -> None:
         ({"AIRSCREW_EXECUTOR_OFFLOAD_FROM_MB": "2000"}, "OFFLOAD_FROM_MB"),
         ({"AIRSCREW_EXECUTOR_RESEND_SECONDS": "0"}, "RESEND_SECONDS"),
         ({"AIRSCREW_EXECUTOR_TASK_UID": "1000"}, "TASK_GID"),
+        ({"AIRSCREW_EXECUTOR_SLOTS": "0"}, "SLOTS"),
+        ({"AIRSCREW_EXECUTOR_POD_IMAGE_PULL_POLICY": "Sometimes"}, "POD_IMAGE_PULL_POLICY"),
+        ({"AIRSCREW_EXECUTOR_POD_ENV_FROM": "airscrew-blob"}, "POD_ENV_FROM"),
+        ({"AIRSCREW_EXECUTOR_POD_TOLERATIONS": "gpu:Sometimes"}, "POD_TOLERATIONS"),
+        ({"AIRSCREW_EXECUTOR_POD_INTERRUPTIBLE_TOLERATIONS": "=x"}, "POD_INTERRUPTIBLE_TOLERATIONS"),
+        ({"AIRSCREW_EXECUTOR_POD_MEMORY": "much"}, "POD_MEMORY"),
     ],
 )
 def test_mistakes_are_named(wrong: dict[str, str], named: str) -> None:
