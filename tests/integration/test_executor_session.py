@@ -139,7 +139,7 @@ async def test_a_final_report_is_repeated_until_it_is_acknowledged(
         session.acknowledges = False
         session.assign(assigned)
         report = await session.final(assigned[0].id)
-        await session.until(lambda: session.phases(assigned[0].id).count("SUCCEEDED") == 3, "two repetitions")
+        await session.until(lambda: session.of(assigned[0].id).count(report) == 3, "two repetitions")
         session.acknowledge(report)
         await asyncio.sleep(0.1)
         said = len(session.of(assigned[0].id))

@@ -109,7 +109,9 @@ class ExecutorSession:
         return [report for report in self.reports if key(report.id) == key(id)]
 
     def phases(self, id: executor_pb2.AttemptId) -> list[str]:
-        return [executor_pb2.Report.Phase.Name(report.phase).removeprefix("PHASE_") for report in self.of(id)]
+        """In the order of the reports; one that came again counts once, as with a leader."""
+        numbered = dict.fromkeys((report.seq, report.phase) for report in self.of(id))
+        return [executor_pb2.Report.Phase.Name(phase).removeprefix("PHASE_") for _, phase in numbered]
 
     async def report(self, id: executor_pb2.AttemptId, phase: int) -> executor_pb2.Report:
         """The first report of the attempt in this phase."""
