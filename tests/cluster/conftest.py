@@ -69,13 +69,15 @@ def remote(client: flyte.Client) -> FlyteRemote:
 @pytest.fixture(scope="session")
 def lanes(client: flyte.Client, remote: FlyteRemote) -> FlyteLaunchPlan:
     """The larger workflow of `work`."""
-    return registered(client, remote, "lanes", "processes")
+    return registered(client, remote, WORK, "lanes", "processes")
 
 
-def registered(client: flyte.Client, remote: FlyteRemote, name: str, version: str, *options: str) -> FlyteLaunchPlan:
-    """A workflow of `work`, registered by `pyflyte` as the only module of a project."""
-    shutil.copy(WORK, client.home)
+def registered(
+    client: flyte.Client, remote: FlyteRemote, module: Path, name: str, version: str, *options: str
+) -> FlyteLaunchPlan:
+    """A workflow of a module, registered by `pyflyte` as the only one of a project."""
+    shutil.copy(module, client.home)
     command = ["register", "--project", flyte.PROJECT, "--domain", flyte.DOMAIN, "--version", version, *options]
-    done = client.pyflyte(*command, WORK.name)
+    done = client.pyflyte(*command, module.name)
     assert done.returncode == 0, done.stdout
-    return remote.fetch_launch_plan(name=f"work.{name}", version=version)
+    return remote.fetch_launch_plan(name=f"{module.stem}.{name}", version=version)

@@ -26,10 +26,9 @@ def empty(kube: Kube) -> Iterator[str]:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_api_server_takes_every_object(overlay: str, kube: Kube, empty: str) -> None:
-    objects = [
-        _moved(each, empty) for each in rendered(overlay).objects if not each["apiVersion"].startswith(OF_OTHERS)
-    ]
-    told = json.dumps({"apiVersion": "v1", "kind": "List", "items": [each for each in objects if each]})
+    known = [each for each in rendered(overlay).objects if not each["apiVersion"].startswith(OF_OTHERS)]
+    moved = [_moved(each, empty) for each in known if each["kind"] != "Namespace"]
+    told = json.dumps({"apiVersion": "v1", "kind": "List", "items": moved})
     taken = kube("create", f"--namespace={empty}", "--dry-run=server", "--validate=strict", "--filename=-", told=told)
     assert taken.count("created (server dry run)") > 20
 

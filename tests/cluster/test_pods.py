@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flytekit.remote import FlyteLaunchPlan, FlyteRemote
 
-from tests.cluster.conftest import HERE, registered
+from tests.cluster.conftest import HERE, WORK, registered
 from tests.cluster.kube import Kube, until
 from tests.support import flyte
 
@@ -27,7 +27,7 @@ def pair(kube: Kube, client: flyte.Client, remote: FlyteRemote) -> FlyteLaunchPl
     kube("apply", "--kustomize", str(HERE / "overlay_pods"))
     for workload in WORKLOADS:
         kube.rolled_out(workload)
-    return registered(client, remote, "pair", "pods", "--image", IMAGE)
+    return registered(client, remote, WORK, "pair", "pods", "--image", IMAGE)
 
 
 class Run:
@@ -101,3 +101,13 @@ def test_pods_go_on_while_their_executor_is_replaced(kube: Kube, remote: FlyteRe
     run.working()
     kube("delete", "pod", "airscrew-executor-0", "--wait=false")
     assert set(run.end_well().values()) == {1}
+
+
+def test_a_container_that_knows_nothing_of_flyte_gets_files_and_leaves_typed_outputs(
+    client: flyte.Client, remote: FlyteRemote, pair: FlyteLaunchPlan
+) -> None:
+    plan = registered(client, remote, HERE / "raw.py", "squared", "pods", "--image", IMAGE)
+    ended = flyte.wait(remote, remote.execute(plan, inputs={"number": 12}), END_SECONDS)
+    assert ended.error is None, ended.error
+    assert ended.outputs.get("o0", as_type=int) == 144
+    assert ended.outputs.get("o1", as_type=str) == "12 times 12"

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ def up(folders: Folders) -> None:
         _connect(pid)
         _wait_until_ready(folders, pid)
     except ClusterError:
+        os.kill(pid, signal.SIGKILL)
         print(f"what the cluster said is in {folders.logs}", file=sys.stderr)
         raise
     _run(_kubectl(folders, "apply", "--filename", SOURCES / "system.yaml"))
@@ -63,18 +65,34 @@ def down(folders: Folders) -> None:
     pid = running(folders)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _STOP_SECONDS
+        _wait_until(lambda: not _is_cabled(), "the interface is gone")
+    elif _is_cabled():
+        return  # another checkout's
     for folder in _cgroups():
-        while folder.exists():
-            try:
-                folder.rmdir()
-            except OSError:
-                # Its processes are still ending.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        _wait_until(partial(_removed, folder), f"nothing is left in {folder}")
     shutil.rmtree(folders.state, ignore_errors=True)
     folders.kubeconfig.unlink(missing_ok=True)
+
+
+def _is_cabled() -> bool:
+    """Whether there is a node on this machine; its end of the cable goes with it."""
+    return Path(f"/sys/class/net/{CABLE}").exists()
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError:
+        return not folder.exists()  # else its processes are still ending
+    return True
+
+
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _STOP_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ClusterError(f"not within {_STOP_SECONDS} s: {what}")
+        time.sleep(0.05)
 
 
 def running(folders: Folders) -> int | None:
@@ -97,7 +115,7 @@ def _check_machine() -> None:
     missing = [package for program, package in _NEEDED.items() if not shutil.which(program)]
     if missing:
         raise ClusterError(f"this machine lacks {', '.join(missing)}: apt-get install {' '.join(missing)}")
-    if Path(f"/sys/class/net/{CABLE}").exists():
+    if _is_cabled():
         raise ClusterError(f"another cluster runs on this machine: it has the interface {CABLE}")
 
 
