@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -122,6 +123,12 @@ def _credentials(path: Path) -> tuple[str, dict[str, Any]]:
     )
     if "client-certificate" in user:
         context.load_cert_chain(user["client-certificate"], user["client-key"])
+    elif "client-certificate-data" in user:
+        with tempfile.NamedTemporaryFile() as both:  # it is read from files only
+            for part in ("client-certificate-data", "client-key-data"):
+                both.write(base64.b64decode(user[part]))
+            both.flush()
+            context.load_cert_chain(both.name)
     headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
     return cluster["server"], {"connector": aiohttp.TCPConnector(ssl=context), "headers": headers}
 
