@@ -342,9 +342,10 @@ class Attempts:
         self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))
 
     def _may_wait(self, shard: int, assignment: Assignment) -> bool:
-        if self._backlog.full or self._sharing.is_shared(shard):
+        if self._backlog.full or not assignment.resources.fits(self._slots.capacity):
             return False
-        return assignment.resources.fits(self._slots.capacity)
+        # Where others wait already, whoever keeps to his offer must not be turned away because of them.
+        return len(self._backlog) > 0 or not self._sharing.knows_to_share(shard)
 
     def _turn_away(self, waiting: Waiting, end: Outcome) -> None:
         self._answer(waiting.assignment.shard, waiting.assignment.id, end)

@@ -17,11 +17,15 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from libs.wire.session import Demand
 from libs.workflow.quantities import Slots
 
 NOTHING = Slots()
+
+LEARNING_SECONDS: Final = 0.1
+"""How long what a leader has sent before it knew that it has to share may be on its way."""
 
 
 def offers(
@@ -72,6 +76,8 @@ class Sharing:
         self._demands: dict[int, Demand] = {}
         """Of the shards that have a session."""
         self._offered: dict[int, Slots] = {}
+        self._shared_at: dict[int, float] = {}
+        """When a shard that was offered everything was told of less, by the clock of the event loop."""
         self._served: dict[int, int] = {}
         self._numbers = itertools.count(1)
         self._known: set[int] = set()
@@ -90,8 +96,13 @@ class Sharing:
         """What a shard is offered now; None while it is the only one, which is offered everything."""
         return self._offered.get(shard) if len(self._known) > 1 else None
 
-    def is_shared(self, shard: int) -> bool:
-        """Whether leaders of other shards hold something here, or want to: what this one is offered is not all."""
+    def knows_to_share(self, shard: int) -> bool:
+        """Whether leaders of other shards hold something here, or want to, and this one has had time to hear of it."""
+        if not self._is_shared(shard) or self._offered.get(shard) == self._capacity:
+            return False
+        return asyncio.get_running_loop().time() >= self._shared_at.get(shard, 0.0) + LEARNING_SECONDS
+
+    def _is_shared(self, shard: int) -> bool:
         held = any(slots != NOTHING for other, slots in self._held.items() if other != shard)
         return held or any(demand.count for other, demand in self._demands.items() if other != shard)
 
@@ -130,5 +141,7 @@ class Sharing:
         self._due = False
         for shard, slots in self._now().items():
             if slots != self._offered[shard]:
+                if self._offered[shard] == self._capacity:
+                    self._shared_at[shard] = asyncio.get_running_loop().time()
                 self._offered[shard] = slots
                 self._tell(shard, slots)

@@ -179,7 +179,11 @@ class Placement:
             room = self.rooms.best(wish)
             if room is not None and not self._is_behind_somebody(wish):
                 return self._take(attempt, wish, project, room)
-            if room is None and not len(self.lines) and (room := self._room_to_follow(attempt, wish)) is not None:
+            if (
+                room is None
+                and not len(self.lines)
+                and (room := self._room_to_follow(attempt, wish, now_us)) is not None
+            ):
                 return self._take(attempt, wish, project, room)
         self.lines.add(attempt, wish, project, now_us)
         return None
@@ -240,7 +244,7 @@ class Placement:
             return room
 
         placed = self._serve(self._lines_that_fit(now_us), room_for)
-        return placed + self._let_follow() if len(self.lines) else placed
+        return placed + self._let_follow(now_us) if len(self.lines) else placed
 
     def _serve(self, lines: Iterable[Line], room_for: Callable[[Line], Room | None]) -> list[tuple[AttemptId, Place]]:
         """Gives rooms to the heads of lines, whose turn it is first, as long as there are any for their like."""
@@ -292,7 +296,7 @@ class Placement:
         if held is not None and held.quick:
             self.quick.doubt(held.task)
 
-    def _let_follow(self) -> list[tuple[AttemptId, Place]]:
+    def _let_follow(self, now_us: int) -> list[tuple[AttemptId, Place]]:
         """Places attempts of quick tasks behind others, until somebody's turn comes who is not quick."""
         lines = [
             line
@@ -309,15 +313,15 @@ class Placement:
             nonlocal over
             attempt = line.attempts.next()
             over = over or not self.quick.followers(self._task_of(attempt))
-            return None if over else self._room_to_follow(attempt, line.wish)
+            return None if over else self._room_to_follow(attempt, line.wish, now_us)
 
         return self._serve(lines, room_for)
 
-    def _room_to_follow(self, attempt: AttemptId, wish: Wish) -> Room | None:
+    def _room_to_follow(self, attempt: AttemptId, wish: Wish, now_us: int) -> Room | None:
         if self.rooms.kept is not None or wish.slots == NOTHING:
             return None
         followers = self.quick.followers(self._task_of(attempt))
-        return self.rooms.to_follow(wish, followers) if followers else None
+        return self.rooms.to_follow(wish, followers, now_us) if followers else None
 
     # --------------------------------------------------------------------------------------------------- whose turn
 

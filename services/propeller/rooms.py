@@ -14,11 +14,14 @@ he is more urgent, so that they gather.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from libs.workflow.quantities import Slots
 
 NOTHING = Slots()
+
+ALONE_US: Final = 1_000_000
+"""How long nobody of another shard must have wanted anything of an executor until attempts follow others there."""
 
 
 class Wish(NamedTuple):
@@ -59,6 +62,8 @@ class Room:
     quick: Slots = NOTHING
     """What of `used` attempts of quick tasks hold, or wait for."""
     quick_attempts: int = 0
+    _alone_since_us: int | None = 0
+    """Since when nobody of another shard has wanted anything here, as far as `is_alone` has looked."""
 
     def __post_init__(self) -> None:
         self.offer(self.capacity)
@@ -70,8 +75,18 @@ class Room:
 
     def offer(self, slots: Slots) -> None:
         """So much may be held here from now on."""
+        if slots != self.capacity:
+            self._alone_since_us = None
         self.offered = slots
         self.free = slots.minus(self.used)
+
+    def is_alone(self, now_us: int) -> bool:
+        """Whether it has not been shared for a while: who wants nothing for a moment comes back for more."""
+        if self.shared:
+            return False
+        if self._alone_since_us is None:
+            self._alone_since_us = now_us
+        return now_us >= self._alone_since_us + ALONE_US
 
     def use(self, slots: Slots, attempts: int, quick: bool = False) -> None:
         """Takes slots for so many attempts, or with negative numbers gives them back."""
@@ -89,12 +104,14 @@ class Room:
         """What of its capacity is held: what waits there has nothing yet."""
         return Slots(*map(min, self.used, self.capacity))
 
-    def lets_follow(self, wish: Wish, followers: int) -> bool:
+    def lets_follow(self, wish: Wish, followers: int, now_us: int) -> bool:
         """Whether one more may come of a task of which so many may wait for each that runs.
 
         Where leaders of several shards want the same slots nobody follows, so that what becomes free can be divided.
         """
-        if self.shared or self.quick_attempts >= self.backlog or (self.places and self.holders >= self.places):
+        if self.quick_attempts >= self.backlog or (self.places and self.holders >= self.places):
+            return False
+        if not self.is_alone(now_us):
             return False
         lanes = self.offered.minus(self.used).plus(self.quick)  # what slower attempts leave
         each = 1 + followers
@@ -160,10 +177,12 @@ class Rooms:
             return min(fitting, key=lambda room: (not room.interruptible, room.attempts, room.executor), default=None)
         return max(fitting, key=lambda room: (room.interruptible, room.free, room.executor), default=None)
 
-    def to_follow(self, wish: Wish, followers: int) -> Room | None:
+    def to_follow(self, wish: Wish, followers: int, now_us: int) -> Room | None:
         """Of the executors at which one more may wait for a slot, the one with fewest of such attempts."""
         fitting = [
-            room for room in self._rooms.values() if room.lets_follow(wish, followers) and self._admits(room, wish)
+            room
+            for room in self._rooms.values()
+            if room.lets_follow(wish, followers, now_us) and self._admits(room, wish)
         ]
         return min(fitting, key=lambda room: (not room.interruptible, room.quick_attempts, room.executor), default=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,3 +180,20 @@ async def test_a_shard_that_has_left_is_offered_nothing() -> None:
     sharing.give_back(1, ONE)
     await asyncio.sleep(0)
     assert set(told) == {0}
+
+
+async def test_a_leader_knows_that_it_shares_only_some_time_after_it_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing = Sharing(WHOLE, lambda shard, offer: None)
+    sharing.join(0)
+    sharing.join(1)
+    assert not sharing.knows_to_share(0), "nobody else wants anything"
+    sharing.ask(1, Demand(ONE, 100))
+    sharing.ask(0, Demand(ONE, 100))
+    assert not sharing.knows_to_share(0), "it was not even told"
+    await asyncio.sleep(0)
+    assert not sharing.knows_to_share(0), "what it has sent before may be on its way"
+    monkeypatch.setattr("services.executor.sharing.LEARNING_SECONDS", 0.0)
+    assert sharing.knows_to_share(0)
+    sharing.ask(1, NOBODY)
+    await asyncio.sleep(0)
+    assert not sharing.knows_to_share(0)

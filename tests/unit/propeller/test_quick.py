@@ -13,7 +13,7 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from services.propeller.placement import PASSED_OVER_US, Placement
 from services.propeller.quick import MOST, WAIT_US, Quick
-from services.propeller.rooms import Wish
+from services.propeller.rooms import ALONE_US, Wish
 from tests.support.flytetypes import INTEGER
 from tests.support.templates import node, workflow
 from tests.support.terms import leading, report_of
@@ -132,6 +132,17 @@ def test_nobody_follows_where_leaders_of_other_shards_hold_or_want_slots() -> No
     placement = with_cores(2)
     placement.offer("e1", CORE)
     assert len(seek(placement, *(attempt(number) for number in range(20)))) == 1
+
+
+def test_nobody_follows_either_where_they_have_wanted_none_for_a_moment_only() -> None:
+    placement = with_cores(2)
+    placement.offer("e1", CORE)
+    placement.offer("e1", Slots(cpu_millis=2000))
+    assert len(seek(placement, *(attempt(number) for number in range(20)))) == 2
+    placement.release(attempt(0))
+    assert len(placement.fill(NOW + ALONE_US - 1)) == 1
+    placement.release(attempt(1))
+    assert len(placement.fill(NOW + ALONE_US)) > 1
 
 
 def test_projects_follow_in_turn() -> None:
