@@ -30,7 +30,7 @@ demo run test: export AIRSCREW_EXECUTOR_TASK_PYTHON ?= $(CURDIR)/.venv-tasks/bin
 
 .PHONY: help
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/.synced .venv-tasks/.synced ## start the whole system, run the sample workflow on it with pyflyte, show what came out, stop
@@ -43,7 +43,7 @@ run: .venv/.synced .venv-tasks/.synced ## start the whole system and serve until
 .PHONY: test
 test: .venv/.synced .venv-tasks/.synced ## all tests, with real etcd, PostgreSQL, Redis and pyflyte (ARGS="-k …")
 	servers=$$(.venv/bin/python deploy/dev/find_servers.py)
-	PATH="$$servers:$$PATH" .venv/bin/pytest $(ARGS)
+	PATH="$$servers:$$PATH" .venv/bin/$(if $(ARGS),pytest $(ARGS),python deploy/dev/run_tests.py)
 
 .PHONY: fast
 fast: .venv/.synced ## the tests that need no other process
