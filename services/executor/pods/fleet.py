@@ -81,14 +81,11 @@ def graces_of(settings: ExecutorSettings) -> observe.Graces:
     )
 
 
-def shape_of(
-    settings: ExecutorSettings, executor: str, platform: variables.Platform, owner: Mapping[str, Any] | None = None
-) -> Shape:
-    """What the settings say of every pod."""
+def shape_of(settings: ExecutorSettings, executor: str, platform: variables.Platform) -> Shape:
+    """What the settings say of every pod; who owns them is found out at the start."""
     return Shape(
         executor=executor,
         platform=platform,
-        owner=owner,
         defaults={"cpu": settings.pod_cpu, "memory": settings.pod_memory},
         gpu_resource=settings.pod_gpu_resource,
         gpu_device_label=settings.pod_gpu_device_label,
