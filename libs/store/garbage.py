@@ -369,7 +369,7 @@ DELETE FROM cache_entries WHERE key IN (
 _EXPIRE_RESERVATIONS = f"""
 DELETE FROM cache_reservations WHERE key IN (
     SELECT held.key FROM cache_reservations AS held
-    LEFT JOIN executions ON executions.key = held.execution_key AND executions.{schema.EXECUTION_IS_LIVE}
+    LEFT JOIN executions ON executions.key = held.execution_key AND {schema.of("executions", schema.EXECUTION_IS_LIVE)}
     WHERE held.created_at_us < :before AND executions.key IS NULL LIMIT :limit
 ) RETURNING 1
 """

@@ -145,6 +145,8 @@ SELECT key, outputs_inline, outputs_uri, outputs_size, execution_key, used_at_us
 """
 _USED = "UPDATE cache_entries SET used_at_us = :now WHERE key {blobs_in} AND used_at_us < :now"
 
+_OWNER_IS_LIVE = schema.of("executions", schema.EXECUTION_IS_LIVE)
+_NODE_IS_FINAL = schema.of("nodes", schema.NODE_IS_FINAL)
 # What is final stays final, so a look at the owner that is a moment old can only be too cautious.
 _RESERVE = f"""
 INSERT INTO cache_reservations AS held (key, execution_key, node_id, created_at_us)
@@ -153,11 +155,11 @@ ON CONFLICT (key) DO UPDATE SET execution_key = excluded.execution_key, node_id 
     created_at_us = excluded.created_at_us
 WHERE (held.execution_key = excluded.execution_key AND held.node_id = excluded.node_id)
     OR NOT EXISTS (
-        SELECT 1 FROM executions WHERE executions.key = held.execution_key AND executions.{schema.EXECUTION_IS_LIVE}
+        SELECT 1 FROM executions WHERE executions.key = held.execution_key AND {_OWNER_IS_LIVE}
     )
     OR EXISTS (
         SELECT 1 FROM nodes
-        WHERE nodes.execution_key = held.execution_key AND nodes.node_id = held.node_id AND nodes.{schema.NODE_IS_FINAL}
+        WHERE nodes.execution_key = held.execution_key AND nodes.node_id = held.node_id AND {_NODE_IS_FINAL}
     )
 RETURNING key
 """

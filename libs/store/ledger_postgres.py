@@ -162,9 +162,9 @@ def _values(shard: int, epoch: int, batch: Batch) -> list[Any]:
     """The parameters of _COMMIT, or of _COMMIT_MORE for a batch that has more."""
     values: list[Any] = [Int8(shard), Int8(epoch)]
     parts = [
-        (batch.executions, _EXECUTION_TYPES),
-        (batch.nodes, _NODE_TYPES),
-        (batch.attempts, _ATTEMPT_TYPES),
+        ([rows.observed_row(each) for each in batch.executions], _EXECUTION_TYPES),
+        ([rows.node_row(*each) for each in batch.nodes], _NODE_TYPES),
+        ([rows.attempt_row(*each) for each in batch.attempts], _ATTEMPT_TYPES),
         (batch.events, _EVENT_TYPES),
     ]
     if not batch.plain:
@@ -186,7 +186,7 @@ def _insert(table: str, columns: Sequence[str], types: Any) -> str:
 
 def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], unless_final: str = "") -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    condition = f" WHERE {table}.{unless_final}" if unless_final else ""
+    condition = f" WHERE {schema.of(table, unless_final)}" if unless_final else ""
     update = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}{condition} RETURNING 1"
     return f"{_insert(table, columns, types)} {update}"
 
@@ -203,13 +203,16 @@ _SIGNAL_TYPES = types_of("signals", rows.SIGNAL_COLUMNS)
 _CACHE_TYPES = types_of("cache_entries", cache_rows.CACHE_COLUMNS)
 _RESERVATION_TYPES = types_of("cache_reservations", cache_rows.RESERVATION_COLUMNS)
 
+_IS_LIVE = schema.of("executions", schema.EXECUTION_IS_LIVE)
 _STATE_AND_STORY = f"""
 WITH fence AS MATERIALIZED (SELECT shard, epoch FROM leadership WHERE shard = %b FOR SHARE),
 leader AS MATERIALIZED (SELECT shard FROM fence WHERE epoch = %b),
 new_executions AS (
     UPDATE executions SET {", ".join(f"{name} = new.{name}" for name in rows.EXECUTION_OBSERVED)}
     FROM leader, {unnest(_EXECUTION_TYPES, _OBSERVED)}
-    WHERE executions.key = new.key AND executions.shard = leader.shard AND executions.{schema.EXECUTION_IS_LIVE}
+    WHERE executions.key = new.key AND executions.shard = leader.shard AND {
+    schema.of("executions", schema.EXECUTION_IS_LIVE)
+}
     RETURNING 1
 ),
 new_nodes AS ({_upsert("nodes", rows.NODE_COLUMNS, _NODE_TYPES, ("execution_key", "node_id"), schema.NODE_IS_OPEN)}),

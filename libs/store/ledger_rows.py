@@ -1,25 +1,26 @@
-"""A batch of changes as rows, ready for either database."""
+"""A batch of changes, ready for either database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from flyteidl.admin import execution_pb2
 
 from libs.store import cache_rows, launches, rows, schema
 from libs.workflow.phases import Desired
-from libs.workflow.state import AbortBelow, Changes, ExecutionState
+from libs.workflow.state import AbortBelow, AttemptState, Changes, ExecutionState, NodeState
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The rows of one commit; each row at most once, as it was after its last change."""
+    """What one commit writes: each state at most once, as it was after its last change; what else there is as rows."""
 
-    executions: Sequence[rows.Row]
-    """Columns `key` and EXECUTION_OBSERVED."""
-    nodes: Sequence[rows.Row]
-    attempts: Sequence[rows.Row]
+    executions: Sequence[ExecutionState]
+    """In the order of their keys."""
+    nodes: Sequence[tuple[int, NodeState]]
+    """Each with the key of its execution, as are the attempts."""
+    attempts: Sequence[tuple[int, AttemptState]]
     events: Sequence[rows.Row]
     children: Sequence[rows.Row]
     """Columns of `launches`, as are those of their tags."""
@@ -42,39 +43,50 @@ class Batch:
 
 
 def batch_of(changes: Iterable[Changes]) -> Batch:
-    """The rows of `changes`. PostgreSQL refuses to upsert a row twice in one statement, so the last one stands.
+    """What is to be written for `changes`. PostgreSQL refuses to upsert a row twice in one statement, so the last one
+    stands.
 
     Rows that others may write or lock too are sorted, so that no two wait for each other.
     """
-    changes = list(changes)
-    executions: dict[int, rows.Row] = {}
-    nodes: dict[tuple[int, str], rows.Row] = {}
-    attempts: dict[tuple[int, str, int], rows.Row] = {}
-    events: list[rows.Row] = []
-    cached: dict[bytes, rows.Row] = {}
-    for change in changes:
-        key = change.execution.key
-        if change.execution_changed:
-            executions[key] = rows.observed_row(change.execution)
-        for node in change.nodes.values():
-            nodes[key, node.id] = rows.node_row(key, node)
-        for attempt in change.attempts.values():
-            attempts[key, attempt.node_id, attempt.attempt] = rows.attempt_row(key, attempt)
-        events.extend(rows.event_row(key, event) for event in change.events)
-        for entry in change.cached:
-            cached[entry.key] = cache_rows.cache_row(key, entry)
-    children = {child.key: child for change in changes for child in change.children}
+    changes = sorted(_merged(changes), key=lambda each: each.execution.key)
+    keyed = [(each.execution.key, each) for each in changes]
+    children = {child.key: child for each in changes for child in each.children}
+    cached = {entry.key: cache_rows.cache_row(key, entry) for key, each in keyed for entry in each.cached}
     return Batch(
-        [executions[key] for key in sorted(executions)],
-        list(nodes.values()),
-        list(attempts.values()),
-        events,
+        [each.execution for each in changes if each.execution_changed],
+        [(key, node) for key, each in keyed for node in each.nodes.values()],
+        [(key, attempt) for key, each in keyed for attempt in each.attempts.values()],
+        [rows.event_row(key, event) for key, each in keyed for event in each.events],
         children=[launches.child_row(child) for child in children.values()],
         tags=[tag for child in children.values() for tag in _tags(child)],
-        signals=[rows.signal_row(each.execution.key, signal) for each in changes for signal in each.signals],
+        signals=[rows.signal_row(key, signal) for key, each in keyed for signal in each.signals],
         cached=[cached[key] for key in sorted(cached)],
-        released=sorted({cache_rows.reservation_row(each) for change in changes for each in change.released}),
-        aborts=list(dict.fromkeys(abort_row(each.execution.key, abort) for each in changes for abort in each.aborts)),
+        released=sorted({cache_rows.reservation_row(reservation) for each in changes for reservation in each.released}),
+        aborts=list(dict.fromkeys(abort_row(key, abort) for key, each in keyed for abort in each.aborts)),
+    )
+
+
+def _merged(changes: Iterable[Changes]) -> Collection[Changes]:
+    """One for each execution."""
+    merged: dict[int, Changes] = {}
+    for each in changes:
+        key = each.execution.key
+        merged[key] = _both(merged[key], each) if key in merged else each
+    return merged.values()
+
+
+def _both(first: Changes, then: Changes) -> Changes:
+    return Changes(
+        then.execution,
+        first.execution_changed or then.execution_changed,
+        first.nodes | then.nodes,
+        first.attempts | then.attempts,
+        first.events + then.events,
+        first.children + then.children,
+        first.aborts + then.aborts,
+        first.signals + then.signals,
+        first.cached + then.cached,
+        first.released + then.released,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import json
 import os
 import sqlite3
@@ -12,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from libs.store import cache_rows, launches, rows, schema, sqlite
+from libs.store import cache_rows, launches, rows, sqlite
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
+from libs.store.sqlite_groups import STATEMENTS
+from libs.store.sqlite_states import States
 from libs.workflow.errors import FailedPrecondition
 
 
@@ -51,17 +52,12 @@ class SqliteLedger:
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None:
         """Number of state rows written, or None when the epoch is not the present one."""
+        states = States(shard, batch)
         with self._writing() as connection:
             found = connection.execute("SELECT epoch FROM leadership WHERE shard = ?", (shard,)).fetchone()
             if found is None or found[0] != epoch:
                 return None
-            written = 0
-            if batch.executions:
-                values = [(*row[1:], row[0], shard) for row in batch.executions]
-                written += connection.executemany(_EXECUTIONS, values).rowcount
-            written += _NODES.write(connection, batch.nodes)
-            written += _ATTEMPTS.write(connection, batch.attempts)
-            _EVENTS.write(connection, batch.events)
+            written = states.write(connection)
             if not batch.plain:
                 _add(connection, batch)
                 # Last, so that they reach the children that are in the batch.
@@ -97,7 +93,7 @@ class SqliteLedger:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = sqlite.connect(self._path)
+            self._connection = sqlite.connect(self._path, statements=STATEMENTS)
             self._connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
         return self._connection
 
@@ -126,52 +122,15 @@ def _add(connection: sqlite3.Connection, batch: Batch) -> None:
         connection.executemany(statement, values)
 
 
-class _Insertion:
-    """An INSERT of many rows, some of them by each statement.
-
-    For every statement that it runs the driver lets go of Python's lock and takes it again; beside an event loop that
-    is busy it waits up to 5 ms for that, and so would every single row.
-    """
-
-    AT_ONCE = 32
-
-    def __init__(self, one: str) -> None:
-        """`one` inserts one row."""
-        before, values, after = one.partition(one[one.index("VALUES (") + len("VALUES ") : one.index("?)") + 2])
-        self._one = one
-        self._many = f"{before}{', '.join([values] * self.AT_ONCE)}{after}"
-
-    def write(self, connection: sqlite3.Connection, values: Sequence[rows.Row]) -> int:
-        """How many rows were inserted or changed."""
-        written = 0
-        whole = len(values) - len(values) % self.AT_ONCE
-        for first in range(0, whole, self.AT_ONCE):
-            some = values[first : first + self.AT_ONCE]
-            written += connection.execute(self._many, tuple(itertools.chain.from_iterable(some))).rowcount
-        if whole < len(values):
-            written += connection.executemany(self._one, values[whole:]).rowcount
-        return written
-
-
 def _insert(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-def _upsert(table: str, columns: Sequence[str], key: Sequence[str], unless_final: str = "") -> str:
+def _upsert(table: str, columns: Sequence[str], key: Sequence[str]) -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    condition = f" WHERE {table}.{unless_final}" if unless_final else ""
-    return f"{_insert(table, columns)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}{condition}"
+    return f"{_insert(table, columns)} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
 
 
-_EXECUTIONS = (
-    f"UPDATE executions SET {', '.join(f'{name} = ?' for name in rows.EXECUTION_OBSERVED)} "
-    f"WHERE key = ? AND shard = ? AND {schema.EXECUTION_IS_LIVE}"
-)
-_NODES = _Insertion(_upsert("nodes", rows.NODE_COLUMNS, ("execution_key", "node_id"), schema.NODE_IS_OPEN))
-_ATTEMPTS = _Insertion(
-    _upsert("attempts", rows.ATTEMPT_COLUMNS, ("execution_key", "node_id", "attempt"), schema.ATTEMPT_IS_OPEN)
-)
-_EVENTS = _Insertion(_insert("events", rows.EVENT_COLUMNS))
 # A child that is there already is passed over; one of another parent is refused, by the table's keys.
 _CHILDREN = (
     f"INSERT INTO executions ({', '.join(launches.COLUMNS)}) SELECT {', '.join('?' * len(launches.COLUMNS))} "

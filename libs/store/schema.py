@@ -40,6 +40,8 @@ and indices are smaller and faster.
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -59,7 +61,7 @@ from sqlalchemy import (
 from libs.workflow.errors import FailedPrecondition
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 
-REVISION = "0005"
+REVISION = "0006"
 """The Alembic revision that these tables are; a database at any other is refused."""
 
 metadata = MetaData()
@@ -69,17 +71,29 @@ Name = Text().with_variant(Text(collation="C"), "postgresql")
 Key = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _numbers(phases: type[ExecutionPhase | NodePhase | AttemptPhase]) -> str:
-    return ", ".join(str(int(phase)) for phase in phases if phase.terminal)
+def _is_final(phases: type[ExecutionPhase | NodePhase | AttemptPhase]) -> str:
+    """Whether the column `phase` holds a terminal one.
+
+    By comparisons: for a list of more than two values (`phase IN (…)`) SQLite builds a table each time that a statement
+    runs, once for every index that has it in its condition.
+    """
+    runs: list[tuple[int, int]] = []
+    for number in sorted(int(phase) for phase in phases if phase.terminal):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    each = (f"phase = {low}" if low == high else f"phase BETWEEN {low} AND {high}" for low, high in runs)
+    return f"({' OR '.join(each)})"
 
 
-EXECUTION_IS_FINAL = f"phase IN ({_numbers(ExecutionPhase)})"
-NODE_IS_FINAL = f"phase IN ({_numbers(NodePhase)})"
-ATTEMPT_IS_FINAL = f"phase IN ({_numbers(AttemptPhase)})"
+EXECUTION_IS_FINAL = _is_final(ExecutionPhase)
+NODE_IS_FINAL = _is_final(NodePhase)
+ATTEMPT_IS_FINAL = _is_final(AttemptPhase)
 
-EXECUTION_IS_LIVE = EXECUTION_IS_FINAL.replace(" IN ", " NOT IN ")
-NODE_IS_OPEN = NODE_IS_FINAL.replace(" IN ", " NOT IN ")
-ATTEMPT_IS_OPEN = ATTEMPT_IS_FINAL.replace(" IN ", " NOT IN ")
+EXECUTION_IS_LIVE = f"NOT {EXECUTION_IS_FINAL}"
+NODE_IS_OPEN = f"NOT {NODE_IS_FINAL}"
+ATTEMPT_IS_OPEN = f"NOT {ATTEMPT_IS_FINAL}"
 
 # The sweep's two questions, word for word as in its queries: SQLite uses a partial index only if it recognises it.
 WANTS_ATTENTION = f"{EXECUTION_IS_LIVE} AND (generation <> observed_generation OR phase = {ExecutionPhase.QUEUED:d})"
@@ -443,9 +457,14 @@ etcd_clusters = Table(
 )
 
 
+def of(table: str, condition: str) -> str:
+    """One of the conditions above, where the statement has more than one table with a `phase`."""
+    return re.sub(r"\bphase\b", f"{table}.phase", condition)
+
+
 def live(table: Table) -> ColumnElement[bool]:
     """EXECUTION_IS_LIVE for queries that are built; the numbers stand in the SQL, so that partial indices serve."""
-    return literal_column(f"{table.name}.{EXECUTION_IS_LIVE}", Boolean)
+    return literal_column(of(table.name, EXECUTION_IS_LIVE), Boolean)
 
 
 def require_revision(found: str | None) -> None:

@@ -107,7 +107,7 @@ _SIGNAL = select(
 _OPEN_GATE = exists().where(
     schema.nodes.c.execution_key == schema.executions.c.key,
     schema.nodes.c.kind == int(NodeKind.GATE),
-    literal_column(f"nodes.{schema.NODE_IS_OPEN}", Boolean),
+    literal_column(schema.of("nodes", schema.NODE_IS_OPEN), Boolean),
 )
 
 _WAITING = select(

@@ -29,10 +29,10 @@ _PRAGMAS = (
 )
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection for one thread. Creates the file, not its directory."""
+def connect(path: Path, *, statements: int = 128) -> sqlite3.Connection:
+    """A connection for one thread, which keeps that many statements prepared. Creates the file, not its directory."""
     require_local_disk(path)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, cached_statements=statements)
     try:
         set_up(connection)
     except BaseException:
@@ -76,3 +76,10 @@ def begin_immediate(connection: Any, busy_seconds: float = BUSY_SECONDS) -> None
 
 def _busy_timeout(seconds: float) -> str:
     return f"PRAGMA busy_timeout={int(seconds * 1000)}"
+
+
+# For every value that is neither a number nor a text the driver looks for an adapter, and not to find one takes it as
+# long as ten numbers. These give the value back.
+_NOTHING: dict[None, None] = {}
+sqlite3.register_adapter(type(None), _NOTHING.get)
+sqlite3.register_adapter(bytes, bytes)

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from libs.store.schema import ATTEMPT_IS_FINAL, EXECUTION_IS_FINAL
+from libs.store import schema
 
 _TABLES = f"""
 CREATE TABLE chaos_commits (
@@ -61,7 +61,7 @@ CREATE TRIGGER chaos_claim AFTER UPDATE ON leadership FOR EACH ROW
 
 CREATE FUNCTION chaos_attempt() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND OLD.{ATTEMPT_IS_FINAL} AND NEW.phase <> OLD.phase THEN
+    IF TG_OP = 'UPDATE' AND {schema.of("OLD", schema.ATTEMPT_IS_FINAL)} AND NEW.phase <> OLD.phase THEN
         INSERT INTO chaos_broken (what) VALUES (format('attempt %s of %s in %s was %s and became %s',
             NEW.attempt, NEW.node_id, NEW.execution_key, OLD.phase, NEW.phase));
     END IF;
@@ -82,7 +82,7 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER chaos_execution AFTER UPDATE ON executions FOR EACH ROW
-    WHEN (OLD.{EXECUTION_IS_FINAL} AND NEW.phase <> OLD.phase) EXECUTE FUNCTION chaos_execution();
+    WHEN ({schema.of("OLD", schema.EXECUTION_IS_FINAL)} AND NEW.phase <> OLD.phase) EXECUTE FUNCTION chaos_execution();
 """
 
 
@@ -178,7 +178,7 @@ class History:
         return {name: (phase, repr(bytes(error)) if error else "") for name, phase, error in rows}
 
     def unfinished(self) -> int:
-        [[count]] = self._rows(f"SELECT count(*) FROM executions WHERE NOT ({EXECUTION_IS_FINAL})")
+        [[count]] = self._rows(f"SELECT count(*) FROM executions WHERE {schema.EXECUTION_IS_LIVE}")
         return int(count)
 
     def broken(self) -> list[str]:

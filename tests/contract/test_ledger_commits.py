@@ -137,6 +137,22 @@ async def test_a_later_commit_replaces_the_rows_and_appends_to_the_story(bench: 
     assert [event.message for event in await bench.events(1)] == ["first", "second"]
 
 
+async def test_what_a_later_commit_leaves_out_is_empty_again(bench: Bench) -> None:
+    state = stored.execution()
+    epoch = await begun(bench, state)
+    data = Data.of(b"x")
+    full = stored.node("n0", wake_at_us=1, started_at_us=2, inputs=data, outputs=data, error=b"e", choice=1, items=2)
+    placed = stored.attempt()
+    turn = Changes(state, nodes={"n0": full}, attempts={("n0", 0): placed})
+    turn.execution.next_wake_at_us, turn.execution_changed = 1, True
+    bench.ledger.commit(0, epoch, [turn])
+    bare, waiting = stored.node("n0", inputs=Data.at("/i", 3)), AttemptState("n0", 0, AttemptPhase.RUNNING, 1_000)
+    turn = Changes(state, nodes={"n0": bare}, attempts={("n0", 0): waiting})
+    turn.execution.next_wake_at_us, turn.execution_changed = None, True
+    bench.ledger.commit(0, epoch, [turn])
+    assert one(bench) == Snapshot(state, [bare], [waiting])
+
+
 async def test_one_commit_holds_the_turns_of_many_executions(bench: Bench) -> None:
     states = [stored.execution(key) for key in range(1, 301)]
     epoch = await led(bench, *states)

@@ -105,6 +105,20 @@ def test_the_migrations_make_the_tables_of_the_schema(database_url: str) -> None
     assert indices == {name: {index.name for index in table.indexes} for name, table in schema.metadata.tables.items()}
 
 
+def test_the_migrations_give_indices_the_conditions_of_the_schema(sqlite_url: str) -> None:
+    """Word for word: SQLite uses a partial index only for a query that has its very condition."""
+    made = sqlalchemy.create_engine("sqlite://")
+    schema.metadata.create_all(made)
+    asked = sqlalchemy.text(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
+    )
+    with made.connect() as connection:
+        wanted = connection.execute(asked).all()
+    made.dispose()
+    with raw(sqlite_url) as connection:
+        assert connection.execute(asked).all() == wanted
+
+
 def test_migrating_again_changes_nothing(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     migrate.upgrade(empty_url)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.store import cache_rows, launches, rows, schema
+from libs.store import cache_rows, launches, rows, schema, sqlite_states
+from libs.store.sqlite_groups import Groups, Layout
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import AttemptPhase, CacheStatus, NodeKind, NodePhase, ReservationStatus
 from libs.workflow.state import AttemptState, CacheEntry, Data, ExecutionState, NodeState, Reservation, SignalState
@@ -67,6 +68,9 @@ nodes = st.builds(
     kind=st.sampled_from(NodeKind),
     phase=st.sampled_from(NodePhase),
     wake_at_us=st.none() | integers,
+    started_at_us=st.none() | integers,
+    ended_at_us=st.none() | integers,
+    deck_uri=st.none() | st.text(),
     task=st.none() | entities,
     inputs=st.none() | data,
     outputs=st.none() | data,
@@ -87,9 +91,25 @@ executions = st.builds(
     parent_key=st.none() | integers,
     parent_node_id=st.text(),
     recovers_key=st.none() | integers,
+    next_wake_at_us=st.none() | integers,
+    started_at_us=st.none() | integers,
+    ended_at_us=st.none() | integers,
+    outputs=st.none() | data,
+    error=st.none() | st.binary(),
 )
 entries = st.builds(CacheEntry, key=st.binary(), task=entities, outputs=data, node_id=st.text(), attempt=integers)
-attempts = st.builds(AttemptState, phase=st.sampled_from(AttemptPhase), error=st.none() | st.binary())
+attempts = st.builds(
+    AttemptState,
+    phase=st.sampled_from(AttemptPhase),
+    executor=st.none() | st.text(),
+    incarnation=st.none() | st.text(),
+    placed_at_us=st.none() | integers,
+    started_at_us=st.none() | integers,
+    ended_at_us=st.none() | integers,
+    error=st.none() | st.binary(),
+    log_uri=st.none() | st.text(),
+    checkpoint_uri=st.none() | st.text(),
+)
 
 
 @given(nodes)
@@ -110,3 +130,46 @@ def test_an_entry_of_the_cache_comes_back_with_its_execution(entry: CacheEntry, 
 @given(attempts)
 def test_an_attempt_comes_back_as_it_went(attempt: AttemptState) -> None:
     assert rows.attempt_from(rows.attempt_row(1, attempt)) == attempt
+
+
+def filled(columns: Sequence[str], row: rows.Row) -> dict[str, object]:
+    return {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+
+
+def only(layout: Layout, groups: Groups) -> dict[str, object]:
+    ((shape, values),) = groups.items()
+    assert None not in values
+    return filled(layout.columns(shape), tuple(values))
+
+
+@given(nodes, st.integers(0), st.integers(0), st.integers(0))
+def test_of_a_node_sqlite_gets_what_is_not_null(node: NodeState, created: int, queued: int, updated: int) -> None:
+    node.created_at_us, node.queued_at_us, node.updated_at_us = created, queued, updated
+    written = only(sqlite_states.NODES, sqlite_states.nodes([(7, node)]))
+    assert written == filled(rows.NODE_COLUMNS, rows.node_row(7, node))
+
+
+@given(attempts, st.integers(0))
+def test_of_an_attempt_sqlite_gets_what_is_not_null(attempt: AttemptState, updated: int) -> None:
+    attempt.updated_at_us = updated
+    written = only(sqlite_states.ATTEMPTS, sqlite_states.attempts([(7, attempt)]))
+    assert written == filled(rows.ATTEMPT_COLUMNS, rows.attempt_row(7, attempt))
+
+
+@given(executions)
+def test_of_an_execution_sqlite_gets_what_its_leader_writes_and_is_not_null(execution: ExecutionState) -> None:
+    written = only(sqlite_states.EXECUTIONS, sqlite_states.executions(3, [execution]))
+    assert written.pop("shard") == 3
+    assert written == filled(("key", *rows.EXECUTION_OBSERVED), rows.observed_row(execution))
+
+
+@pytest.mark.parametrize(
+    ("layout", "columns"),
+    [
+        (sqlite_states.EXECUTIONS, ("key", "shard", *rows.EXECUTION_OBSERVED)),
+        (sqlite_states.NODES, rows.NODE_COLUMNS),
+        (sqlite_states.ATTEMPTS, rows.ATTEMPT_COLUMNS),
+    ],
+)
+def test_sqlite_is_told_of_every_column(layout: Layout, columns: Sequence[str]) -> None:
+    assert {*layout.key, *layout.changing()} == set(columns)
