@@ -24,7 +24,9 @@ _SAMPLED: Final = SpanContext(INVALID_TRACE_ID, INVALID_SPAN_ID, False, TraceFla
 _FLAGS: Final = trace_pb2.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _FAILED: Final = trace_pb2.Status.STATUS_CODE_ERROR
 _INTERNAL: Final = trace_pb2.Span.SPAN_KIND_INTERNAL
+_OF_ALL: Final = trace_pb2.Span(kind=_INTERNAL, flags=_FLAGS, status=trace_pb2.Status()).SerializeToString()
 _SAID_BEFORE: Final = 4096
+"""Attributes that are remembered."""
 
 
 class Queued:
@@ -52,25 +54,29 @@ class SpanSender(OTLPSpanExporter):
 
     def _translate_data(self, data: Sequence[Queued]) -> ExportTraceServiceRequest:  # type: ignore[override]
         request = ExportTraceServiceRequest(resource_spans=[self._head])
-        request.resource_spans[0].scope_spans[0].spans.extend([encoded(queued.span) for queued in data])
+        spans = request.resource_spans[0].scope_spans[0].spans
+        for queued in data:
+            _write(queued.span, spans.add())
         return request
 
 
-def encoded(span: Span) -> trace_pb2.Span:
+def _write(span: Span, message: trace_pb2.Span) -> None:
+    """Most of what is said of a span was said of others: those bytes are merged, which takes a third of the time that
+    messages in messages take.
+    """
     context, parent, error = span.context, span.parent_span_id, span.error
-    return trace_pb2.Span(
-        trace_id=context.trace_id.to_bytes(16, "big"),
-        span_id=context.span_id.to_bytes(8, "big"),
-        parent_span_id=b"" if parent is None else parent.to_bytes(8, "big"),
-        name=span.name,
-        kind=_INTERNAL,
-        start_time_unix_nano=span.start_us * 1_000,
-        end_time_unix_nano=span.end_us * 1_000,
-        attributes=[_attribute(name, value) for name, value in span.attributes.items()],
-        links=[_link(link) for link in span.links],
-        status=trace_pb2.Status() if error is None else trace_pb2.Status(code=_FAILED, message=error),
-        flags=_FLAGS,
-    )
+    message.MergeFromString(b"".join([_OF_ALL, *[_said(name, value) for name, value in span.attributes.items()]]))
+    message.trace_id = context.trace_id.to_bytes(16, "big")
+    message.span_id = context.span_id.to_bytes(8, "big")
+    if parent is not None:
+        message.parent_span_id = parent.to_bytes(8, "big")
+    message.name = span.name
+    message.start_time_unix_nano = span.start_us * 1_000
+    message.end_time_unix_nano = span.end_us * 1_000
+    if span.links:
+        message.links.extend(map(_link, span.links))
+    if error is not None:
+        message.status.code, message.status.message = _FAILED, error
 
 
 def _link(context: TraceContext) -> trace_pb2.Span.Link:
@@ -79,8 +85,12 @@ def _link(context: TraceContext) -> trace_pb2.Span.Link:
 
 
 @functools.lru_cache(_SAID_BEFORE, typed=True)
-def _attribute(name: str, value: Attribute) -> KeyValue:
-    """Remembered, for most are said of many spans."""
+def _said(name: str, value: Attribute) -> bytes:
+    """A span of which no more than this is said, as bytes."""
+    return trace_pb2.Span(attributes=[_attribute(name, value)]).SerializeToString()
+
+
+def _attribute(name: str, value: object) -> KeyValue:
     match value:
         case bool():
             return KeyValue(key=name, value=AnyValue(bool_value=value))

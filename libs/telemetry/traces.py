@@ -62,11 +62,12 @@ class TraceContext(NamedTuple):
 
     def child(self, *parts: object) -> TraceContext:
         """The span below this one that `parts` name: the same parts give the same span, everywhere and for ever."""
-        digest = hashlib.blake2b(self.span_id.to_bytes(8, "big"), digest_size=8)
+        named = [self.span_id.to_bytes(8, "big")]
         for part in parts:
             text = str(part).encode()
-            digest.update(len(text).to_bytes(4, "big") + text)
-        return self._replace(span_id=int.from_bytes(digest.digest(), "big") or 1)
+            named += (len(text).to_bytes(4, "big"), text)
+        digest = hashlib.blake2b(b"".join(named), digest_size=8).digest()
+        return TraceContext(self.trace_id, int.from_bytes(digest, "big") or 1, self.sampled)
 
 
 class Span(NamedTuple):

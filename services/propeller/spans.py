@@ -104,7 +104,7 @@ class Spans:
 
 def root_context(execution: ExecutionState) -> TraceContext | None:
     """The context of an execution's own span."""
-    context = TraceContext.parse(execution.traceparent)
+    context = _parsed(execution.traceparent)
     if context is None or not execution.parent_node_id:
         return context
     return context.child("execution", execution.key)
@@ -117,8 +117,11 @@ def child_traceparent(parent: ExecutionState, node_id: str) -> str:
 
 
 def _launching_span(execution: ExecutionState) -> int | None:
-    launching = TraceContext.parse(execution.traceparent) if execution.parent_node_id else None
+    launching = _parsed(execution.traceparent) if execution.parent_node_id else None
     return launching.span_id if launching else None
+
+
+_parsed = functools.lru_cache(_REMEMBERED)(TraceContext.parse)
 
 
 @functools.lru_cache(_REMEMBERED)

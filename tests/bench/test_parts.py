@@ -34,7 +34,7 @@ def test_what_is_large_or_has_nothing_to_do_can_be_measured(tmp_path: Path) -> N
     ):
         lines = [mapped.measure(bench, 50, 1), *flat.measure(bench, (5, 20)), waiting.measure(bench, 20, 3, 0.1)]
         lines.append(start.idle(bench, 0.0))
-        lines.extend(traced.compare(bench, bench, Mode.ENGINE, 5, 1))
+        lines.extend(traced.told([traced.compare(bench, bench, Mode.ENGINE, 5, 1)], "sqlite", Mode.ENGINE, 5))
     found: list[dict[str, Any]] = list(map(json.loads, lines))
     assert all(set(each) >= KEYS and each["seconds"] > 0 for each in found)
     mapped_, small, large, waits, idle, off, full = found
