@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -31,9 +30,8 @@ def test_a_second_start_continues_what_was_running(tmp_path: Path) -> None:
         stopped = registrar.launch(short, "stopped")
         aborted = registrar.launch(registrar.lanes("endless", endless, lanes=1), "aborted")
         markers.wait(lambda: len(markers.starts("stopped")) >= 4 and len(markers.starts("aborted")) == 1)
-        began = time.monotonic()
         assert system.stop() == 0
-        assert time.monotonic() - began < 25, "what runs too long is not waited for"
+        assert not markers.ends("aborted"), "what runs too long is not waited for"
 
     with (
         System.start(tmp_path, environment=environment) as system,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,10 +13,12 @@ from flyteidl.core import execution_pb2 as core
 from flyteidl.core import identifier_pb2
 
 from libs.blob import layout
+from libs.workflow.errors import NotFound
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
 from protos import airscrew_pb2, airscrew_pb2_grpc
 from services.admin import hints
+from services.admin.logtail import LogTail
 from tests.support import flyte
 from tests.support.admin import Door, Leader, door
 from tests.support.sums import double, register, sums
@@ -38,12 +40,6 @@ def launch(user: flyte.Client, name: str) -> identifier_pb2.WorkflowExecutionIde
     remote = user.remote()
     remote.execute(remote.fetch_launch_plan(name=sums.name), inputs={"x": 1}, execution_name=name)
     return identifier_pb2.WorkflowExecutionIdentifier(project=flyte.PROJECT, domain=flyte.DOMAIN, name=name)
-
-
-def after(seconds: float, work: object, *args: object) -> threading.Thread:
-    thread = threading.Thread(target=lambda: (time.sleep(seconds), work(*args)))  # type: ignore[operator]
-    thread.start()
-    return thread
 
 
 def test_a_watcher_gets_the_present_state_then_changes_and_then_the_end(
@@ -107,9 +103,9 @@ def test_a_project_is_watched_for_what_changes_in_it_from_now_on(
         project=flyte.PROJECT, domain=flyte.DOMAIN, filters="eq(phase,RUNNING)"
     )
     stream = ours.WatchExecutions(request, timeout=30)
-    thread = after(1.0, lambda: leading.commit(leading.load("mine"), ExecutionPhase.RUNNING))
+    stream.initial_metadata()  # from now on nothing is missed
+    leading.commit(leading.load("mine"), ExecutionPhase.RUNNING)
     assert [execution.id.name for execution in next(stream).executions] == ["mine"]
-    thread.join()
     stream.cancel()
 
 
@@ -176,13 +172,27 @@ def test_a_log_is_read_from_any_byte_and_of_any_attempt(
 
 
 def test_a_log_is_followed_from_before_its_attempt_begins_until_it_ends(
-    ours: airscrew_pb2_grpc.AirscrewStub, admin: Door, user: flyte.Client, leading: Leader
+    ours: airscrew_pb2_grpc.AirscrewStub,
+    admin: Door,
+    user: flyte.Client,
+    leading: Leader,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     id = launch(user, "followed")
-    stream = ours.StreamLogs(airscrew_pb2.StreamLogsRequest(id=id, node_id="n1", follow=True), timeout=30)
-    read = threading.Event()
+    looked, read = threading.Event(), threading.Event()
+    number = LogTail._number
+
+    async def found(*where: Any) -> int:
+        try:
+            return await number(*where)
+        except NotFound:
+            looked.set()
+            raise
+
+    monkeypatch.setattr(LogTail, "_number", found)
 
     def run() -> None:
+        assert looked.wait(20)
         state = leading.load("followed")
         node = leading.node("n1", NodePhase.RUNNING)
         leading.commit(state, ExecutionPhase.RUNNING, [node], [leading.attempt("n1", 0, AttemptPhase.RUNNING)])
@@ -192,9 +202,10 @@ def test_a_log_is_followed_from_before_its_attempt_begins_until_it_ends(
         node.phase = NodePhase.SUCCEEDED
         leading.commit(state, nodes=[node], attempts=[leading.attempt("n1", 0, AttemptPhase.SUCCEEDED)])
 
-    thread = after(0.3, run)
+    thread = threading.Thread(target=run)
+    thread.start()
     content = b""
-    for reply in stream:
+    for reply in ours.StreamLogs(airscrew_pb2.StreamLogsRequest(id=id, node_id="n1", follow=True), timeout=30):
         content += reply.content
         read.set()
     thread.join()

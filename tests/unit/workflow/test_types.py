@@ -323,9 +323,9 @@ def test_a_million_mistakes_are_reported_as_a_few() -> None:
 def test_a_large_value_is_checked_in_linear_time() -> None:
     def seconds(length: int) -> float:
         literal = value([[index] for index in range(length)])
-        start = time.perf_counter()
+        start = time.process_time()  # whatever else the machine does
         assert types.validate(literal, listed(listed(OPTIONAL)), "x") == []
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(1_000)
     assert seconds(40_000) < 40 * max(seconds(4_000), 0.001)
