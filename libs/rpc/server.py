@@ -28,6 +28,7 @@ from grpc_reflection.v1alpha import reflection
 
 from libs.rpc import handlers, security
 from libs.rpc.metered import MeteringInterceptor
+from libs.runtime import readiness
 from libs.telemetry.metrics import Metering
 from libs.workflow import errors
 
@@ -83,7 +84,7 @@ class Server:
         return address
 
     def ready(self) -> None:
-        """Health says SERVING from now on."""
+        """Health says SERVING from now on, and whoever runs this process and wants to know is told."""
         self._change_health(_SERVING)
 
     def not_serving(self) -> None:
@@ -105,6 +106,8 @@ class Server:
     async def _set_health(self, status: int) -> None:
         for service in self._services:
             await self._health.set(service, status)
+        if status == _SERVING:
+            readiness.tell()
 
 
 def build(

@@ -29,10 +29,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs import settings
+from libs.runtime import grpcio
 from libs.runtime.clock import Clock, SystemClock
 from libs.telemetry import logs, metrics, otel, traces
 
 logger = logging.getLogger(__name__)
+
+grpcio.choose()  # a service's modules, which import gRPC, are imported after this one
 
 OK: Final = 0
 FAILED: Final = 1

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from libs.runtime import together
+from libs.runtime import readiness, together
 from libs.workflow.errors import AirscrewError
 from services.standalone import announce, etcd, plan, ports, stores
 from services.standalone.datadir import DataDir, opened, write_at_once
@@ -89,6 +89,7 @@ class System:
                         self._ready = True
                         self._write_run_file()
                         announce_ready(time.monotonic() - began)
+                        readiness.tell()
                         await self._stopping.wait()
                 finally:
                     await self._stop()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from libs.workflow.backend import SETTING, Backend
-from services.standalone import hardware, health, ports
+from services.standalone import hardware, ports
 from services.standalone.datadir import DataDir
 from services.standalone.settings import CannotStart, Options
 from services.standalone.stores import Stores
@@ -164,7 +164,6 @@ class _Draft:
             argv=(sys.executable, "-P", "-m", f"services.{service}"),  # -P: a user's folder `services` is not ours
             environ={**FOR_PEOPLE, **defaults, **_without(self.inherited, service, settings), **BACKEND, **settings},
             log=self.data.rotate_log(name),
-            probe=health.serving(listen),
             address=listen,
             grace_seconds=grace_seconds,
         )

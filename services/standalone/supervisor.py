@@ -1,8 +1,8 @@
 """Starts programs as processes, knows when they are healthy, starts them again when they die, stops them in order.
 
 Guarantees
-- A program is *ready* once its probe answered; `start` returns then. One that ends before it was ever ready is not
-  tried again: its configuration is wrong, and the end of its log says how.
+- A program is *ready* once it said so, or its probe answered; `start` returns then. One that ends before it was ever
+  ready is not tried again: its configuration is wrong, and the end of its log says how.
 - One that ends after it was ready is started again, at once the first time; from then on its starts are further and
   further apart.
 - No child outlives the supervisor, even one that is killed (`lifeline`), nor the `async with` block.
@@ -25,6 +25,7 @@ from types import TracebackType
 from libs.runtime.backoff import Backoff
 from libs.runtime.together import first_to_end, within
 from services.standalone import lifeline
+from services.standalone.readiness import Ear
 from services.standalone.settings import CannotStart
 
 PROBE_INTERVAL_SECONDS = 0.05
@@ -50,8 +51,8 @@ class Program:
     environ: Mapping[str, str]
     log: Path
     """Receives standard output and error."""
-    probe: Callable[[], Awaitable[bool]]
-    """Whether it answers now; quick, and never raises."""
+    probe: Callable[[], Awaitable[bool]] | None = None
+    """Whether it answers now; quick, and never raises. None: the program itself says when it is ready."""
     address: str = ""
     """`host:port` that it listens on, for people."""
     grace_seconds: float = 10.0
@@ -70,6 +71,8 @@ class Child:
 
     program: Program
     process: asyncio.subprocess.Process
+    ear: Ear
+    """Hears what that process says of itself."""
     state: State = State.STARTING
     restarts: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,7 +109,7 @@ class Supervisor:
 
     async def start(self, program: Program, deadline_seconds: float = 60.0) -> None:
         """Runs the program and returns when it is ready. Raises `CannotStart` with the end of its log."""
-        child = Child(program, await _spawn(program))
+        child = Child(program, *await _spawn(program))
         self.children[program.name] = child
         self._tasks.create_task(self._keep(child), name=f"keep {program.name}")
         await within(deadline_seconds, first_to_end(ready=child.was_ready.wait(), gone=child.gone.wait()))
@@ -152,11 +155,13 @@ class Supervisor:
                 self._say(f"{child.program.name} {_ending(code)}; starting it again (log: {child.program.log})")
                 if await within(pause, child.stopping.wait()):
                     return
-                child.process = await _spawn(child.program)
+                child.ear.close()
+                child.process, child.ear = await _spawn(child.program)
                 child.restarts += 1
                 if child.stopping.is_set():  # while it was being started, so its signal went to the old process
                     _signal(child, signal.SIGKILL)
         finally:
+            child.ear.close()
             self._enter(child, State.DOWN)
             child.gone.set()
 
@@ -171,8 +176,11 @@ class Supervisor:
             self._enter(child, State.DOWN)
 
     async def _probe(self, child: Child) -> None:
-        while not await child.program.probe():  # noqa: ASYNC110  (what is waited for happens in another process)
-            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
+        if child.program.probe is None:
+            await child.ear.ready()
+        else:
+            while not await child.program.probe():  # noqa: ASYNC110  (what is waited for happens in another process)
+                await asyncio.sleep(PROBE_INTERVAL_SECONDS)
         self._enter(child, State.READY)
         child.was_ready.set()
 
@@ -182,16 +190,22 @@ class Supervisor:
             self._changed()
 
 
-async def _spawn(program: Program) -> asyncio.subprocess.Process:
-    with program.log.open("ab") as log:
-        return await asyncio.create_subprocess_exec(
-            *lifeline.tied(*program.argv),
-            env=dict(program.environ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+async def _spawn(program: Program) -> tuple[asyncio.subprocess.Process, Ear]:
+    ear = Ear()
+    try:
+        with program.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *lifeline.tied(*program.argv),
+                env={**program.environ, **ear.environ},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    except BaseException:
+        ear.close()
+        raise
+    return process, ear
 
 
 def _signal(child: Child, number: signal.Signals) -> None:

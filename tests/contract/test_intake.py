@@ -239,5 +239,5 @@ async def test_a_key_of_another_type_is_told_and_waited_for(redis_server: RedisS
 async def said(taken: Intake) -> str:
     """What the runner says, whatever its source is."""
     async with looking(taken) as line:
-        status = await line._redis.get(line._keys[-1])
+        status = await line._connection.redis.get(line._keys[-1])
         return str(json.loads(status)["note"]) if status else ""

@@ -115,6 +115,19 @@ class LateDirectory:
             self._made.cleanup()
 
 
+class Late:
+    """Something that is made when somebody wants anything of it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        made = self.__dict__.get("_made")
+        if made is None:
+            made = self.__dict__["_made"] = self._make()
+        return getattr(made, name)
+
+
 def provider(base: Any, way: LeanWay) -> Any:
     class Provider(base):  # type: ignore[misc]
         """The file access of one task, which knows the files that exist in memory only."""

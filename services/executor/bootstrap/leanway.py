@@ -13,16 +13,13 @@ thread a task.
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import datetime
 import inspect
 import os
 import pathlib
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +40,12 @@ OPTIONS = {
 }
 
 
-TASK_NAMES = (("PROJECT", "PRJ"), ("DOMAIN", "DM"), ("NAME", "NM"), ("VERSION", "V"))
+TASK_NAMES = (
+    ("FLYTE_INTERNAL_TASK_PROJECT", "_F_TK_PRJ"),
+    ("FLYTE_INTERNAL_TASK_DOMAIN", "_F_TK_DM"),
+    ("FLYTE_INTERNAL_TASK_NAME", "_F_TK_NM"),
+    ("FLYTE_INTERNAL_TASK_VERSION", "_F_TK_V"),
+)
 
 # What flytekit's file access consists of; of one that has more no copy is made.
 ACCESS = {
@@ -56,14 +58,11 @@ ACCESS = {
     "_raw_output_prefix",
 }
 
-# flytekit's coroutines from literals to values and back.
-CONVERSIONS = ("_literal_map_to_kwargs", "_output_to_literal_map")
-
 
 class LeanWay:
     """Installs itself into the flytekit of this process, once."""
 
-    def __init__(self, exchanges: Any) -> None:
+    def __init__(self, exchanges: Any, shortcuts: Any) -> None:
         from flytekit.bin import entrypoint
         from flytekit.core import base_task, checkpointer, context_manager, data_persistence, utils
         from flytekit.utils import asyn
@@ -72,6 +71,7 @@ class LeanWay:
         self.entrypoint: Any = entrypoint
         self.exchange: Exchange | None = None
         self.configured = True
+        self.environment: Mapping[str, str] = {}
         self.desk = ""
         self.default: Any = data_persistence.default_local_file_access_provider
         self.contexts: Any = context_manager
@@ -86,11 +86,12 @@ class LeanWay:
         self.loops: Any = asyn.loop_manager
         self.lost: dict[str, Any] = {}
         self.accesses: dict[str, Any] = {}
-        base_task.run_sync = self.loops.run_sync = _Conversions(self.loops.run_sync).run_sync
+        base_task.run_sync = self.loops.run_sync = shortcuts.Conversions(self.loops.run_sync).run_sync
         # Where a context was opened is for flytekit's own debugging; finding it out reads source files.
         origin = traceback.FrameSummary("airscrew", 0, "task", lookup_line=False, line="")
         contexts: Any = context_manager.FlyteContextManager
         contexts.get_origin_stackframe = staticmethod(lambda limit=2: origin)
+        shortcuts.install()
 
     def settle(self, desk: str) -> None:
         """Gives flytekit's default context directories of this process, which are there, instead of the zygote's."""
@@ -107,14 +108,18 @@ class LeanWay:
         self.default._local_sandbox_dir = pathlib.Path(local)
         self.default._raw_output_prefix = raw + os.sep
 
-    def run(self, words: list[str], inputs: bytes | None, limit: int, configured: bool) -> Result:
+    def run(
+        self, words: list[str], inputs: bytes | None, limit: int, configured: bool, environment: Mapping[str, str]
+    ) -> Result:
         """As if the command `words` had been run by itself: returns instead of exiting.
 
-        `configured` says that nothing in the environment but what names the task differs from the zygote's.
+        `configured` says that nothing in the environment but what names the task differs from the zygote's;
+        `environment` is what `os.environ` has, which decodes whatever is looked up in it.
         """
         try:
             self.exchange = None
             self.configured = configured
+            self.environment = environment
             self.call(words, inputs, limit)
         except SystemExit as exit:
             return self.result(_exit_code(exit.code))
@@ -135,7 +140,7 @@ class LeanWay:
 
     def call(self, words: list[str], inputs: bytes | None, limit: int) -> None:
         tool = os.path.basename(words[0])
-        lean = self.fits and not os.environ.get(self.entrypoint.RUNTIME_PACKAGES_ENV_NAME)
+        lean = self.fits and not self.environment.get(self.entrypoint.RUNTIME_PACKAGES_ENV_NAME)
         parameters = _parse(tool, words[1:]) if lean else None
         if parameters is None:
             self.call_command(tool, words, inputs)
@@ -166,21 +171,24 @@ class LeanWay:
 
             entrypoint._dispatch_execute(ctx, load, parameters["inputs"], prefix, is_map_task=of_map)
 
+    def one_of(self, name: str, former: str) -> str:
+        """A variable under one of two names."""
+        value = self.environment.get(name)
+        return self.environment.get(former, "") if value is None else value
+
     @contextmanager
     def context(self, parameters: dict[str, Any]) -> Iterator[Any]:
         """What flytekit's `setup_execution` does, in directories that are there already."""
-        of = self.entrypoint.get_one_of
+        of = self.one_of
         project, domain = (
             of("FLYTE_INTERNAL_EXECUTION_PROJECT", "_F_PRJ"),
             of("FLYTE_INTERNAL_EXECUTION_DOMAIN", "_F_DM"),
         )
         name, workflow = of("FLYTE_INTERNAL_EXECUTION_ID", "_F_NM"), of("FLYTE_INTERNAL_EXECUTION_WORKFLOW", "_F_WF")
         plan = of("FLYTE_INTERNAL_EXECUTION_LAUNCHPLAN", "_F_LP")
-        task = [of(f"FLYTE_INTERNAL_TASK_{long}", f"_F_TK_{short}") for long, short in TASK_NAMES]
+        task = [of(long, short) for long, short in TASK_NAMES]
         entrypoint, raw = self.entrypoint, parameters["raw_output_data_prefix"]
         configuration = self.configuration if self.configured else Configuration()
-        workspace = os.path.join(self.desk, "workspace")
-        os.makedirs(workspace, exist_ok=True)
         checkpoint = None
         if parameters["checkpoint_path"] is not None:
             checkpoint = entrypoint.SyncCheckpoint(
@@ -196,11 +204,13 @@ class LeanWay:
         user = entrypoint.ExecutionParameters(
             execution_id=entrypoint._identifier.WorkflowExecutionIdentifier(project=project, domain=domain, name=name),
             execution_date=datetime.datetime.now(datetime.timezone.utc),
-            stats=entrypoint._get_stats(
-                cfg=configuration.stats, prefix=f"{task[0]}.{task[1]}.{task[2]}.user_stats", tags=tags
+            stats=self.exchanges.Late(
+                lambda: entrypoint._get_stats(
+                    cfg=configuration.stats, prefix=f"{task[0]}.{task[1]}.{task[2]}.user_stats", tags=tags
+                )
             ),
             logging=entrypoint.user_space_logger,
-            tmp_dir=workspace,
+            tmp_dir=os.path.join(self.desk, "workspace"),
             raw_output_prefix=raw,
             output_metadata_prefix=parameters["output_prefix"],
             checkpoint=checkpoint,
@@ -225,17 +235,10 @@ class LeanWay:
         )
         builder = ctx.new_builder().with_execution_state(state)
         builder = builder.with_output_metadata_tracker(entrypoint.OutputMetadataTracker())
-        settings = configuration.serialization(os.environ.get(entrypoint.SERIALIZED_CONTEXT_ENV_VAR, "")).new_builder()
-        settings.project = settings.project or project
-        settings.domain = settings.domain or domain
-        settings.version = task[3]
-        if parameters["dynamic_addl_distro"]:
-            settings.fast_serialization_settings = entrypoint.FastSerializationSettings(
-                enabled=True,
-                destination_dir=parameters["dynamic_dest_dir"],
-                distribution_location=parameters["dynamic_addl_distro"],
-            )
-        with contexts.with_context(builder.with_serialization_settings(settings.build())) as ctx:
+        transported = self.environment.get(entrypoint.SERIALIZED_CONTEXT_ENV_VAR, "")
+        distribution = (parameters["dynamic_addl_distro"], parameters["dynamic_dest_dir"])
+        settings = configuration.serialization(transported, (project, domain, task[3]), distribution)
+        with contexts.with_context(builder.with_serialization_settings(settings)) as ctx:
             yield ctx
 
     def access(self, raw: str, metadata: dict[str, str]) -> Any:
@@ -251,9 +254,9 @@ class LeanWay:
                 execution_metadata=metadata,
             )
             if self.configured and set(vars(made)) == ACCESS:
-                self.accesses[protocol] = copy.copy(made)
+                self.accesses[protocol] = _copy(made)
             return made
-        access = copy.copy(last)
+        access = _copy(last)
         separator = access.sep(access._default_remote)
         access._raw_output_prefix = raw if raw.endswith(separator) else raw + separator
         access._execution_metadata = None if last._execution_metadata is None else metadata
@@ -288,69 +291,33 @@ class Configuration:
         self.entrypoint: Any = entrypoint
         self.data = DataConfig.auto()
         self.stats = StatsConfig.auto()
-        self.settings: dict[str, Any] = {"": entrypoint.SerializationSettings(ImageConfig.auto())}
+        self.transported: dict[str, Any] = {"": entrypoint.SerializationSettings(ImageConfig.auto())}
+        self.settings: dict[Any, Any] = {}
         entrypoint._get_stats(cfg=self.stats, prefix="", tags={})  # its socket, which all tasks may share
 
-    def serialization(self, transported: str) -> Any:
-        """The settings that a task was registered with."""
-        if transported not in self.settings:
-            self.settings[transported] = self.entrypoint.SerializationSettings.from_transport(transported)
-        return self.settings[transported]
+    def serialization(self, transported: str, names: tuple[str, ...], distribution: tuple[str | None, ...]) -> Any:
+        """The settings that a task was registered with, as one of these names, with its code at `distribution`."""
+        key = (transported, names, distribution)
+        if key not in self.settings:
+            if transported not in self.transported:
+                self.transported[transported] = self.entrypoint.SerializationSettings.from_transport(transported)
+            settings = self.transported[transported].new_builder()
+            project, domain, settings.version = names
+            settings.project, settings.domain = settings.project or project, settings.domain or domain
+            location, destination = distribution
+            if location:
+                settings.fast_serialization_settings = self.entrypoint.FastSerializationSettings(
+                    enabled=True, destination_dir=destination, distribution_location=location
+                )
+            self.settings[key] = settings.build()
+        return _copy(self.settings[key])  # a task may change its own
 
 
-class _Conversions:
-    """flytekit's `run_sync`, but what only converts values runs on a loop of the calling thread."""
-
-    def __init__(self, elsewhere: Callable[..., Any]) -> None:
-        self.elsewhere = elsewhere
-        self.loop: Any = None
-        self.owner = 0
-        self.lost: list[Any] = []  # those whose descriptors a task has closed; a destructor would close others'
-
-    def run_sync(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
-        if getattr(work, "__name__", "") not in CONVERSIONS or not self.ready():
-            return self.elsewhere(work, *arguments, **more)
-        return self.loop.run(work(*arguments, **more))
-
-    def ready(self) -> bool:
-        """Whether this is the thread that runs tasks, and no loop of it runs already."""
-        if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:
-            return False
-        if self.owner == os.getpid():
-            try:
-                os.fstat(self.loop._selector.fileno())
-                return True
-            except OSError:
-                self.lost.append(self.loop)
-        self.loop, self.owner = _QuickLoop(), os.getpid()
-        return True
-
-
-_Loop: Any = asyncio.SelectorEventLoop
-
-
-class _QuickLoop(_Loop):  # type: ignore[misc]
-    """Conversions hardly ever wait for anything: as long as something is ready to run, nobody asks the system."""
-
-    def run(self, work: Any) -> Any:
-        """As `run_until_complete`."""
-        found = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
-        asyncio.events._set_running_loop(self)
-        try:
-            task = self.create_task(work)
-            while not task.done():
-                if self._ready and not self._scheduled:
-                    for _ in range(len(self._ready)):
-                        handle = self._ready.popleft()
-                        if not handle._cancelled:
-                            handle._run()
-                else:
-                    self._run_once()
-        finally:
-            asyncio.events._set_running_loop(None)
-            sys.set_asyncgen_hooks(*found)
-        return task.result()
+def _copy(value: Any) -> Any:
+    """Another one with the same attributes."""
+    made = object.__new__(type(value))
+    made.__dict__.update(value.__dict__)
+    return made
 
 
 def _fits(entrypoint: Any, default: Any) -> bool:

@@ -111,7 +111,8 @@ class Worker:
 
     def perform(self, request: dict[str, Any], inputs: bytes) -> Result:
         given = inputs if request["inline"] else None
-        return self.way.run(request["words"], given, request["limit"], request["configured"])
+        environment = self.surroundings.wanted
+        return self.way.run(request["words"], given, request["limit"], request["configured"], environment)
 
     def answer(self, result: Result, leak: str = "") -> None:
         """Tells the executor. Where the task has closed the channel, its files must do."""
@@ -198,6 +199,8 @@ class Belongings:
         _wake_loop()
         on_desk = make_desk(desk)
         self.directories = [Directory(place, os.listdir(place)) for place in (temporary, work)] + on_desk
+        for directory in self.directories:
+            directory.hold()
         self.streams = [
             (stream, os.dup(number)) for number, stream in ((0, sys.stdin), (1, sys.stdout), (2, sys.stderr))
         ]
@@ -244,26 +247,48 @@ class Belongings:
 
 
 class Directory:
-    """One that every task finds as it was made: what a task has left in it is removed."""
+    """One that every task finds as it was made: what a task has left in it is removed.
+
+    Whether there is anything to do is asked of an open descriptor, for which the system need not follow a path. What
+    tells it is the time of the last change, which nobody can set: entries, names and removal leave their mark there.
+    """
 
     def __init__(self, path: str, kept: Iterable[str]) -> None:
         self.path = path
         self.kept = frozenset(kept)
+        self.descriptor = -1
         self.changed_ns = 0  # when what is known of it had last changed; 0: it has to be looked through
 
     def put_back(self) -> None:
+        if not self.changed_ns or _changed_ns(self.descriptor) != self.changed_ns:
+            self.changed_ns = self.look_through()
+
+    def look_through(self) -> int:
+        """Puts it back. When it has last changed, if that is settled."""
         try:
-            if self.changed_ns and os.stat(self.path).st_mtime_ns == self.changed_ns:
-                return
             for entry in os.scandir(self.path):
                 if entry.name not in self.kept:
                     _remove(entry)
-            changed_ns = os.stat(self.path).st_mtime_ns
-            # The clock of a file system has ticks: what comes within one would not be noticed.
-            self.changed_ns = changed_ns if time.time_ns() - changed_ns > SETTLED_NS else 0
         except OSError:
             os.makedirs(self.path, exist_ok=True)  # the task has removed it
-            self.changed_ns = 0
+        if self.descriptor < 0:
+            return 0
+        self.hold()
+        changed_ns = _changed_ns(self.descriptor)
+        # The clock of a file system has ticks: what comes within one would not be noticed.
+        return changed_ns if time.time_ns() - changed_ns > SETTLED_NS else 0
+
+    def hold(self) -> None:
+        """Has a descriptor of what lies at its path now. One that a task has closed is another's by now."""
+        try:
+            held = os.path.samestat(os.stat(self.descriptor), os.stat(self.path))
+        except OSError:
+            held = False
+        if not held:
+            try:
+                self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                pass  # it is looked through each time
 
 
 def make_desk(path: str) -> list[Directory]:
@@ -308,6 +333,13 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _changed_ns(descriptor: int) -> int:
+    try:
+        return os.stat(descriptor).st_ctime_ns
+    except OSError:
+        return 0  # it has been closed
 
 
 def _next_descriptor() -> int:

@@ -79,7 +79,7 @@ class Zygote:
         self.supervisor = sibling("supervisor")
         self.frames = sibling("frames")
         self.worker = sibling("worker")
-        self.way = sibling("leanway").LeanWay(sibling("exchange"))
+        self.way = sibling("leanway").LeanWay(sibling("exchange"), sibling("shortcuts"))
         self.code = ""
         self.spoilt = False
         self.wardens: set[int] = set()

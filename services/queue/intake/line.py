@@ -3,31 +3,20 @@
 An item is claimed, then either done or given up; nothing else takes it out of Redis. Claiming and settling are one step
 each, so that an item is always in exactly one place: waiting, claimed, or among the dead.
 
-Whether a request whose reply was lost has been carried out is unknown here. So nothing is repeated behind the caller's
-back: it asks what is claimed (`recover`) and goes on from there.
+Whether a request whose reply was lost has been carried out is unknown here. So the caller asks what is claimed
+(`recover`) and goes on from there.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
-
-from libs.workflow.errors import FailedPrecondition, Unavailable
 from libs.workflow.intake import DeadItem, Intake, Kind, Progress
 from services.queue.intake import scripts
 
-_ANSWER_SECONDS: Final = 5.0
-_CONNECT_SECONDS: Final = 2.0
 _REPLAYED: Final = 100
 """Items that one step replays."""
 
@@ -61,23 +50,13 @@ class Line:
         self._keys = [where.key, *(f"{prefix}:{name}" for name in scripts.KEYS)]
         self._dead = f"{prefix}:dead"
         self._last = "0"
-        self._redis = redis.Redis(
-            host=where.host,
-            port=where.port,
-            db=where.database,
-            username=where.user or None,
-            password=passwords.get(where.address),
-            ssl=where.secure,
-            ssl_min_version=ssl.TLSVersion.TLSv1_2 if where.secure else None,
-            # An answer has its time from `_asked`: the library's own `socket_timeout` writes under `asyncio.wait_for`,
-            # which before Python 3.12 loses a cancellation that comes as the work ends.
-            socket_connect_timeout=_CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        # Not at the top: a queue without intakes needs no Redis, whose client takes 9 MB.
+        from services.queue.intake.connection import Connection
+
+        self._connection = Connection(intake, passwords)
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._connection.close()
 
     # ------------------------------------------------------------------------------------------------------ taking in
 
@@ -108,12 +87,12 @@ class Line:
     async def wait(self, seconds: float) -> None:
         """Returns when the source has something to claim, or after so long."""
         key = self._where.key
-        async with self._asked():
+        async with self._connection.asked():
             if self._intake.kind is Kind.LIST:
                 # From its head to its head: nothing moves, and it answers as soon as there is something.
-                await self._redis.execute_command("BLMOVE", key, key, "LEFT", "LEFT", seconds)  # type: ignore[no-untyped-call]
+                await self._connection.redis.execute_command("BLMOVE", key, key, "LEFT", "LEFT", seconds)  # type: ignore[no-untyped-call]
             else:
-                await self._redis.xread({key: self._last}, count=1, block=int(seconds * 1000))
+                await self._connection.redis.xread({key: self._last}, count=1, block=int(seconds * 1000))
 
     async def done(self, claims: Sequence[str]) -> None:
         """Their executions are durable."""
@@ -164,25 +143,13 @@ class Line:
         return replayed
 
     async def _documents(self, limit: int) -> list[bytes]:
-        async with self._asked():
-            found: list[bytes] = await self._redis.lrange(self._dead, 0, limit - 1)  # type: ignore[misc]
+        async with self._connection.asked():
+            found: list[bytes] = await self._connection.redis.lrange(self._dead, 0, limit - 1)  # type: ignore[misc]
             return found
 
     async def _run(self, script: str, *arguments: str | bytes | int) -> Any:
-        async with self._asked():
-            return await self._redis.register_script(script)(keys=self._keys, args=arguments)
-
-    @asynccontextmanager
-    async def _asked(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                yield
-        except ResponseError as error:
-            raise FailedPrecondition(f"{self._intake.source}: Redis refuses: {error}") from error
-        except TimeoutError as error:
-            raise Unavailable(f"Redis at {self._where.address} does not answer within {_ANSWER_SECONDS:g} s") from error
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis at {self._where.address} does not answer: {error}") from error
+        async with self._connection.asked():
+            return await self._connection.redis.register_script(script)(keys=self._keys, args=arguments)
 
 
 def _claims(found: Sequence[bytes]) -> Iterator[Claim]:

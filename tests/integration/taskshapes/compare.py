@@ -144,7 +144,7 @@ def lean(way, name: str, folder: Path) -> int:
     """In this process. What is handed back is written where it would have been, so that it can be compared."""
     words = words_of(name, folder)
     prepare(folder, words)
-    result = way.run(words, (folder / "inputs.pb").read_bytes(), LIMIT, True)
+    result = way.run(words, (folder / "inputs.pb").read_bytes(), LIMIT, True, dict(os.environ))
     if result.outputs is not None:
         assert not (folder / "out" / "outputs.pb").exists(), "handed back and written"
         (folder / "out").mkdir(exist_ok=True)
@@ -206,13 +206,13 @@ def main() -> None:
         folder = folder_of(name, "command")
         results[name]["command"] = [by_command(name, folder), found(folder)]
 
-    way = load(bootstrap, "leanway").LeanWay(load(bootstrap, "exchange"))
+    way = load(bootstrap, "leanway").LeanWay(load(bootstrap, "exchange"), load(bootstrap, "shortcuts"))
     assert way.fits
     for name in CASES:
         folder = folder_of(name, "fork")
 
         def work(name=name, folder=folder) -> None:
-            (folder / "tmp").mkdir()
+            load(bootstrap, "worker").make_desk(str(folder / "tmp"))
             way.settle(str(folder / "tmp"))
             sys.exit(lean(way, name, folder))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,10 +49,10 @@ def test_a_directory_is_put_back_however_soon_something_is_left_in_it(tmp_path: 
 def test_a_directory_that_nobody_touches_is_not_looked_through_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker, "SETTLED_NS", -(10**9))
     (tmp_path / "given").write_text("")
-    long_ago = time.time_ns() - 10 * worker.SETTLED_NS
-    os.utime(tmp_path, ns=(long_ago, long_ago))
     directory = worker.Directory(str(tmp_path), ["given"])
+    directory.hold()
     directory.put_back()
     with monkeypatch.context() as looked:
         looked.delattr(os, "scandir")
@@ -65,3 +64,23 @@ def test_a_directory_that_nobody_touches_is_not_looked_through_again(
     tmp_path.rmdir()
     directory.put_back()
     assert tmp_path.is_dir()
+
+
+def test_a_directory_that_was_replaced_or_whose_descriptor_was_closed_is_put_back_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SETTLED_NS", -(10**9))
+    place = tmp_path / "place"
+    place.mkdir()
+    directory = worker.Directory(str(place), [])
+    directory.hold()
+    directory.put_back()
+    place.rename(tmp_path / "elsewhere")
+    place.mkdir()
+    (place / "left").write_text("")
+    directory.put_back()
+    assert os.listdir(place) == []
+    os.close(directory.descriptor)
+    (place / "left").write_text("")
+    directory.put_back()
+    assert os.listdir(place) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -195,6 +196,19 @@ async def test_health_is_serving_only_between_ready_and_not_serving(
     assert (await health(), await health(SERVICE)) == (serving, serving)
     running.not_serving()
     assert await health(SERVICE) == not_serving
+
+
+async def test_whoever_runs_the_process_hears_when_health_is_serving(
+    running: server.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as ear:
+        ear.bind("")
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + ear.getsockname()[1:].decode())
+
+        running.ready()
+
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().sock_recv(ear, 100) == b"READY=1"
 
 
 async def test_reflection_names_the_services(connection: grpc.aio.Channel) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from services.standalone.supervisor import Program, State, Supervisor
 from tests.support.markers import alive
 from tests.support.waiting import until
 
-# Says that it is ready by making a file; ends at SIGTERM with 0, or not at all if it is stubborn.
+# Says that it is ready; ends at SIGTERM with 0, or not at all if it is stubborn.
 CHILD = """
-import pathlib, signal, sys, time
-ready, manner = pathlib.Path(sys.argv[1]), sys.argv[2]
+import os, signal, socket, sys, time
+manner = sys.argv[1]
 print("starting", flush=True)
 if manner == "broken":
     sys.exit("a setting is wrong")
@@ -31,7 +32,9 @@ if manner == "stubborn":
 else:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 if manner != "mute":
-    ready.touch()
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for said in (b"STATUS=nearly there", b"STATUS=there\\nREADY=1"):
+        door.sendto(said, os.environ["NOTIFY_SOCKET"].replace("@", "\\0"))
 while True:
     time.sleep(60)
 """
@@ -48,17 +51,11 @@ class Bench:
     def program(self, name: str, manner: str = "good", grace_seconds: float = 5.0) -> Program:
         script = self.folder / "child.py"
         script.write_text(CHILD)
-        ready = self.folder / f"{name}.ready"
-
-        async def probe() -> bool:
-            return ready.exists()
-
         return Program(
             name=name,
-            argv=(sys.executable, "-S", str(script), str(ready), manner),
+            argv=(sys.executable, "-S", str(script), manner),
             environ={"PATH": os.environ["PATH"]},
             log=self.folder / f"{name}.log",
-            probe=probe,
             grace_seconds=grace_seconds,
         )
 
@@ -73,11 +70,24 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield bench
 
 
-async def test_a_program_is_started_once_its_probe_answers(bench: Bench) -> None:
+async def test_a_program_is_started_once_it_says_that_it_is_ready(bench: Bench) -> None:
     await bench.supervisor.start(bench.program("one"))
 
     assert bench.supervisor.children["one"].state is State.READY
     assert (bench.folder / "one.log").read_text() == "starting\n"
+
+
+async def test_a_program_that_cannot_say_so_is_asked(bench: Bench) -> None:
+    asked: list[bool] = []
+
+    async def probe() -> bool:
+        asked.append(len(asked) == 1)
+        return asked[-1]
+
+    await bench.supervisor.start(replace(bench.program("one", "mute"), probe=probe))
+
+    assert bench.supervisor.children["one"].state is State.READY
+    assert asked == [False, True]
 
 
 async def test_a_program_that_dies_is_started_again_with_a_word_about_it(bench: Bench) -> None:
@@ -102,7 +112,7 @@ async def test_the_last_words_of_a_panic_are_its_reason_and_not_its_stacks(bench
         await bench.supervisor.start(bench.program("one", "panic"))
 
 
-async def test_a_program_that_never_answers_fails_the_start(bench: Bench) -> None:
+async def test_a_program_that_never_says_so_fails_the_start(bench: Bench) -> None:
     with pytest.raises(CannotStart, match="one did not answer within"):
         await bench.supervisor.start(bench.program("one", "mute"), deadline_seconds=0.5)
 

@@ -1,0 +1,162 @@
+"""Parts of flytekit's own that every task passes several times, doing the same with less.
+
+Each is put in place only where flytekit has what it stands for in the form that is known; else flytekit's own stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import inspect
+import logging
+import os
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+STATE = ["working_dir", "mode", "engine_dir", "branch_eval_mode", "user_space_params"]
+# flytekit's coroutines from literals to values and back.
+CONVERSIONS = ("_literal_map_to_kwargs", "_output_to_literal_map")
+TIMER = ["_name", "start_time", "_start_wall_time", "_start_process_time"]
+
+
+def install() -> None:
+    from flytekit.core import context_manager, type_engine, utils
+    from flytekit.loggers import logger
+
+    timer, state = getattr(utils, "timeit", None), getattr(context_manager, "ExecutionState", None)
+    if timer is not None and sorted(vars(timer())) == sorted(TIMER):
+        time_spans(timer, context_manager.FlyteContextManager, logger)
+    if state is not None and list(inspect.signature(state).parameters) == STATE:
+        hold_states(state)
+    if hasattr(type_engine.TypeEngine, "lazy_import_transformers"):
+        import_once(type_engine.TypeEngine)
+
+
+def time_spans(timer: Any, contexts: Any, logger: logging.Logger) -> None:
+    """flytekit times its own steps, for the timeline of the task's deck: half of what that took was looking up names
+    and composing a message that nobody reads.
+    """
+    now, utc, wall, process = datetime.datetime.now, datetime.timezone.utc, time.perf_counter, time.process_time  # noqa: UP017
+
+    def enter(self: Any) -> Any:
+        self.start_time, self._start_wall_time, self._start_process_time = now(utc), wall(), process()
+        return self
+
+    def leave(self: Any, *_: object) -> None:
+        span = {
+            "Name": self._name,
+            "Start": self.start_time,
+            "Finish": now(utc),
+            "WallTime": wall() - self._start_wall_time,
+            "ProcessTime": process() - self._start_process_time,
+        }
+        user = contexts.current_context().user_space_params
+        deck = user.__dict__.get("_timeline_deck")
+        if deck is None or user.decks:
+            deck = user.timeline_deck
+        deck.append_time_info(span)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(f"{self._name}. [Time: {span['WallTime']:.6f}s]")
+
+    timer.__enter__, timer.__exit__ = enter, leave
+
+
+def hold_states(state: Any) -> None:
+    """A state of an execution has a directory, which is there already as a rule."""
+    make = state.__init__
+
+    def init(
+        self: Any,
+        working_dir: Any,
+        mode: Any = None,
+        engine_dir: Any = None,
+        branch_eval_mode: Any = None,
+        user_space_params: Any = None,
+    ) -> None:
+        directory = engine_dir or os.path.join(working_dir or "", "engine_dir")
+        if not working_dir or not os.path.isdir(directory):
+            make(self, working_dir, mode, engine_dir, branch_eval_mode, user_space_params)
+            return
+        self.working_dir = working_dir
+        self.mode = mode
+        self.engine_dir = directory
+        self.branch_eval_mode = branch_eval_mode
+        self.user_space_params = user_space_params
+
+    state.__init__ = init
+
+
+def import_once(engine: Any) -> None:
+    """Which libraries are imported, and so want their types known, is asked of each value of each task: it is as it was
+    when it was last asked, as long as no module has come.
+    """
+    look, known = engine.lazy_import_transformers, 0
+
+    def look_again() -> None:
+        nonlocal known
+        if len(sys.modules) != known:
+            look()
+            known = len(sys.modules)
+
+    engine.lazy_import_transformers = look_again
+
+
+class Conversions:
+    """flytekit's `run_sync`, but what only converts values runs on a loop of the calling thread."""
+
+    def __init__(self, elsewhere: Callable[..., Any]) -> None:
+        self.elsewhere = elsewhere
+        self.loop: Any = None
+        self.owner = 0
+        self.lost: list[Any] = []  # those whose descriptors a task has closed; a destructor would close others'
+
+    def run_sync(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        if getattr(work, "__name__", "") not in CONVERSIONS or not self.ready():
+            return self.elsewhere(work, *arguments, **more)
+        return self.loop.run(work(*arguments, **more))
+
+    def ready(self) -> bool:
+        """Whether this is the thread that runs tasks, and no loop of it runs already."""
+        if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:
+            return False
+        if self.owner == os.getpid():
+            try:
+                os.fstat(self.loop._selector.fileno())
+                return True
+            except OSError:
+                self.lost.append(self.loop)
+        self.loop, self.owner = _QuickLoop(), os.getpid()
+        return True
+
+
+_Loop: Any = asyncio.SelectorEventLoop
+
+
+class _QuickLoop(_Loop):  # type: ignore[misc]
+    """Conversions hardly ever wait for anything: as long as something is ready to run, nobody asks the system."""
+
+    def run(self, work: Any) -> Any:
+        """As `run_until_complete`."""
+        found = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+        asyncio.events._set_running_loop(self)
+        try:
+            task = self.create_task(work)
+            while not task.done():
+                if self._ready and not self._scheduled:
+                    for _ in range(len(self._ready)):
+                        handle = self._ready.popleft()
+                        if not handle._cancelled:
+                            handle._run()
+                else:
+                    self._run_once()
+        finally:
+            asyncio.events._set_running_loop(None)
+            sys.set_asyncgen_hooks(*found)
+        return task.result()
