@@ -37,7 +37,7 @@ from services.executor.backlog import BACKLOG
 from services.executor.datadir import DataDir
 from services.executor.disk import Disk
 from services.executor.journal import Journal
-from services.executor.kept import KeptProcesses
+from services.executor.keeping import KeptProcesses
 from services.executor.session import Desk, Sessions
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import CountedPool, SlotPool

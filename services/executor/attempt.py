@@ -12,20 +12,21 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from flyteidl.core import literals_pb2, tasks_pb2
 from google.protobuf.message import DecodeError
 
 from libs.runtime.clock import Clock
-from libs.telemetry import traces
+from libs.telemetry import logs, traces
 from libs.wire.session import Assignment, Report, ReportPhase
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
 from services.executor import datadir, environments, outcome, processes, results, runner, tasksecrets, variables
 from services.executor.journal import Journal
-from services.executor.kept import KeptProcesses
+from services.executor.keeping import KeptProcesses
 from services.executor.outcome import Outcome
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import Grant
@@ -54,6 +55,10 @@ class Workbench:
     """Warm processes; None: every task starts cold."""
     kept: KeptProcesses | None = None
     """Those that run many tasks; None as well, then."""
+
+
+Over: TypeAlias = "Callable[[Attempt, Outcome | None], None]"
+"""Is told that nothing of an attempt runs any more, and its outcome; None: `run` finds that out."""
 
 
 class Attempt(ABC):
@@ -101,6 +106,10 @@ class Attempt(ABC):
         """Whether what runs can go on without this executor, and now does: `run` raises Left, unless it has ended."""
         return False
 
+    def begin(self, over: Over) -> bool:
+        """Starts it at once, if nothing has to be waited for. Whether it has: else `run` does everything."""
+        return False
+
     async def run(self) -> Outcome:
         """Everything from the first report to the outcome. When it returns, nothing of the attempt runs."""
         self._say(self.latest)
@@ -117,6 +126,11 @@ class Attempt(ABC):
     async def abandon(self) -> None:
         """After a mistake of ours: ends whatever runs, so that its slots are free."""
         await processes.end_all(self._bench.directory.scratch(self.id))
+
+    @property
+    def leaves_files(self) -> bool:
+        """Whether there is anything to clean up."""
+        return True
 
     @abstractmethod
     async def clean_up(self) -> None:
@@ -176,16 +190,31 @@ class Attempt(ABC):
             problem = str(error)
             raise
         finally:
-            if self.trace is not None:
-                self._bench.tracing.emit(
-                    name,
-                    self.trace.child(name),
-                    self.trace.span_id,
-                    began_us,
-                    self._bench.clock.now_us(),
-                    self._attributes(),
-                    problem,
-                )
+            self._tell_span(name, began_us, problem)
+
+    def _tell_span(self, name: str, began_us: int, problem: str | None = None) -> None:
+        """That something has taken until now."""
+        if self.trace is not None:
+            self._bench.tracing.emit(
+                name,
+                self.trace.child(name),
+                self.trace.span_id,
+                began_us,
+                self._bench.clock.now_us(),
+                self._attributes(),
+                problem,
+            )
+
+    def logged(self) -> AbstractContextManager[None]:
+        """What is logged in it is about this attempt."""
+        assignment, trace = self._assignment, self.trace
+        return logs.bind(
+            execution=f"{assignment.project}:{assignment.domain}:{assignment.name}",
+            node=self.id.node,
+            attempt=self.id.attempt,
+            trace_id=None if trace is None else trace.trace_id,
+            span_id=None if trace is None else trace.span_id,
+        )
 
     def _attributes(self) -> dict[str, traces.Attribute]:
         assignment = self._assignment

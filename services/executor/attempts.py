@@ -5,7 +5,8 @@ The rules:
 * One number, one start. An assignment that comes again gets the same answer again. A number that an earlier life of
   this executor had begun is answered with a failure and not started.
 * Slots are taken before anything else happens, and given back when no process is left, before the end is reported: the
-  leader may send the next attempt as soon as it knows, and those that it has sent ahead take them at once (`backlog`).
+  leader may send the next attempt as soon as it knows, and those that it has sent ahead take them at once (`backlog`),
+  or are in line for them: these have what the one before them has, when that has ended.
 * A final report is on disk before it is sent, and is sent again until it is acknowledged. (That of an echo which is
   answered at once is kept in memory only: see `echo`.)
 * What cannot be taken on is answered REJECTED with the reason: no room, a full disk, the executor stops.
@@ -17,18 +18,16 @@ its shard's, so what was said while there was none is not lost.
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import functools
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from flyteidl.core import tasks_pb2, workflow_pb2
-from google.protobuf.message import DecodeError
+from flyteidl.core import tasks_pb2
 
 from libs.rpc.stream import Batcher
-from libs.telemetry import logs
 from libs.wire.session import (
     Ack,
     Assignment,
@@ -38,11 +37,9 @@ from libs.wire.session import (
     Offer,
     Report,
     ReportPhase,
-    Spec,
     Stop,
 )
 from libs.workflow import errors, options, supported
-from libs.workflow.backend import NEEDS_PODS, Backend
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from services.executor import outcome
@@ -52,9 +49,10 @@ from services.executor.disk import Disk
 from services.executor.echo import EchoAttempt, Echoes
 from services.executor.outcome import Outcome
 from services.executor.reporting import Reporting
-from services.executor.reused import ReusedAttempt
+from services.executor.reused import ReusedAttempt, place_in_line
 from services.executor.sharing import Sharing
 from services.executor.slots import Grant, SlotPool
+from services.executor.specs import Specs, unfit
 from services.executor.spool import Spool
 from services.executor.taskprocess import ProcessAttempt
 
@@ -111,9 +109,9 @@ class Attempts:
             lambda: len(self._backlog),
             lambda ids: bench.journal.end(*ids),
         )
-        self._specs: dict[int, dict[bytes, tasks_pb2.TaskTemplate]] = {}
+        self.specs = Specs()
         self._outboxes: dict[int, Batcher[FromExecutor]] = {}
-        """By shard, like the specs: the session that is attached."""
+        """By shard: the session that is attached."""
         self._sharing = Sharing(slots.capacity, lambda shard, offer: self.say(shard, Offer(offer)))
         self._draining = False
         self.ended: Counter[ReportPhase] = Counter()
@@ -130,7 +128,7 @@ class Attempts:
     def attach(self, shard: int, outbox: Batcher[FromExecutor]) -> tuple[tuple[Report, ...], Slots]:
         """From now on reports of a shard go into `outbox`. Returns the snapshot of what was before, and the offer."""
         self._outboxes[shard] = outbox
-        self._specs[shard] = {}  # a spec travels once per session
+        self.specs.begin(shard)
         self._echoes.forget()
         going_on = [attempt.latest for attempt in self._running.values() if attempt.shard == shard]
         for report in going_on:
@@ -192,16 +190,6 @@ class Attempts:
 
     # ------------------------------------------------------------------------------------------ what the leader says
 
-    def learn(self, shard: int, spec: Spec) -> None:
-        """Keeps a spec for the session's assignments. One that is damaged is left out, and its assignments fail."""
-        if hashlib.sha256(spec.task_template).digest() != spec.digest:
-            logger.error("a task template does not match its digest %s", spec.digest.hex())
-            return
-        try:
-            self._specs[shard][spec.digest] = tasks_pb2.TaskTemplate.FromString(spec.task_template)
-        except DecodeError:
-            logger.exception("the task template %s cannot be read", spec.digest.hex())
-
     def assign(self, shard: int, assignment: Assignment) -> None:
         """Starts the attempt, or says why not. Returns at once."""
         id = assignment.id
@@ -213,11 +201,11 @@ class Attempts:
             self._reporting.send(report)
         elif id in self._used:
             self._answer(shard, id, outcome.system("AttemptNumberUsed", "this attempt number was started before"))
-        elif (template := self._specs[shard].get(assignment.spec_digest)) is None:
+        elif (template := self.specs.find(shard, assignment.spec_digest)) is None:
             missing = outcome.system("SpecMissing", "the assignment names a task template that was not sent")
             self._answer(shard, id, missing)
-        elif unfit := self._unfit(assignment, template):
-            self._answer(shard, id, outcome.of_refusal(errors.InvalidArgument(unfit)))
+        elif why := unfit(self._bench.settings.task_backend, assignment, template):
+            self._answer(shard, id, outcome.of_refusal(errors.InvalidArgument(why)))
         elif refusal := self._refusal():
             self._reject(shard, id, refusal)
         elif (echo := self._echo(assignment, template)) is not None:
@@ -227,6 +215,7 @@ class Attempts:
             self._start(assignment, template, grant)
         elif self._may_wait(shard, assignment):
             self._backlog.add(assignment, template)
+            self._line_up()
         else:
             self._reject(shard, id, f"no free slot: {assignment.resources} wanted, {self._slots.free} free")
 
@@ -236,6 +225,7 @@ class Attempts:
 
     def stop(self, shard: int, stop: Stop) -> None:
         """Ends the attempt, or says again how it has ended."""
+        self._backlog.recall(stop.id)
         if stop.id in self._running:
             self._running[stop.id].stop(outcome.aborted(stop.reason))
         elif self._backlog.remove(stop.id) is not None:
@@ -300,46 +290,35 @@ class Attempts:
         """The answer of an attempt that needs no more than to be answered."""
         return self._echoes.answer(assignment, template) if self._kind_of(template) is EchoAttempt else None
 
-    def _unfit(self, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> str:
-        """Why a task can never run here: who let it in was told another backend than this executor."""
-        if self._bench.settings.task_backend is Backend.POD:
-            return ""
-        wish = supported.wish_for_a_pod(template)
-        if not wish and assignment.overrides:
-            overrides = workflow_pb2.TaskNodeOverrides.FromString(assignment.overrides)
-            wish = supported.wish_of_a_node_for_a_pod(overrides)
-        if wish:
-            return f"{wish}: this task {NEEDS_PODS}"
-        if assignment.as_pod:  # then nobody has looked whether a process can run it
-            try:
-                supported.refuse_unbuilt_task(template, Backend.PROCESS)
-            except errors.Unimplemented as error:
-                return error.message
-        return ""
-
     def _refusal(self) -> str:
         return "the executor is stopping" if self._draining else self.trouble()
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
-        self._begin(
-            self._kind_of(template)(self._bench, assignment, template, grant, self._reporting.goes_on), assignment
-        )
+        attempt = self._kind_of(template)(self._bench, assignment, template, grant, self._reporting.goes_on)
+        self._bench.journal.begin(attempt.id)
+        self._enter(attempt)
+        if not attempt.begin(self._over):
+            self._live(attempt)
 
     def adopt(self, kind: Kind, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> None:
         """Goes on with an attempt that an earlier life of this executor has begun, whatever slots are free."""
         grant = self._slots.hold(assignment.resources)
         logger.info("going on with attempt %s/%s/%d of an earlier life", *assignment.id)
-        self._begin(kind(self._bench, assignment, template, grant, self._reporting.goes_on), assignment)
+        attempt = kind(self._bench, assignment, template, grant, self._reporting.goes_on)
+        self._bench.journal.begin(attempt.id)
+        self._enter(attempt)
+        self._live(attempt)
 
     def is_reported(self, id: AttemptId) -> bool:
         """Whether the end of this attempt is known, and waits to be acknowledged."""
         return id in self._spool
 
-    def _begin(self, attempt: Attempt, assignment: Assignment) -> None:
+    def _enter(self, attempt: Attempt) -> None:
         self._sharing.take(attempt.shard, attempt.grant.slots)
-        self._bench.journal.begin(attempt.id)
         self._running[attempt.id] = attempt
-        self._group.create_task(self._live(attempt, assignment), name="attempt {}/{}/{}".format(*attempt.id))
+
+    def _live(self, attempt: Attempt) -> None:
+        self._group.create_task(self._run(attempt), name="attempt {}/{}/{}".format(*attempt.id))
 
     def _may_wait(self, shard: int, assignment: Assignment) -> bool:
         if self._backlog.full or not assignment.resources.fits(self._slots.capacity):
@@ -355,38 +334,79 @@ class Attempts:
         while (first := self._backlog.first()) is not None:
             grant = self._slots.take(first.assignment.resources)
             if grant is None:
+                self._line_up()
                 return
             self._backlog.remove(first.assignment.id)
             self._start(first.assignment, first.template, grant)
 
-    async def _live(self, attempt: Attempt, assignment: Assignment) -> None:
-        trace = attempt.trace
-        with logs.bind(
-            execution=f"{assignment.project}:{assignment.domain}:{assignment.name}",
-            node=attempt.id.node,
-            attempt=attempt.id.attempt,
-            trace_id=None if trace is None else trace.trace_id,
-            span_id=None if trace is None else trace.span_id,
-        ):
+    def _line_up(self) -> None:
+        """Gives processes their next attempts before they have ended the last."""
+        while (first := self._backlog.first()) is not None:
+            if self._kind_of(first.template) is not ReusedAttempt:
+                return
+            place = place_in_line(self._bench, first.assignment, first.template)
+            if place is None:
+                return
+            kept, _ = place
+            assert kept.grant is not None
+            self._slots.share(kept.grant)
+            assignment, say = first.assignment, self._reporting.goes_on
+            attempt = ReusedAttempt(self._bench, assignment, first.template, kept.grant, say)
+            self._bench.journal.begin(attempt.id)
+            self._backlog.line_up(attempt.id, kept.recall)
+            attempt.follow(place, self._takes_over, self._over, functools.partial(self._comes_back, first))
+
+    def _takes_over(self, attempt: ReusedAttempt) -> None:
+        """The attempts before it in its line are over: its turn has come."""
+        self._backlog.begun(attempt.id)
+        self._enter(attempt)
+
+    def _comes_back(self, waiting: Waiting, attempt: ReusedAttempt) -> None:
+        """It has not begun, and waits as before."""
+        if self._running.pop(attempt.id, None) is not None:
+            self._sharing.give_back(attempt.shard, attempt.grant.slots)
+            self._reporting.is_known(attempt.id)
+            asyncio.get_running_loop().call_soon(self._start_waiting)  # what it held is free
+        self._slots.give_back(attempt.grant)
+        self._bench.journal.end(attempt.id)
+        self._backlog.come_back(waiting)
+
+    def _over(self, attempt: Attempt, end: Outcome | None) -> None:
+        """An attempt that has needed no task of asyncio's until now."""
+        if end is None:
+            self._live(attempt)
+            return
+        self._end(attempt, end)
+        if attempt.leaves_files:
+            self._group.create_task(attempt.clean_up(), name="clean up")
+        self._changed.set()
+
+    def _end(self, attempt: Attempt, end: Outcome) -> None:
+        self._slots.give_back(attempt.grant)
+        self._sharing.give_back(attempt.shard, attempt.grant.slots)
+        self._start_waiting()
+        report = attempt.final(end)
+        self.ended[report.phase] += 1
+        level = logging.DEBUG if report.phase is ReportPhase.SUCCEEDED else logging.INFO
+        if logger.isEnabledFor(level):
+            with attempt.logged():
+                logger.log(level, "attempt ended: %s", report.phase.name, extra={"reason": report.reason})
+        self._reporting.ended(report)
+        del self._running[attempt.id]
+
+    async def _run(self, attempt: Attempt) -> None:
+        with attempt.logged():
             try:
-                end = await self._run(attempt)
+                end = await self._outcome(attempt)
             except Left:
                 del self._running[attempt.id]
                 self._changed.set()
                 return
-            self._slots.give_back(attempt.grant)
-            self._sharing.give_back(attempt.shard, attempt.grant.slots)
-            self._start_waiting()
-            report = attempt.final(end)
-            self.ended[report.phase] += 1
-            level = logging.DEBUG if report.phase is ReportPhase.SUCCEEDED else logging.INFO
-            logger.log(level, "attempt ended: %s", report.phase.name, extra={"reason": report.reason})
-            self._reporting.ended(report)
-            del self._running[attempt.id]
+            self._end(attempt, end)
             await attempt.clean_up()
         self._changed.set()
 
-    async def _run(self, attempt: Attempt) -> Outcome:
+    async def _outcome(self, attempt: Attempt) -> Outcome:
         try:
             return await attempt.run()
         except Left:

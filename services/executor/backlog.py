@@ -8,6 +8,9 @@ Whatever becomes free is given to whoever waits longest.
 The leader may be wrong. What has waited for `WAIT_SECONDS` is rejected: nothing of it was begun, so it costs no retry,
 and it gets another place.
 
+The first of them may be in line for a slot already, behind what runs there (`kept`): they have begun when that has
+ended, and come back if they are recalled before.
+
 Nothing is written down of what waits: should the executor die, its leader ends it with all others of that life.
 """
 
@@ -31,7 +34,7 @@ WAIT_SECONDS: Final = 1.0
 """Many times what a leader expects anyone to wait: a busy machine may be that much slower than it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
     """One that waits."""
 
@@ -39,6 +42,8 @@ class Waiting:
     template: tasks_pb2.TaskTemplate
     until: float
     """By the clock of the event loop."""
+    recall: Callable[[], None] | None = None
+    """Has it come back, if it is in line and has not begun. None: it is not in line."""
 
 
 class Backlog:
@@ -51,21 +56,23 @@ class Backlog:
         self._group = group
         self._turn_away = turn_away
         self._waiting: OrderedDict[AttemptId, Waiting] = OrderedDict()
+        self._in_line: dict[AttemptId, Waiting] = {}
         self._looking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._in_line)
 
     def __contains__(self, id: AttemptId) -> bool:
-        return id in self._waiting
+        return id in self._waiting or id in self._in_line
 
     @property
     def full(self) -> bool:
-        return len(self._waiting) >= BACKLOG
+        return len(self) >= BACKLOG
 
     def of(self, shard: int) -> list[AttemptId]:
         """Those whose leader is that of a shard."""
-        return [id for id, waiting in self._waiting.items() if waiting.assignment.shard == shard]
+        everyone = (*self._in_line.items(), *self._waiting.items())
+        return [id for id, waiting in everyone if waiting.assignment.shard == shard]
 
     def add(self, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> None:
         loop = asyncio.get_running_loop()
@@ -74,15 +81,44 @@ class Backlog:
             self._looking = self._group.create_task(self._look(), name="backlog")
 
     def first(self) -> Waiting | None:
-        """Who has waited longest."""
+        """Who has waited longest, of those who are not in line."""
         return next(iter(self._waiting.values()), None)
 
     def remove(self, id: AttemptId) -> Waiting | None:
-        """Takes one out; None when it does not wait."""
+        """Takes one out; None when it does not wait, or not any more: who is in line is recalled, if it can be."""
+        self.recall(id)
         return self._waiting.pop(id, None)
+
+    def line_up(self, id: AttemptId, recall: Callable[[], None]) -> None:
+        """The first has got into a line."""
+        waiting = self._in_line[id] = self._waiting.pop(id)
+        waiting.recall = recall
+
+    def recall(self, id: AttemptId) -> None:
+        """Has it come back, if it is in line and has not begun."""
+        waiting = self._in_line.get(id)
+        if waiting is not None and waiting.recall is not None:
+            waiting.recall()
+
+    def begun(self, id: AttemptId) -> Waiting:
+        """Its turn in the line has come."""
+        return self._in_line.pop(id)
+
+    def come_back(self, waiting: Waiting) -> None:
+        """It was recalled: it waits as long as ever, before all others."""
+        id = waiting.assignment.id
+        self._in_line.pop(id, None)
+        waiting.recall = None
+        self._waiting[id] = waiting
+        self._waiting.move_to_end(id, last=False)
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = self._group.create_task(self._look(), name="backlog")
 
     def empty(self) -> list[Waiting]:
         """Takes all out, for good."""
+        for id in list(self._in_line):
+            self.recall(id)
         if self._looking is not None:
             self._looking.cancel()
         all_of_them = list(self._waiting.values())

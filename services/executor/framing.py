@@ -14,6 +14,8 @@ from typing import Any, Final
 
 _LENGTHS: Final = struct.Struct("<II")
 _HEADER_BYTES: Final = 4 << 10
+PACKET_BYTES: Final = 1 << 16
+"""What is sent at once at most, where the channel keeps packets apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,13 @@ def request(header: Mapping[str, Any], body: bytes) -> bytes:
     """What to send."""
     text = json.dumps(header).encode()
     return _LENGTHS.pack(len(text), len(body)) + text + body
+
+
+def packets(message: bytes) -> list[bytes]:
+    """The message in pieces that can each be sent at once."""
+    if len(message) <= PACKET_BYTES:
+        return [message]
+    return [message[at : at + PACKET_BYTES] for at in range(0, len(message), PACKET_BYTES)]
 
 
 class Replies:

@@ -4,8 +4,14 @@ one has ended, as long as the last has left nothing behind (`bootstrap/worker.py
 Which tasks may share one: those with the same recipe, the same memory limit and the same devices. It runs one at a
 time, and nothing is made for a task: no directory, no file, no thread.
 
-What it prints comes through a pipe that is read here, because only here it is known whose it is: when a task's end has
-arrived, everything that it printed before has too.
+What it runs next it may have before it has ended the last: a *line*, of which it takes the first whenever it has said
+how the last has ended. So neither waits for the other, and several ends are heard of by one wake-up. What is in line
+has not begun, for the channel keeps messages apart, and a message is with the process or can be taken back, never both:
+we hold the process's end too, and `recall` reads it empty. That is done as soon as there is a reason: the process ends
+or is to be ended, the task before takes long, another process is free.
+
+What a task prints comes through a pipe that is read here, because only here it is known whose it is; tasks that follow
+one another have different ones. When a task's end has arrived, everything that it printed before has too.
 """
 
 from __future__ import annotations
@@ -15,23 +21,28 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from libs.runtime.clock import Clock
-from libs.workflow import errors
 from services.executor import datadir, framing
 from services.executor.commandline import Command
 from services.executor.runner import Exit, Recipe
-from services.executor.settings import ExecutorSettings
+from services.executor.slots import Grant
 from services.executor.wardens import Warden
-from services.executor.zygotes import Zygotes
 
 logger = logging.getLogger(__name__)
 
 _PIECE_BYTES: Final = 1 << 16
+_SIGKILL: Final = 9
+
+AHEAD: Final = 2
+"""How many may be in line behind the one that runs: enough for our process to be late by as many tasks."""
+
+LONG_SECONDS: Final = 0.05
+"""A task that takes longer has nobody in line: who waits for it could run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,7 @@ class Kind:
     devices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What can be said of a task before it is known which attempt it is."""
 
@@ -53,6 +64,35 @@ class Plan:
     memory_limit_bytes: int
     with_template: bool
     """Whether its command line names its template, which then lies in a file."""
+    with_inputs: bool
+    """Whether its command line has values of its inputs."""
+    kinds: dict[tuple[str, ...], Kind] = field(default_factory=dict)
+    """By the devices that it gets."""
+
+    def kind(self, devices: tuple[str, ...]) -> Kind:
+        kind = self.kinds.get(devices)
+        if kind is None:
+            kind = self.kinds[devices] = Kind(self.recipe, self.memory_limit_bytes, devices)
+        return kind
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A task for a process, and who is told what becomes of it. One of `ended` and `recalled` comes, and comes last."""
+
+    header: Mapping[str, Any]
+    environment: Mapping[str, str]
+    inputs: bytes
+    limit: int
+    """How many bytes of outputs it may hand back."""
+    begun: Callable[[], None]
+    """It is what the process runs next, or runs."""
+    printed: Callable[[bytes], None]
+    ended: Callable[[Exit, framing.Reply | None], None]
+    """The process has done with it; if it has ended with it, nothing of it is left."""
+    recalled: Callable[[], None]
+    """It was not begun, and will not be."""
+    pipe: int = -1
 
 
 class Kept:
@@ -68,46 +108,74 @@ class Kept:
         """How many it has been given."""
         self.ended = False
         self.used_at = 0.0
+        self.grant: Grant | None = None
+        """What the task that it runs holds, and whoever is in line will."""
+        self.calls: dict[Plan, Any] = {}
+        """What is remembered of the commands that it runs."""
         self._warden = warden
-        self._channel, self._theirs = socket.socketpair()
+        self._channel, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
-        self._printed, self._prints = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(self._prints, True)
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(1 + AHEAD)]
+        self._printed = [printed for printed, _ in pipes]
+        self._prints = [prints for _, prints in pipes]
+        for printed in self._printed:
+            os.set_blocking(printed, False)
+        self._free_pipes = deque(range(len(pipes)))
         self._replies = framing.Replies(0)
         self._environment: Mapping[str, str] = {}
-        """That of the last task."""
-        self._answer: asyncio.Future[framing.Reply | None] | None = None
-        self._take: Callable[[bytes], None] = lambda _: None
-        self._exit: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        """That of the last task that it was given."""
+        self._line: deque[Job] = deque()
+        """The task that it runs, and those in line."""
+        self._current: Job | None = None
+        self._began_at = 0.0
+        self._unsent: deque[bytes] = deque()
+        self._large = False
+        """Whether the last message was more than a packet: then part of it can be taken back, and nobody is in line."""
+        self._dead = self._closed = False
+        self._exit = Exit(signal=_SIGKILL)
+        """How it has ended, when it has."""
+        self._last: framing.Reply | None = None
+        """What it said of a task with which it ends."""
 
     async def start(self, order: dict[str, Any]) -> None:
         """Raises BrokenPipeError when it cannot be started."""
         try:
-            await self._warden.run(order, self._theirs.fileno(), self._prints)
+            await self._warden.run(order, self._theirs.fileno(), *self._prints)
         finally:
-            self._theirs.close()
-            os.close(self._prints)
+            for prints in self._prints:
+                os.close(prints)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._channel, self._listen)
-        loop.add_reader(self._printed, self._read)
+        for pipe, printed in enumerate(self._printed):
+            loop.add_reader(printed, self._read, pipe)
 
     async def live(self) -> None:
         """Returns when it has ended and nothing of it is left."""
         try:
-            ended = await self._warden.ended(self.directory)
-            self._read()
+            self._exit = await self._warden.ended(self.directory)
+            self._listen()
         finally:
-            self.ended = True
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._channel)
-            loop.remove_reader(self._printed)
-            self._channel.close()
-            os.close(self._printed)
+            self.ended = self._dead = True
+            self.recall()
+            for pipe in range(len(self._printed)):
+                self._read(pipe)
+            self._close()
             self._warden.give_back()
-        self._exit.set_result(ended)
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(None)
+        jobs, self._line = self._line, deque()
+        for job in jobs:
+            job.ended(self._exit, self._last if job is self._current else None)
         await asyncio.to_thread(datadir.remove, self.directory)
+
+    def _close(self) -> None:
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        for each in (self._channel.fileno(), *self._printed):
+            loop.remove_reader(each)
+        loop.remove_writer(self._channel)
+        self._channel.close()
+        self._theirs.close()
+        for printed in self._printed:
+            os.close(printed)
 
     def discard(self) -> None:
         """It is needed no more: it ends by itself."""
@@ -115,156 +183,155 @@ class Kept:
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_WR)
 
-    def stop(self) -> None:
+    def end(self) -> None:
         """Ends it, with the task that it has: SIGTERM, after its grace SIGKILL."""
         self.ended = True
         self._warden.stop()
 
-    async def run(
-        self,
-        header: Mapping[str, Any],
-        environment: Mapping[str, str],
-        inputs: bytes,
-        limit: int,
-        take: Callable[[bytes], None],
-    ) -> tuple[Exit, framing.Reply | None]:
-        """Runs one task in this environment; `take` gets what it prints. If the process ends with it, nothing of it is
-        left.
-        """
-        self.tasks += 1
-        self._replies, self._take = framing.Replies(limit), take
-        self._answer = answer = asyncio.get_running_loop().create_future()
-        changes: dict[str, str | None] = dict(environment.items() - self._environment.items())
-        changes.update(dict.fromkeys(self._environment.keys() - environment.keys()))
-        self._environment = environment
-        header = {**header, "environment": changes, "furnish": self.tasks == 1}
-        await self._send(framing.request(header, inputs))
-        reply = await answer
-        self._answer = None
-        self._read()
-        self._take = lambda _: None
-        if reply is not None and not reply.leak:
-            return Exit(code=reply.code), reply
-        self.ended = True
-        return await self._exit, reply
+    def stop(self, job: Job) -> None:
+        """Ends a task, and the process with it, unless the task has ended. Nobody else is hurt."""
+        self._listen()
+        self.recall()
+        self._listen()  # who could not be recalled has begun, and before that the last has told its end
+        if self._current is job:
+            self.end()
 
-    async def _send(self, data: bytes) -> None:
+    # ----------------------------------------------------------------------------------------------------------- tasks
+
+    def give(self, job: Job) -> None:
+        """Has a task run: at once, or when those before it have ended. In line only while there is `room`."""
+        if self._closed:  # it has ended before it had anything to do
+            asyncio.get_running_loop().call_soon(job.ended, self._exit, None)
+            return
+        self.tasks += 1
+        job.pipe = self._free_pipes.popleft()
+        changes: dict[str, str | None] = dict(job.environment.items() - self._environment.items())
+        changes.update(dict.fromkeys(self._environment.keys() - job.environment.keys()))
+        self._environment = job.environment
+        header = {**job.header, "environment": changes, "furnish": self.tasks == 1, "log": job.pipe}
+        self._line.append(job)
+        packets = framing.packets(framing.request(header, job.inputs))
+        self._large = len(packets) > 1
+        self._unsent.extend(packets)
+        self._send()
+        if self._current is None:
+            self._begin()
+
+    @property
+    def room(self) -> int:
+        """How many more may be in line."""
+        if self.ended or self._large or self._current is None or self.takes_long:
+            return 0
+        return len(self._free_pipes)
+
+    @property
+    def in_line(self) -> int:
+        """How many tasks are behind the one that runs."""
+        return max(0, len(self._line) - 1)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has anything to do."""
+        return len(self._line) > 0
+
+    @property
+    def takes_long(self) -> bool:
+        return asyncio.get_running_loop().time() - self._began_at > LONG_SECONDS
+
+    def recall(self) -> None:
+        """Takes back who is in line, last first."""
+        if self._large or len(self._line) < (1 if self._dead else 2):
+            return
+        messages: list[bytes] = []
+        while len(messages) < len(self._line):
+            try:
+                messages.append(self._theirs.recv(_PIECE_BYTES, socket.MSG_DONTWAIT))
+            except OSError:
+                break
+            if not messages[-1]:
+                messages.pop()
+                break
+        if len(messages) == len(self._line) and not self._dead:
+            self._unsent.append(messages.pop(0))  # it has not even taken what it is to run now
+            self._send()
+        recalled = [self._line.pop() for _ in messages]
+        self.tasks -= len(recalled)
+        if self._line:
+            self._environment = self._line[-1].environment
+        for job in recalled:
+            self._free_pipes.append(job.pipe)
+            job.recalled()
+
+    def _begin(self) -> None:
+        self._current = job = self._line[0]
+        self._replies = framing.Replies(job.limit)
+        self._began_at = asyncio.get_running_loop().time()
+        job.begun()
+
+    def _send(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            sent = self._channel.send(data)
-            if sent < len(data):
-                await asyncio.get_running_loop().sock_sendall(self._channel, memoryview(data)[sent:])
+            while self._unsent:
+                self._channel.send(self._unsent[0])
+                self._unsent.popleft()
+        except BlockingIOError:
+            loop.add_writer(self._channel, self._send_rest)
         except OSError:
-            self.stop()  # it does not read: what becomes of it says why
+            self._unsent.clear()
+            self.end()  # it does not read: what becomes of it says why
+
+    def _send_rest(self) -> None:
+        asyncio.get_running_loop().remove_writer(self._channel)
+        self._send()
 
     def _listen(self) -> None:
-        try:
-            data = self._channel.recv(_PIECE_BYTES)
-            reply = self._replies.feed(data) if data else None
-        except BlockingIOError:
-            return
-        except (OSError, framing.Broken) as problem:
-            if isinstance(problem, framing.Broken):
-                logger.warning("a task process is ended: %s", problem)
-                self.stop()
-            data, reply = b"", None
-        if not data:
-            asyncio.get_running_loop().remove_reader(self._channel)
-        elif reply is not None and self._answer is not None and not self._answer.done():
-            self._answer.set_result(reply)
+        """Hears of all tasks that have ended."""
+        while not self._closed:
+            try:
+                data = self._channel.recv(_PIECE_BYTES)
+                reply = self._replies.feed(data) if data else None
+            except BlockingIOError:
+                return
+            except (OSError, framing.Broken) as problem:
+                if isinstance(problem, framing.Broken):
+                    logger.warning("a task process is ended: %s", problem)
+                    self.recall()
+                    self.end()
+                data, reply = b"", None
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._channel)
+                return
+            if reply is not None and self._line:
+                self._hear(self._line[0], reply)
+                if not self._line:
+                    return  # there is nothing that it could have more to say about
 
-    def _read(self) -> None:
-        """Takes what was printed so far; without a task it is nobody's."""
+    def _hear(self, job: Job, reply: framing.Reply) -> None:
+        if reply.leak:
+            self.ended = True
+            self._last = reply
+            self.recall()
+            return  # it ends, and so does the task
+        self._read(job.pipe)
+        self._free_pipes.append(job.pipe)
+        self._line.popleft()
+        self._current = None
+        if self._line:
+            self._begin()
+        job.ended(Exit(code=reply.code), reply)
+
+    def _read(self, pipe: int) -> None:
+        """Takes what was printed so far into a pipe; without a task it is nobody's."""
+        job = next((job for job in self._line if job.pipe == pipe), None)
         while True:
             try:
-                data = os.read(self._printed, _PIECE_BYTES)
+                data = os.read(self._printed[pipe], _PIECE_BYTES)
             except OSError:
                 return  # nothing for now
             if not data:
-                asyncio.get_running_loop().remove_reader(self._printed)
+                asyncio.get_running_loop().remove_reader(self._printed[pipe])
                 return
-            self._take(data)
+            if job is not None:
+                job.printed(data)
             if len(data) < _PIECE_BYTES:
                 return
-
-
-class KeptProcesses:
-    """All of them, and the owner of the tasks that they live in: a context, whose end is theirs."""
-
-    def __init__(self, settings: ExecutorSettings, root: Path, zygotes: Zygotes, clock: Clock) -> None:
-        self._settings = settings
-        self._root = root
-        self._zygotes = zygotes
-        self._clock = clock
-        self.plans: dict[Hashable, Plan] = {}
-        """What is remembered of tasks, oldest first."""
-        self._idle: dict[Kind, list[Kept]] = {}
-        self._count = 0
-        self._lives: set[asyncio.Task[None]] = set()
-        self._retiring: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> KeptProcesses:
-        self._retiring = asyncio.create_task(self._retire_idle(), name="retire kept processes")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._retiring is not None:
-            self._retiring.cancel()
-            await asyncio.gather(self._retiring, return_exceptions=True)
-        for kept in [kept for idle in self._idle.values() for kept in idle]:
-            kept.stop()
-        await asyncio.gather(*self._lives, return_exceptions=True)
-
-    def take(self, kind: Kind) -> Kept | None:
-        """One that is free."""
-        idle = self._idle.get(kind, [])
-        while idle:
-            kept = idle.pop()
-            if not kept.ended:
-                return kept
-        return None
-
-    async def start(self, kind: Kind, order: dict[str, Any]) -> Kept:
-        """Another one. Raises Cold, or Unavailable when the machine cannot start it."""
-        self._count += 1
-        directory = self._root / f"kept-{self._count}"
-        await asyncio.to_thread(datadir.make_scratch, directory, self._settings.task_uid, self._settings.task_gid)
-        try:
-            kept = Kept(kind, directory, self._zygotes.take(kind.recipe))
-        except BaseException:
-            await asyncio.to_thread(datadir.remove, directory)
-            raise
-        try:
-            await asyncio.shield(self._begin(kept, order))
-        except OSError as error:
-            raise errors.Unavailable(f"cannot start a process: {error}") from error
-        return kept
-
-    async def _begin(self, kept: Kept, order: dict[str, Any]) -> None:
-        try:
-            await kept.start(order)
-        finally:
-            life = asyncio.create_task(kept.live(), name="kept process")
-            self._lives.add(life)
-            life.add_done_callback(self._lives.discard)
-
-    def give_back(self, kept: Kept) -> None:
-        """Its task is over."""
-        kept.used_at = self._clock.monotonic()
-        if kept.ended:
-            return
-        if kept.tasks >= self._settings.reuse_tasks:
-            kept.discard()
-        else:
-            self._idle.setdefault(kept.kind, []).append(kept)
-
-    async def _retire_idle(self) -> None:
-        idle_seconds = self._settings.zygote_idle_seconds
-        while True:
-            await asyncio.sleep(idle_seconds / 4)
-            before = self._clock.monotonic() - idle_seconds
-            for kind, idle in list(self._idle.items()):
-                for kept in [kept for kept in idle if kept.used_at < before]:
-                    idle.remove(kept)
-                    kept.discard()
-                if not idle:
-                    del self._idle[kind]

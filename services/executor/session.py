@@ -203,7 +203,7 @@ class Session:
 
     def _obey(self, message: LeaderSays) -> None:
         for spec in message.specs:
-            self._attempts.learn(self._shard, spec)
+            self._attempts.specs.learn(self._shard, spec)
         for assignment in message.assignments:
             self._attempts.assign(self._shard, assignment)
         for stop in message.stops:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from libs.workflow.quantities import Slots
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Grant:
-    """What one attempt holds. `devices` are the gpus that are its own."""
+    """What one attempt holds, or one after the other. `devices` are the gpus that are its own."""
 
     slots: Slots
     devices: tuple[str, ...]
+    holders: int = 1
+    """Who has it or will: it is free when all of them have given it back."""
 
 
 class SlotPool:
@@ -45,8 +47,17 @@ class SlotPool:
         self.free = self.free.minus(wanted)
         return Grant(wanted, ())
 
+    def share(self, grant: Grant) -> None:
+        """Somebody else will have it after those who have it or will."""
+        grant.holders += 1
+
     def give_back(self, grant: Grant) -> None:
-        """Frees what `grant` holds. Exactly once per grant."""
+        """Frees what `grant` holds, if nobody else will have it. Exactly once per holder."""
+        grant.holders -= 1
+        if not grant.holders:
+            self._free(grant)
+
+    def _free(self, grant: Grant) -> None:
         self.free = self.free.plus(grant.slots)
         self._free_devices.extend(grant.devices)
 
@@ -68,6 +79,6 @@ class CountedPool(SlotPool):
         self._places -= wanted != Slots()
         return super().hold(wanted)
 
-    def give_back(self, grant: Grant) -> None:
+    def _free(self, grant: Grant) -> None:
         self._places += grant.slots != Slots()
-        super().give_back(grant)
+        super()._free(grant)

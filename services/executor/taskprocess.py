@@ -154,12 +154,15 @@ class ProcessAttempt(Attempt):
         return secrets.environment
 
     async def _render(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        assignment = self._assignment
-        inputs_path = assignment.inputs.uri or f"{self._scratch}/inputs/{layout.INPUTS}"
         inputs = await self._inputs() if templates.mentions_inputs(words) else {}
-        known = templates.places(assignment, inputs_path)
+        return templates.render(words, self._variables(), inputs)
+
+    def _variables(self) -> dict[str, str]:
+        """Those of the command line."""
+        assignment = self._assignment
+        known = templates.places(assignment, assignment.inputs.uri or f"{self._scratch}/inputs/{layout.INPUTS}")
         known["tasktemplatepath"] = f"{self._scratch}/inputs/{_TEMPLATE}"
-        return templates.render(words, known, inputs)
+        return known
 
     # ------------------------------------------------------------------------------------------------------- process
 

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from flyteidl.core import literals_pb2
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -51,6 +51,9 @@ def render(
     """
 
     return tuple(_rendered(word, found, variables, inputs) if (found := _variables(word)) else word for word in words)
+
+
+Inputs: TypeAlias = Mapping[str, literals_pb2.Literal]
 
 
 class _Variable(NamedTuple):

@@ -5,40 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2, types_pb2
+from flyteidl.core import execution_pb2, tasks_pb2
 from flyteidl.core.security_pb2 import Secret
 
 from protos import executor_pb2
 from services.executor import processes
-from tests.support.executing import executing, template
-from tests.support.leader import Assignments, ExecutorSession, Leader, error_of, outputs_of
+from tests.support import warm
+from tests.support.leader import Leader, error_of
 from tests.support.markers import alive
 from tests.support.waiting import until
 
 USER = execution_pb2.ExecutionError.USER
 SYSTEM = execution_pb2.ExecutionError.SYSTEM
-
-MODULE = """
-import ctypes, json, os, signal, subprocess, sys, tempfile, threading, time
-from pathlib import Path
-from flytekit import current_context, task
-
-@task
-def does(what: str) -> str:
-    return str(eval(what))
-
-@task
-def runs(script: str) -> str:
-    names = {}
-    exec(script, {**globals(), "names": names})
-    return json.dumps(names)
-"""
 
 SURROUNDINGS = """
 mask = os.umask(0o77); os.umask(mask)
@@ -61,72 +44,12 @@ sys.stdout = open(os.devnull, "w"); os.close(0)
 names["pid"] = os.getpid()
 """
 
-CONFIG = {"fork": {}, "reuse": {"airscrew/reuse": "true"}}
-both = pytest.mark.parametrize("kind", CONFIG)
-
-
-class Bench:
-    """Tasks of MODULE, whose code is part of their environment."""
-
-    def __init__(self, session: ExecutorSession, tmp_path: Path, kind: str) -> None:
-        self.session = session
-        self.kind = kind
-        self.tmp_path = tmp_path
-        self.work = Assignments(str(tmp_path / "blob"))
-
-    def task(self, name: str, module: str = "mine", **more: Any) -> tasks_pb2.TaskTemplate:
-        words = """pyflyte-execute --inputs {{.input}} --output-prefix {{.outputPrefix}}
-            --raw-output-data-prefix {{.rawOutputDataPrefix}} --checkpoint-path {{.checkpointOutputPrefix}}
-            --prev-checkpoint {{.prevCheckpointPrefix}}
-            --resolver flytekit.core.python_auto_container.default_task_resolver --"""
-        more.setdefault("env", [{"key": "PYTHONPATH", "value": str(self.tmp_path / "code")}])
-        arguments = ("task-module", module, "task-name", name)
-        task = template(*words.split(), *arguments, outputs={"o0": types_pb2.STRING}, **more)
-        task.config.update(CONFIG[self.kind])
-        return task  # type: ignore[no-any-return]
-
-    def assigned(self, name: str, argument: str, **more: Any) -> Any:
-        of_task = {key: more.pop(key) for key in ("module", "resources_", "env") if key in more}
-        if "resources_" in of_task:
-            of_task["resources"] = of_task.pop("resources_")
-        input_name = "what" if name == "does" else "script"
-        return self.work.of(self.task(name, **of_task), {input_name: string(argument)}, **more)
-
-    async def report(self, assigned: Any) -> executor_pb2.Report:
-        self.session.assign(assigned)
-        return await self.session.final(assigned[0].id)
-
-    async def does(self, what: str, **more: Any) -> str:
-        """The value of a Python expression, as a task says it."""
-        return value(await self.report(self.assigned("does", what, **more)))
-
-    async def runs(self, script: str, **more: Any) -> dict[str, Any]:
-        """What a script puts into `names`."""
-        found: dict[str, Any] = json.loads(value(await self.report(self.assigned("runs", script, **more))))
-        return found
-
-
-def string(text: str) -> literals_pb2.Literal:
-    return literals_pb2.Literal(scalar=literals_pb2.Scalar(primitive=literals_pb2.Primitive(string_value=text)))
-
-
-def value(report: executor_pb2.Report) -> str:
-    return str(outputs_of(report)["o0"].scalar.primitive.string_value)
+both = pytest.mark.parametrize("kind", warm.CONFIG)
 
 
 @pytest.fixture
 def opened(leader: Leader, executor_settings: dict[str, Any], tmp_path: Path) -> Callable[..., Any]:
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "mine.py").write_text(MODULE)
-
-    @asynccontextmanager
-    async def bench(kind: str, **settings: Any) -> AsyncIterator[Bench]:
-        async with executing(executor_settings | settings):
-            yield Bench(await leader.session(), tmp_path, kind)
-        left = await asyncio.to_thread(processes.inside, tmp_path)
-        assert not left, "a stopped executor leaves no process"
-
-    return bench
+    return lambda kind, **settings: warm.benched(kind, leader, executor_settings | settings, tmp_path)
 
 
 @both
@@ -155,7 +78,7 @@ async def test_however_a_task_ends_it_is_told_as_of_a_process_of_its_own_and_hur
         # It closes what it does not know, among that the way its outputs were to go: then they are written.
         assert await bench.does("os.closerange(3, 4096) or 'closed'") == "closed"
         assert await bench.does("40 + 2") == "42"
-        assert value(await bench.session.final(slow[0].id)) == "unhurt"
+        assert warm.value(await bench.session.final(slow[0].id)) == "unhurt"
 
 
 @both
@@ -244,7 +167,7 @@ async def test_what_a_task_prints_is_in_its_own_log_alone_also_what_children_pri
         quiet = bench.assigned("does", "1")
         long = bench.assigned("does", "print(*range(10000), sep='\\n')")
         for assigned in (loud, quiet, long):
-            value(await bench.report(assigned))
+            warm.value(await bench.report(assigned))
         assert Path(loud[0].log_uri).read_text() == "loud\nrawchild\n"
         assert not Path(quiet[0].log_uri).exists() or Path(quiet[0].log_uri).read_text() == ""
         log = Path(long[0].log_uri).read_text()
@@ -277,7 +200,7 @@ async def test_secrets_are_of_one_task_alone(opened: Any, monkeypatch: pytest.Mo
         file = Secret(group="my", key="token", mount_requirement=Secret.FILE, env_var="TOKEN_FILE")
         assigned = bench.assigned("runs", f"{look}; names['file'] = Path(os.environ['TOKEN_FILE']).read_text()")
         assigned[1].security_context.secrets.extend([secret, file])
-        told = json.loads(value(await bench.report(assigned)))
+        told = json.loads(warm.value(await bench.report(assigned)))
         assert told["environment"]["TOKEN"] == told["file"] == "hush"
         after = await bench.runs(look)
         assert after["pid"] == told["pid"] and "hush" not in str(after)
@@ -290,7 +213,7 @@ async def test_code_whose_import_leaves_threads_or_fails_starts_cold_or_tells_so
     async with opened("fork") as bench:
         code = tmp_path / "code"
         (code / "threaded.py").write_text(
-            f"{MODULE}\nthreading.Thread(target=time.sleep, args=(900,), daemon=True).start()"
+            f"{warm.MODULE}\nthreading.Thread(target=time.sleep, args=(900,), daemon=True).start()"
         )
         (code / "broken.py").write_text("raise RuntimeError('no such luck')")
         before = bench.assigned("does", "time.sleep(3) or os.getppid()")
@@ -300,7 +223,7 @@ async def test_code_whose_import_leaves_threads_or_fails_starts_cold_or_tells_so
         assert "threaded" in caplog.text and "start cold: importing it starts threads" in caplog.text
         report = await bench.report(bench.assigned("does", "1", module="broken"))
         assert "no such luck" in error_of(report).message and not report.recoverable
-        value(await bench.session.final(before[0].id))
+        warm.value(await bench.session.final(before[0].id))
 
 
 async def test_zygotes_are_bounded_and_retire_and_all_can_be_switched_off(opened: Any, tmp_path: Path) -> None:
@@ -345,7 +268,7 @@ async def test_a_thousand_tasks_leave_no_process_descriptor_or_file(opened: Any,
             each = [bench.assigned("does", "2 + 2") for _ in range(4)]
             bench.session.assign(*each)
             for assign, _ in each:
-                assert value(await bench.session.final(assign.id)) == "4"
+                assert warm.value(await bench.session.final(assign.id)) == "4"
             bench.session.reports.clear()
         assert left() == before
         assert not list((tmp_path / "data" / "scratch").iterdir()) and not (tmp_path / "blob" / "metadata").exists()

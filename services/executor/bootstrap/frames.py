@@ -2,6 +2,9 @@
 
     length of the object, length of the bytes (unsigned, 4 bytes each, little endian) · object · bytes
 
+Where the channel keeps packets apart (that of a process for many tasks does), a message is one or more of them, and
+whoever reads one has it whole: what has not been read can be taken back by the one who sent it.
+
 The executor writes its own end (`services/executor/framing.py`): it trusts nothing that comes from here.
 """
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 LENGTHS = struct.Struct("<II")
 PIECE_BYTES = 1 << 18
+PACKET_BYTES = 1 << 16  # far below what one packet may have
 
 
 class Channel:
@@ -53,4 +57,4 @@ class Channel:
         text = json.dumps(header).encode()
         data = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
         while data:
-            data = data[os.write(self.descriptor, data) :]
+            data = data[os.write(self.descriptor, data[:PACKET_BYTES]) :]

@@ -75,11 +75,16 @@ class Worker:
         put_back(desk)
         leave(result.code)
 
-    def run_many(self) -> NoReturn:
-        """Runs tasks until the channel is closed, or until one leaves something behind."""
+    def run_many(self, printed: list[int]) -> NoReturn:
+        """Runs tasks until the channel is closed, or until one leaves something behind.
+
+        What each prints goes into one of the pipes `printed`, as the request says: not into that of the task before, of
+        which the executor may not have heard that it has ended.
+        """
         start: Belongings | None = None
         while (message := self.channel.receive()) is not None:
             request, inputs = message
+            print_to(printed[request["log"]])
             self.enter(request)
             if start is None:
                 desk = os.path.join(request["temporary"], "flyte")
@@ -184,6 +189,18 @@ def furnish(code: str, work: str) -> None:
             shutil.copy2(entry.path, target, follow_symlinks=False)
 
 
+def print_to(pipe: int) -> None:
+    """Makes it what the standard streams write to."""
+    try:
+        os.dup2(pipe, 1)
+        os.dup2(pipe, 2)
+    except OSError:  # a task has closed it: what is printed is lost, and in nobody else's log
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+
+
 def reseed() -> None:
     """Forks of one process would draw the same numbers; Python's own generator sees to that itself at a fork."""
     random.seed(int.from_bytes(os.urandom(16), "little"))
@@ -201,9 +218,8 @@ class Belongings:
         self.directories = [Directory(place, os.listdir(place)) for place in (temporary, work)] + on_desk
         for directory in self.directories:
             directory.hold()
-        self.streams = [
-            (stream, os.dup(number)) for number, stream in ((0, sys.stdin), (1, sys.stdout), (2, sys.stderr))
-        ]
+        self.streams = (sys.stdin, sys.stdout, sys.stderr)
+        self.nothing = os.dup(0)  # what the first of them reads
         self.umask = os.umask(0o022)
         os.umask(self.umask)
         self.signals = [(number, _signal.getsignal(number)) for number in KEPT_SIGNALS]
@@ -235,9 +251,8 @@ class Belongings:
 
     def put_back(self) -> None:
         """As far as a process can."""
-        for number, (stream, copy) in enumerate(self.streams):
-            os.dup2(copy, number)
-            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+        os.dup2(self.nothing, 0)
+        sys.stdin, sys.stdout, sys.stderr = self.streams
         os.umask(self.umask)
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self.signals:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 MESSAGE_BYTES = 1 << 16
+MOST_DESCRIPTORS = 8  # that come with a message
 
 # Threads of libraries that end them before a fork and start them again after it, under the names the system shows.
 FORK_SAFE_THREADS = ("jemalloc_bg_thd",)
@@ -61,7 +62,7 @@ def sibling(name: str) -> Any:
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     """The next message with its descriptors; nothing when the other end is closed."""
     try:
-        data, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 4)
+        data, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_DESCRIPTORS)
     except ConnectionError:
         return b"", []
     return data, descriptors
@@ -265,28 +266,28 @@ class Warden:
     def run(self, order: dict[str, Any], descriptors: list[int], alarm: Any) -> None:
         """Runs one task process to its end: for one task, or for all that its channel brings."""
         supervisor = self.zygote.supervisor
-        channel, printed = descriptors
+        channel, *printed = descriptors
         me = os.getpid()
-        output = None if order["reuse"] else supervisor.Output(supervisor.Log(printed, order["log_limit"]))
+        output = None if order["reuse"] else supervisor.Output(supervisor.Log(printed[0], order["log_limit"]))
 
         def start() -> NoReturn:
             try:
                 supervisor.die_with(me)
-                supervisor.stand_apart(printed if output is None else output.printed_to)
+                supervisor.stand_apart(os.dup(printed[0]) if output is None else output.printed_to)
                 self.control.close()
-                for descriptor in (alarm.rings, alarm.ring, *(() if output is None else (output.end, printed))):
+                for descriptor in (alarm.rings, alarm.ring, *(() if output is None else (output.end, *printed))):
                     os.close(descriptor)
                 worker = self.zygote.worker.Worker(
                     self.zygote.frames.Channel(channel), self.zygote.way, self.zygote.code
                 )
                 _begin()
-                worker.run_many() if order["reuse"] else worker.run_one()
+                worker.run_many(printed) if order["reuse"] else worker.run_one()
             except BaseException:
                 traceback.print_exc()
             os._exit(126)
 
         watch = supervisor.Supervisor(self.control.fileno(), alarm, order["memory_limit"], order["grace"])
-        watch.run(start, output, (channel,) if output is not None else (channel, printed))
+        watch.run(start, output, (channel,) if output is not None else (channel, *printed))
 
 
 def _begin() -> None:
