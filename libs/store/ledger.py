@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from flyteidl.core import execution_pb2
 
 from libs.store import address, claims, ledger_cache, rows, schema
+from libs.store.at_once import NotNow
 from libs.store.failures import translated
 from libs.store.holds import Execute
 from libs.store.ledger_rows import Batch, abort_row, batch_of
@@ -50,7 +51,11 @@ class Connection(ledger_cache.Connection, Protocol):
     def cluster_lock(self) -> str | None:
         """A statement that keeps other claims, of any shard, out until the transaction ends."""
 
+    def read_at_once(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row] | None: ...
+
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
+
+    def commit_at_once(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None: ...
 
     def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]: ...
 
@@ -132,6 +137,23 @@ class Ledger:
         values = batch_of(batch)
         with self._failures():
             written = self._database.commit(shard, epoch, values)
+        self._judge(shard, epoch, values, written)
+
+    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        """Does what `commit` does, and raises as it does, if that waits for nothing but the disk; else does nothing.
+        Returns whether it is done.
+
+        For an event loop's own thread, see `at_once`; not beside another commit. With PostgreSQL it is never done.
+        """
+        values = batch_of(batch)
+        with translated():  # the connection is another one than that of all other calls
+            written = self._database.commit_at_once(shard, epoch, values)
+        if written is NotNow.NOT_NOW:
+            return False
+        self._judge(shard, epoch, values, written)
+        return True
+
+    def _judge(self, shard: int, epoch: int, values: Batch, written: int | None) -> None:
         if written is None:
             raise Fenced(f"shard {shard}: epoch {epoch} is over")
         if written < values.states:
@@ -180,6 +202,19 @@ class Ledger:
             Snapshot(each, nodes[each.key], attempts[each.key], nodes[each.recovers_key] if each.recovers_key else [])
             for each in executions
         ]
+
+    def load_new(self, shard: int, key: int) -> Snapshot | None:
+        """An execution that has only been accepted, as `load` gives it, if it can be had without waiting for anything;
+        None else, and for every other one.
+
+        For an event loop's own thread, see `at_once`; also beside a call on another one. With PostgreSQL there is never
+        an answer.
+        """
+        found = self._database.read_at_once(_NEW, {"shard": shard, "key": key})
+        if not found:
+            return None
+        execution = rows.execution_from(found[0])
+        return None if execution.recovers_key is not None else Snapshot(execution, [], [], [])
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
         """What is wanted of each of these executions; unknown keys are left out.
@@ -355,6 +390,10 @@ INSERT INTO events ({", ".join(rows.EVENT_COLUMNS)}) VALUES (:key, :now, 'Execut
 
 _EXECUTIONS = (
     f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions WHERE shard = :shard AND key {{keys_in}} ORDER BY key"
+)
+_NEW = (
+    f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions "
+    f"WHERE key = :key AND shard = :shard AND phase = {ExecutionPhase.QUEUED:d}"
 )
 _PHASE = rows.EXECUTION_COLUMNS.index("phase")
 _NODES = (

@@ -25,6 +25,7 @@ import psycopg
 from psycopg.types.numeric import Int8
 
 from libs.store import cache_rows, launches, rows, schema
+from libs.store.at_once import NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.postgres import ANSWER_SECONDS, Connection, arrays, named, types_of, unnest
 
@@ -77,6 +78,12 @@ class PostgresLedger:
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         with self._patient() as connection:
             return connection.execute(named(statement), parameters).fetchall()
+
+    def read_at_once(self, statement: str, parameters: Mapping[str, Any]) -> None:
+        """A server's answer has to be waited for."""
+
+    def commit_at_once(self, shard: int, epoch: int, batch: Batch) -> NotNow:
+        return NotNow.NOT_NOW
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[rows.Row]]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.store import cache_rows, launches, rows, sqlite
+from libs.store.at_once import AtOnce, NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.sqlite_groups import STATEMENTS
 from libs.store.sqlite_states import States
@@ -31,6 +32,7 @@ class SqliteLedger:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._leading: int | None = None
+        self._at_once = AtOnce(path, STATEMENTS)
 
     def keys(self, keys: Sequence[int]) -> str:
         return json.dumps(list(keys))
@@ -40,6 +42,9 @@ class SqliteLedger:
 
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         return self._connected().execute(statement, parameters).fetchall()
+
+    def read_at_once(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row] | None:
+        return self._at_once.rows(statement, parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[rows.Row]]]:
@@ -54,16 +59,26 @@ class SqliteLedger:
         """Number of state rows written, or None when the epoch is not the present one."""
         states = States(shard, batch)
         with self._writing() as connection:
-            found = connection.execute("SELECT epoch FROM leadership WHERE shard = ?", (shard,)).fetchone()
-            if found is None or found[0] != epoch:
-                return None
-            written = states.write(connection)
-            if not batch.plain:
-                _add(connection, batch)
-                # Last, so that they reach the children that are in the batch.
-                for statement, parameters in self.aborts(batch.aborts, shard, epoch) if batch.aborts else ():
-                    connection.execute(statement, parameters)
-            return written
+            return self._commit(connection, shard, epoch, batch, states)
+
+    def commit_at_once(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None:
+        states = States(shard, batch)
+        with self._at_once.writing() as connection:
+            return NotNow.NOT_NOW if connection is None else self._commit(connection, shard, epoch, batch, states)
+
+    def _commit(
+        self, connection: sqlite3.Connection, shard: int, epoch: int, batch: Batch, states: States
+    ) -> int | None:
+        found = connection.execute("SELECT epoch FROM leadership WHERE shard = ?", (shard,)).fetchone()
+        if found is None or found[0] != epoch:
+            return None
+        written = states.write(connection)
+        if not batch.plain:
+            _add(connection, batch)
+            # Last, so that they reach the children that are in the batch.
+            for statement, parameters in self.aborts(batch.aborts, shard, epoch) if batch.aborts else ():
+                connection.execute(statement, parameters)
+        return written
 
     def lead_alone(self) -> None:
         """Refuses a second leading process: nobody but the kernel ends this lock, however the process ends."""
@@ -87,6 +102,7 @@ class SqliteLedger:
 
     def close(self) -> None:
         self.drop()
+        self._at_once.close()
         descriptor, self._leading = self._leading, None
         if descriptor is not None:
             os.close(descriptor)
@@ -99,6 +115,7 @@ class SqliteLedger:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        self._at_once.open()
         connection = self._connected()
         sqlite.begin_immediate(connection)
         try:

@@ -58,6 +58,9 @@ class PostgresDoor:
         left = [id_of(row) for row in executions if row[KEY] not in created]
         return Stored(created, _taken(connection, left) if left else {}, orphans, gone)
 
+    def store_at_once(self, batch: Batch) -> None:
+        """A server's answer has to be waited for."""
+
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
 

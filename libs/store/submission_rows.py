@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from libs.store import holds, launches
+from libs.store.at_once import SMALL
 from libs.store.holds import Execute, Pair, Sources
 from libs.store.rows import Row
 from libs.workflow.identity import ExecutionId
@@ -43,6 +44,11 @@ class Batch:
     wishes: Sequence[Wish] = ()
     """Of those that depend on other executions."""
 
+    @property
+    def small(self) -> bool:
+        """Whether it is a single execution that takes next to no time to store."""
+        return len(self.executions) == 1 and len(self.tags) < SMALL and not self.wishes
+
 
 class Stored(NamedTuple):
     """What became of it. A row that is in none of these was refused because its key is taken."""
@@ -60,6 +66,10 @@ class Door(Protocol):
 
     def store(self, batch: Batch) -> Stored:
         """Stores the batch in one transaction, which is durable when this returns. Raises the driver's errors."""
+
+    def store_at_once(self, batch: Batch) -> Stored | None:
+        """Does what `store` does if that waits for nothing but the disk; else does nothing, and returns None. For an
+        event loop's own thread, see `at_once`."""
 
     def drop(self) -> None:
         """Forgets the connection; the next call opens another one."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.store import launches, sqlite
+from libs.store.at_once import AtOnce
 from libs.store.rows import Row
 from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
 from libs.workflow.identity import ExecutionId
@@ -31,8 +32,10 @@ class SqliteDoor:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._at_once = AtOnce(path)
 
     def store(self, batch: Batch) -> Stored:
+        self._at_once.open()
         if self._connection is None:
             self._connection = sqlite.connect(self._path)
         connection = self._connection
@@ -44,6 +47,10 @@ class SqliteDoor:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         return stored
+
+    def store_at_once(self, batch: Batch) -> Stored | None:
+        with self._at_once.writing() as connection:
+            return None if connection is None else self._store(connection, batch)
 
     def keys(self, keys: Sequence[int]) -> str:
         return json.dumps(list(keys))
@@ -66,6 +73,7 @@ class SqliteDoor:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self._at_once.close()
 
 
 def _store(connection: sqlite3.Connection, batch: Batch) -> Stored:

@@ -9,15 +9,16 @@ the child can be seen: when a leader decides the end of an execution, it finds a
 An execution that recovers another one, or whose inputs name files of it, holds it in the same transaction (`holds`).
 
 A batch is written in a thread, over a connection of its own: one hand-over to the thread and back, however many
-statements it takes.
+statements it takes. A submission that comes alone is written on the spot, where that is possible (`at_once`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import URL
 
@@ -33,7 +34,12 @@ from libs.workflow.errors import AlreadyExists, FailedPrecondition, NotFound, Re
 MAX_BATCH = 500
 """Submissions in one transaction: keeps the write lock of SQLite within milliseconds."""
 
+QUIET_SECONDS = 0.001
+"""Submissions that come more slowly than that are no burst."""
+
 Tags = Sequence[tuple[str, str]]
+
+Answer = TypeVar("Answer", Stored, Stored | None)
 
 Verdict = Exception | None
 """None for what has been stored."""
@@ -60,6 +66,8 @@ class Submissions:
         # Not bounded: each entry is a caller that waits for its answer, and the server bounds those.
         self._waiting: deque[_Group] = deque()
         self._writer: asyncio.Task[None] | None = None
+        self._ended = float("-inf")
+        """When the last transaction had ended."""
         self.transactions = 0
         """How many there have been."""
 
@@ -125,30 +133,41 @@ class Submissions:
 
     async def _verdicts(self, submissions: Sequence[_Submission]) -> list[Verdict]:
         """Stores them. One that the database refuses makes that each is stored alone, so that nobody else is hurt."""
+        batch = _batch(submissions)
         try:
-            stored = await asyncio.to_thread(self._transact, submissions)
+            stored = self._transact(self._door.store_at_once, batch) if batch.small and self._is_quiet() else None
+            if stored is None:
+                stored = await asyncio.to_thread(self._transact, self._door.store, batch)
         except Refused as error:
             if len(submissions) == 1:
                 return [error]
             return [verdict for each in submissions for verdict in await self._verdicts([each])]
+        self.transactions += 1
+        self._ended = time.monotonic()
         return [_verdict(each.row, stored) for each in submissions]
 
-    def _transact(self, submissions: Sequence[_Submission]) -> Stored:
-        """Runs in a thread."""
-        self.transactions += 1
-        batch = Batch(
-            [each.row for each in submissions],
-            [tag for each in submissions for tag in each.tags],
-            frozenset(each.row[PARENT] for each in submissions if each.row[PARENT] is not None),
-            [each.wish for each in submissions if each.wish is not None],
-        )
+    def _is_quiet(self) -> bool:
+        """Whether the last transaction was long ago. In a burst, many gather while one is written in a thread."""
+        return time.monotonic() - self._ended > QUIET_SECONDS
+
+    def _transact(self, store: Callable[[Batch], Answer], batch: Batch) -> Answer:
+        """Runs in a thread, unless `store` needs none."""
         try:
-            return self._door.store(batch)
+            return store(batch)
         except BaseException as error:
             refused = translate(error)
             if not isinstance(refused, Refused):  # which says nothing about the connection
                 self._door.drop()
             raise refused from error
+
+
+def _batch(submissions: Sequence[_Submission]) -> Batch:
+    return Batch(
+        [each.row for each in submissions],
+        [tag for each in submissions for tag in each.tags],
+        frozenset(each.row[PARENT] for each in submissions if each.row[PARENT] is not None),
+        [each.wish for each in submissions if each.wish is not None],
+    )
 
 
 def _door(url: URL) -> Door:

@@ -7,6 +7,7 @@ finds the rows. A name that is taken is `AlreadyExists`, so that a client may re
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -158,7 +159,10 @@ class Submitter:
                         continue
                 verdicts[place] = _verdict(answer)
             left = again
-        self._announce(common, created, started_us)
+        if created:
+            self._enqueue(common, created)
+            await asyncio.sleep(0)  # the key has the longer way, so it leaves before the answer and the log
+            self._note(common, created, started_us)
         return [verdicts[place] for place in range(len(submissions))]
 
     def _too_large(self, submission: Submission) -> ResourceExhausted | None:
@@ -220,11 +224,8 @@ class Submitter:
         if record.execution.inputs.uri is not None:
             await self._blob.delete_prefix(record.execution.inputs.uri)
 
-    def _announce(self, common: Common, created: Sequence[_New], started_us: int) -> None:
-        """Tells the queue, the trace and the log. None of them can fail."""
-        if not created:
-            return
-        states = [each.record.execution for each in created]
+    def _enqueue(self, common: Common, created: Sequence[_New]) -> None:
+        """Tells the queue, which cannot fail."""
         self._queue.enqueue(
             *(
                 Key(
@@ -235,9 +236,13 @@ class Submitter:
                     reasons=Reason.SUBMITTED,
                     traceparent=state.traceparent,
                 )
-                for state in states
+                for state in (each.record.execution for each in created)
             )
         )
+
+    def _note(self, common: Common, created: Sequence[_New], started_us: int) -> None:
+        """Tells the trace and the log, which cannot fail."""
+        states = [each.record.execution for each in created]
         for each in created:
             if each.root.sampled:
                 self._spans.submitted(each.submission.id, each.root, common.traceparent, started_us)

@@ -1,7 +1,8 @@
 """The leader's way to the store: synchronous ledgers, each on a thread of its own.
 
 Commits have a thread and a connection to themselves, so that nothing stands before them; reads (taking over, cold keys,
-intents, the sweep) share another. The cache has a third one: a look-up may write a reservation and then waits, on
+intents, the sweep) share another; a few new executions are read without any, where that takes no longer than the way to
+a thread (`Ledger.load_new`). The cache has a third one: a look-up may write a reservation and then waits, on
 SQLite, for the only write lock there is. Among the commits it would wait for all that stand before it and hold up those
 behind; among the reads it would hold up the intents. A call that is cancelled goes on in its thread to the end, so the
 outcome of a cancelled commit is unknown, like that of one that failed.
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from libs.store.at_once import FEW, SMALL
 from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import ExecutionPhase
@@ -33,9 +35,13 @@ class Ledger(Protocol):
 
     def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None: ...
 
+    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool: ...
+
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None: ...
 
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]: ...
+
+    def load_new(self, shard: int, key: int) -> Snapshot | None: ...
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]: ...
 
@@ -83,13 +89,28 @@ class LeaderStore:
         return await self._writer.call(self._open, lambda ledger: ledger.renew(shard))
 
     async def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
+        """See `Ledger.commit`."""
+        if len(batch) == 1 and batch[0].rows <= SMALL:
+            # Nothing else wants to be written just now: to hand this one over would take as long again as to do it.
+            ledger = self._writer.ledger
+            if ledger is not None and ledger.commit_at_once(shard, epoch, batch):
+                return
         await self._writer.call(self._open, lambda ledger: ledger.commit(shard, epoch, batch))
 
     async def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
         await self._writer.call(self._open, lambda ledger: ledger.quarantine(shard, epoch, key, reason, now_us))
 
     async def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
+        """See `Ledger.load`."""
+        if len(keys) <= FEW:
+            found = [snapshot for key in keys if (snapshot := self._load_new(shard, key)) is not None]
+            if len(found) == len(keys):
+                return found
         return await self._reader.call(self._open, lambda ledger: ledger.load(shard, keys))
+
+    def _load_new(self, shard: int, key: int) -> Snapshot | None:
+        ledger = self._writer.ledger  # it has what is needed for that already
+        return None if ledger is None else ledger.load_new(shard, key)
 
     async def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
         return await self._reader.call(self._open, lambda ledger: ledger.intents(keys))
@@ -139,20 +160,21 @@ class _Thread:
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._ledger: Ledger | None = None
+        self.ledger: Ledger | None = None
+        """None before the first call."""
 
     async def call(self, open_ledger: Callable[[], Ledger], work: Callable[[Ledger], T]) -> T:
         def run() -> T:
-            if self._ledger is None:
-                self._ledger = open_ledger()
-            return work(self._ledger)
+            if self.ledger is None:
+                self.ledger = open_ledger()
+            return work(self.ledger)
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
     async def close(self) -> None:
         def run() -> None:
-            if self._ledger is not None:
-                self._ledger.close()
+            if self.ledger is not None:
+                self.ledger.close()
 
         await asyncio.get_running_loop().run_in_executor(self._executor, run)
         self._executor.shutdown(wait=False)

@@ -73,6 +73,12 @@ class _Observed(Ledger):
         super().commit(shard, epoch, batch)
         self._committed()
 
+    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        done = super().commit_at_once(shard, epoch, batch)
+        if done:
+            self._committed()
+        return done
+
 
 async def prepare(database: str, count: int) -> list[AttemptId]:
     """Fills a fresh database. Returns the attempts that run."""

@@ -105,6 +105,21 @@ async def test_concurrent_submissions_share_commits(executions: Executions) -> N
     assert len(await executions.get_by_key(range(300))) == 300
 
 
+async def test_one_after_the_other_is_as_durable_and_as_strict_as_many(executions: Executions) -> None:
+    for key in range(1, 5):
+        await executions.create(stored.record(key, f"e{key}"), [("colour", "red")])
+    with pytest.raises(AlreadyExists):
+        await executions.create(stored.record(5, "e1"))
+    with pytest.raises(Refused):
+        await executions.create(stored.record(1, "key-is-taken"))
+    with pytest.raises(Refused):
+        await executions.create(stored.record(6, traceparent="a lone surrogate: \udcff"))
+    await executions.create(stored.record(7, "e7"))
+    assert [each.execution.key for each in await executions.get_by_key(range(1, 8))] == [1, 2, 3, 4, 7]
+    red = await executions.list(Query(filters="eq(execution_tag.key,colour)+eq(execution_tag.value,red)"))
+    assert len(red.items) == 4
+
+
 async def test_many_at_once_each_have_an_answer_of_their_own(executions: Executions) -> None:
     await executions.create(stored.record(1, "mine"), [("colour", "red")])
     many = [

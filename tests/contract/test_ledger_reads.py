@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from libs.store.ledger import Ledger
 from libs.workflow.errors import Fenced, NotFound
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from libs.workflow.state import AbortBelow, Changes, Data, Intent, SignalState
 from tests.support import stored
-from tests.support.ledgers import Bench
+from tests.support.ledgers import AtOnceLedger, Bench, SqlBench
 
 
 def lead(bench: Bench, shard: int = 0) -> int:
@@ -204,3 +205,34 @@ async def test_a_program_is_the_closure_of_a_registered_workflow(bench: Bench) -
 
 async def test_the_present_schema_is_accepted(bench: Bench) -> None:
     bench.ledger.check_schema()
+
+
+async def test_a_new_execution_can_be_loaded_at_once_or_not_at_all(bench: Bench) -> None:
+    new, begun, recovering, elsewhere = (
+        stored.execution(1, inputs=Data.of(b"x")),
+        stored.execution(2),
+        stored.execution(3, recovers_key=1),
+        stored.execution(4, shard=1),
+    )
+    await bench.submit(new, begun, recovering, elsewhere)
+    epoch = lead(bench)
+    bench.ledger.commit(0, epoch, [stored.running(begun)])
+    assert bench.ledger.load_new(0, 1) in (None, *bench.ledger.load(0, [1]))
+    assert [bench.ledger.load_new(0, key) for key in (2, 3, 4, 5)] == [None] * 4
+
+
+@pytest.mark.parametrize("kind", ["ledger", "at once"])
+async def test_sqlite_answers_at_once_what_postgres_never_does(sqlite_url: str, kind: str) -> None:
+    bench = SqlBench(sqlite_url, AtOnceLedger if kind == "at once" else Ledger)
+    state = stored.execution(1)
+    await bench.submit(state)
+    epoch = lead(bench)
+    if kind == "ledger":  # nobody has asked so far
+        assert not bench.ledger.commit_at_once(0, epoch, [stored.running(state)])
+        assert bench.ledger.load_new(0, 1) is None
+        bench.ledger.commit(0, epoch, [])
+    assert [bench.ledger.load_new(0, 1)] == bench.ledger.load(0, [1])
+    assert bench.ledger.commit_at_once(0, epoch, [stored.running(state)])
+    with pytest.raises(Fenced):
+        bench.ledger.commit_at_once(0, epoch - 1, [stored.running(state)])
+    await bench.close()

@@ -44,6 +44,10 @@ class Choosy(Ledger):
                 raise Refused("the test does not take these rows")
         super().commit(shard, epoch, batch)
 
+    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        self.commit(shard, epoch, batch)
+        return True
+
 
 async def test_the_parent_of_an_execution_that_is_set_aside_fails_with_its_error(
     tmp_path: Path, database_url: str, etcd: EtcdServer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from libs.store.ledger import Ledger
 from libs.workflow.errors import AirscrewError, Fenced, Unavailable
@@ -24,13 +24,21 @@ class FaultyLedger(Ledger):
         self._share = share
 
     def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
+        self._faulty(lambda: super(FaultyLedger, self).commit(shard, epoch, batch))
+
+    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        done: list[bool] = []
+        self._faulty(lambda: done.append(super(FaultyLedger, self).commit_at_once(shard, epoch, batch)))
+        return done == [True]
+
+    def _faulty(self, commit: Callable[[], None]) -> None:
         if self._dice.random() >= self._share:
-            super().commit(shard, epoch, batch)
+            commit()
             return
         fault = self._dice.choice(["before", "after", "end"])
         self._faults.append(fault)
         if fault != "before":
-            super().commit(shard, epoch, batch)
+            commit()
         raise self._error(fault)
 
     def _error(self, fault: str) -> AirscrewError:

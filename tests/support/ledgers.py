@@ -18,7 +18,7 @@ from libs.store.records import ExecutionRecord, LaunchPlanRecord, TaskRecord
 from libs.store.registry import Registry
 from libs.store.signals import Signals
 from libs.workflow.identity import EntityId
-from libs.workflow.state import AttemptState, ExecutionState, NodeState, RecordedEvent, SignalState
+from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState, RecordedEvent, SignalState, Snapshot
 from tests.support import stored
 from tests.support.memory_ledger import MemoryLedger, MemoryStore
 
@@ -98,12 +98,29 @@ class MemoryBench:
         return sorted(found for found, pairs in self._store.tags.items() if (key, value) in pairs)
 
 
+class AtOnceLedger(Ledger):
+    """Commits and loads at once whatever it can."""
+
+    def claim(self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int) -> int:
+        assert self.load_new(shard, 0) is None  # what has been asked for once is there from the next call on
+        return super().claim(shard, etcd_cluster, create_revision, holder, address, now_us)
+
+    def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
+        if not self.commit_at_once(shard, epoch, batch):
+            super().commit(shard, epoch, batch)
+
+    def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
+        found = [self.load_new(shard, key) for key in sorted(keys)]
+        known = [snapshot for snapshot in found if snapshot is not None]
+        return known if len(known) == len(found) else super().load(shard, keys)
+
+
 class SqlBench:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ledger: type[Ledger] = Ledger) -> None:
         self._url = url
         self._engine = open_async(url)
         self._executions = Executions(self._engine)
-        self.ledger = Ledger(url)
+        self.ledger = ledger(url)
 
     async def close(self) -> None:
         self.ledger.close()
@@ -150,12 +167,13 @@ class SqlBench:
         return [each.execution.key for each in found.items]
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite", "postgres"])
+@pytest_asyncio.fixture(params=["memory", "sqlite", "sqlite at once", "postgres"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     """A store with its ledger: the test runs once on each kind."""
     if request.param == "memory":
         yield MemoryBench()
         return
-    sql = SqlBench(request.getfixturevalue(f"{request.param}_url"))
+    database, _, at_once = request.param.partition(" ")
+    sql = SqlBench(request.getfixturevalue(f"{database}_url"), AtOnceLedger if at_once else Ledger)
     yield sql
     await sql.close()

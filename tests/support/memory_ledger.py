@@ -144,6 +144,10 @@ class MemoryLedger:
                     self._abort_below(change.execution.key, abort)
             store.commits += 1
 
+    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        """It always takes its time, as a server does."""
+        return False
+
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
         reason = reason.encode("utf-8", "replace").decode()
         with self._present() as store:
@@ -184,6 +188,10 @@ class MemoryLedger:
                 for key in sorted(keys)
                 if key in store.executions and store.executions[key].shard == shard
             ]
+
+    def load_new(self, shard: int, key: int) -> Snapshot | None:
+        """Nothing can be had at once, as from a server."""
+        return None
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
         with self._present() as store:

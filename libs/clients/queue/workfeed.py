@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import grpc.aio
 
@@ -19,6 +19,9 @@ from libs.workflow import errors
 from protos import queue_pb2
 
 Call = grpc.aio.StreamStreamCall[queue_pb2.WorkRequest, queue_pb2.WorkReply]
+
+GATHER_SECONDS: Final = 0.02
+"""How long the ends of leases may gather: nobody waits for them but a key that was enqueued again meanwhile."""
 
 
 class Leased(NamedTuple):
@@ -73,6 +76,9 @@ class WorkFeed(Client):
         self._outstanding: set[int] = set()
         """Leases of this call that are not done."""
         self._answers: Batcher[_Answer] = Batcher(credits)
+        self._done: list[int] = []
+        """Leases that are done, which is not told yet; a fraction of the credits at most."""
+        self._gathering: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
         self._closed = False
         self._paused_until = float("-inf")
@@ -86,12 +92,18 @@ class WorkFeed(Client):
         return asyncio.get_running_loop().time() < self._paused_until
 
     def done(self, leased: Leased) -> None:
-        """The key is dealt with."""
-        self._answer(leased, None)
+        """The key is dealt with. That is told a little later, or as soon as others wait for its credit."""
+        if self._give_up(leased):
+            self._done.append(leased.number)
+            if len(self._done) * 8 >= self._credits:
+                self._tell_done()
+            elif self._gathering is None:
+                self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._tell_done)
 
     def retry(self, leased: Leased, after_us: int = 0) -> None:
         """Hands the key back, to be delivered again after a while, to whoever leads then."""
-        self._answer(leased, after_us)
+        if self._give_up(leased):
+            self._answers.put(_Answer(leased.number, after_us))
 
     def __aiter__(self) -> Self:
         return self
@@ -125,13 +137,27 @@ class WorkFeed(Client):
         finally:
             self._received.clear()
             self._outstanding.clear()
+            self._forget_done()
             self._paused_until = float("-inf")
             self.informed.clear()
 
-    def _answer(self, leased: Leased, retry_us: int | None) -> None:
-        if leased.call == self._calls and leased.number in self._outstanding:
+    def _give_up(self, leased: Leased) -> bool:
+        """Whether we have that lease; from now on we have it no more."""
+        ours = leased.call == self._calls and leased.number in self._outstanding
+        if ours:
             self._outstanding.discard(leased.number)
-            self._answers.put(_Answer(leased.number, retry_us))
+        return ours
+
+    def _tell_done(self) -> None:
+        for number in self._forget_done():
+            self._answers.put(_Answer(number, None))
+
+    def _forget_done(self) -> list[int]:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        done, self._done = self._done, []
+        return done
 
     async def _send(self, call: Call) -> None:
         pace = Pace()
@@ -171,5 +197,6 @@ class WorkFeed(Client):
     def _close(self) -> None:
         self._closed = True
         self._received.clear()
+        self._tell_done()
         self._answers.close()
         self._news.set()

@@ -1,0 +1,125 @@
+"""What is done with a SQLite file on the event loop's own thread, because the way to another one takes as long.
+
+To hand something to a thread and to hear of it costs an event loop 100 to 200 µs when nothing else is going on: it
+falls asleep, the thread wakes up, and the other way round. A look at a row by its key takes 20 to 50 µs, and a small
+commit 250, of which the disk has half. So where nobody else wants the loop, these are done on the spot, over a
+connection of their own that never waits for anybody: readers of a write-ahead log do not wait for writers, and a writer
+that finds another one at work goes the long way instead, as everybody does who gets no answer here.
+
+What bounds how long the loop stands still: a few rows; no checkpoint, which copies thousands of pages (it is left to
+the threads' own connections, which get every `IN_A_ROW`th commit for that); and a disk that has once been slow has
+everything on threads for a while.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from libs.store import rows, sqlite
+
+FEW: Final = 4
+"""Rows that may be read so."""
+
+SMALL: Final = 16
+"""Rows that may be written so."""
+
+IN_A_ROW: Final = 64
+"""After so many commits the next one goes another way. Each leaves some twenty pages in the log."""
+
+SLOW_SECONDS: Final = 0.002
+"""A commit that took longer shows that the disk is slow …"""
+
+REST_SECONDS: Final = 1.0
+"""… which is then so for so long."""
+
+
+class NotNow(Enum):
+    """The answer of what could not be done at once, and was not done."""
+
+    NOT_NOW = "not now"
+
+
+class AtOnce:
+    """One connection. `open` may be called on any thread, everything else on that of the loop."""
+
+    def __init__(self, path: Path, statements: int = 128) -> None:
+        """It keeps so many statements prepared."""
+        self._path = path
+        self._statements = statements
+        self._connection: sqlite3.Connection | None = None
+        self._wanted = False
+        """Whether anybody has asked for something."""
+        self._commits = 0
+        self._rest_until = 0.0
+
+    def open(self) -> None:
+        """Connects, if somebody has asked in vain, which takes milliseconds. Raises what the driver does."""
+        if self._wanted and self._connection is None:
+            connection = sqlite.connect(self._path, statements=self._statements)
+            connection.execute("PRAGMA busy_timeout=0")
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            self._connection = connection
+
+    def rows(self, statement: str, parameters: Any) -> list[rows.Row] | None:
+        """What the statement finds; None when that cannot be had at once."""
+        connection = self._at_hand()
+        if connection is None:
+            return None
+        try:
+            return connection.execute(statement, parameters).fetchall()
+        except sqlite3.Error:
+            self.close()  # the long way tells what is the matter, and opens this one again
+            return None
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection | None]:
+        """A writing transaction for the length of the block, which is durable after it; None when one cannot begin at
+        once. Raises what the driver does; then nobody knows what has become of it."""
+        began = perf_counter()
+        connection = self._begun(began)
+        if connection is None:
+            yield None
+            return
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            self.close()
+            raise
+        finally:
+            if self._connection is not None and connection.in_transaction:
+                connection.execute("ROLLBACK")
+            ended = perf_counter()
+            if ended - began > SLOW_SECONDS:
+                self._rest_until = ended + REST_SECONDS
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _at_hand(self) -> sqlite3.Connection | None:
+        self._wanted = True
+        return self._connection
+
+    def _begun(self, now: float) -> sqlite3.Connection | None:
+        connection = self._at_hand()
+        if connection is None or now < self._rest_until:
+            return None
+        self._commits += 1
+        if self._commits > IN_A_ROW:
+            self._commits = 0
+            return None
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                self.close()
+            return None
+        return connection
