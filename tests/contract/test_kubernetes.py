@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from tests.support.kube_apiserver import SERVERS
+from tests.support.kube_apiserver import CLUSTER, SERVERS
 from tests.support.kubernetes import NAMESPACE, FakeKubernetes
 
 Object = dict[str, Any]
@@ -347,6 +347,10 @@ async def test_a_watch_ends_in_its_time(api: Api) -> None:
 
 
 async def test_a_version_that_is_too_old_is_gone(api: Api) -> None:
+    if CLUSTER in os.environ and api.namespace != NAMESPACE:
+        code, _ = await api.call("GET", "pods", resourceVersion="1", resourceVersionMatch="Exact")
+        if code == 200:
+            pytest.skip("this cluster has forgotten nothing yet: an API server begins to after ten minutes")
     async with api.watch(resourceVersion="1") as events:
         type, status = await next_of(events)
         assert (type, status["kind"], status["code"], status["reason"]) == ("ERROR", "Status", 410, "Expired")

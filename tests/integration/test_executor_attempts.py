@@ -77,11 +77,6 @@ async def session(leader: Leader, executor_settings: dict[str, Any]) -> AsyncIte
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
-
-
-@pytest.fixture
 def code(tmp_path: Path) -> str:
     """The user's code as fast registration uploads it."""
     archive = tmp_path / "blob" / "uploads" / "fast.tar.gz"

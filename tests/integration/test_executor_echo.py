@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NoReturn
 
-import pytest
 from flyteidl.core import execution_pb2, literals_pb2, tasks_pb2
 
 from protos import executor_pb2
@@ -20,11 +19,6 @@ TEXT = tasks_pb2.TaskTemplate(type="echo", interface={"inputs": variables(x=STRI
 class NoProcesses:
     async def start(self, _: Any) -> NoReturn:
         raise AssertionError("an echo task needs no process")
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
 
 
 async def test_many_wait_at_once_and_answer_with_their_inputs(

@@ -72,11 +72,6 @@ async def session(leader: Leader, executor_settings: dict[str, Any]) -> AsyncIte
         yield await leader.session()
 
 
-@pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
-
-
 class Code:
     """MODULE, imported here, and uploaded as fast registration does it."""
 

@@ -1,7 +1,7 @@
 """Tasks as pods: every way that a pod can go, on a Kubernetes API whose nodes are the test's own (`kubelet`).
 
-Each runs on a fake one, and on a real one without nodes and controllers where there is one
-(`tests.support.kube_apiserver`).
+Each runs on a fake one, and on a real one where there is one (`tests.support.kube_apiserver`), whose own nodes, if it
+has any, leave these pods alone (`tests.support.pods`).
 """
 
 from __future__ import annotations
@@ -13,38 +13,29 @@ from typing import Any
 import pytest
 from flyteidl.core import errors_pb2, execution_pb2, literals_pb2, types_pb2
 
-from libs.workflow.backend import Backend
 from protos import executor_pb2, propeller_pb2
-from services.executor.pods import turnstile
 from tests.support.executing import executing, template
 from tests.support.kubelet import Kubelet
 from tests.support.leader import Assignments, Leader, error_of, outputs_of
 from tests.support.pods import Place, env_of
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
+STRAY: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "stray", "labels": {"airscrew/executor": "executor-0"}},
+    "spec": {"containers": [{"name": "primary", "image": "x"}], "schedulerName": "nobody"},
+}
+"""A pod of this executor's that it knows nothing of."""
+OTHERS = STRAY | {"metadata": {"name": "others", "labels": {"airscrew/executor": "executor-1"}}}
+
 USER, SYSTEM = execution_pb2.ExecutionError.USER, execution_pb2.ExecutionError.SYSTEM
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for as long as he does for a real cluster."""
-    monkeypatch.setattr(turnstile, "_WAIT_SECONDS", (0.1, 1.0))
-    monkeypatch.setattr(turnstile, "_SETTLE_SECONDS", 0.1)
-
-
-@pytest.fixture
 def settings(executor_settings: dict[str, Any], kubernetes: Place) -> dict[str, Any]:
-    return executor_settings | {
-        "task_backend": Backend.POD,
-        "id": "executor-0",
-        "pod_kubeconfig": kubernetes.kubeconfig,
-        "pod_namespace": kubernetes.namespace,
-        "pod_keep_failed_seconds": 0.0,
-    }
+    return executor_settings | kubernetes.settings
 
 
 @pytest.fixture
@@ -315,21 +306,14 @@ async def test_an_executor_without_its_disk_goes_on_with_its_pods_too(
 async def test_a_pod_that_no_attempt_knows_is_removed(
     leader: Leader, settings: dict[str, Any], kubelet: Kubelet
 ) -> None:
-    stray = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "stray", "labels": {"airscrew/executor": "executor-0"}},
-        "spec": {"containers": [{"name": "primary", "image": "x"}]},
-    }
-    await kubelet.make(stray)
+    await kubelet.make(STRAY)
     async with executing(settings):
         await leader.session()
         await kubelet.none_left()
-        await kubelet.make(stray)  # … and whenever one comes
+        await kubelet.make(STRAY)  # … and whenever one comes
         await kubelet.none_left()
-        others = stray | {"metadata": {"name": "others", "labels": {"airscrew/executor": "executor-1"}}}
-        await kubelet.make(others)
-        await kubelet.make(stray)
+        await kubelet.make(OTHERS)
+        await kubelet.make(STRAY)
         async with asyncio.timeout(10):
             while {pod["metadata"]["name"] for pod in await kubelet.pods()} != {"others"}:
                 await asyncio.sleep(0.02)
@@ -381,6 +365,7 @@ async def test_what_has_no_pod_yet_is_handed_back_by_an_executor_that_stops(
     leader: Leader, settings: dict[str, Any], work: Assignments, kubernetes: Place
 ) -> None:
     assigned = work.of(template("x"))
+    await kubernetes.kubelet.make(OTHERS)
     await kubernetes.quota({"pods": "1"}, used={"pods": "1"})
     async with executing(settings) as life:
         session = await leader.session()

@@ -11,8 +11,6 @@ from flyteidl.core import tasks_pb2
 
 from libs.workflow.backend import Backend
 from protos import executor_pb2
-from services.executor import backlog
-from services.executor.pods import reaper, turnstile
 from tests.support.executing import executing, template
 from tests.support.kubernetes import NAMESPACE, FakeKubernetes
 from tests.support.kubernetes_objects import KINDS
@@ -22,13 +20,7 @@ RUNNING = {"phase": "Running", "containerStatuses": [{"name": "primary", "state"
 SUCCEEDED = {"phase": "Succeeded", "containerStatuses": [{"name": "primary", "state": {"terminated": {"exitCode": 0}}}]}
 SET = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "executor", "uid": "u", "controller": True}
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for as long as he does for a real cluster."""
-    monkeypatch.setattr(turnstile, "_WAIT_SECONDS", (0.1, 1.0))
-    monkeypatch.setattr(reaper, "_AGAIN_SECONDS", (0.1, 1.0))
-    monkeypatch.setattr(backlog, "WAIT_SECONDS", 0.1)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
@@ -39,11 +31,6 @@ def settings(executor_settings: dict[str, Any], fake_kubernetes: FakeKubernetes,
         "pod_kubeconfig": fake_kubernetes.kubeconfig(tmp_path),
         "pod_keep_failed_seconds": 0.0,
     }
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
 
 
 Assigned = tuple[executor_pb2.Assign, tasks_pb2.TaskTemplate]

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from flyteidl.core import execution_pb2, tasks_pb2
 
-from libs.workflow.backend import Backend
 from protos import executor_pb2
 from tests.support.executing import executing, template
 from tests.support.flytetypes import INTEGER, value, variables
@@ -97,21 +96,8 @@ async def node(kubernetes: Place, tmp_path: Path) -> AsyncIterator[Node]:
 async def session(
     leader: Leader, executor_settings: dict[str, Any], kubernetes: Place
 ) -> AsyncIterator[ExecutorSession]:
-    settings = executor_settings | {
-        "task_backend": Backend.POD,
-        "id": "executor-0",
-        "pod_kubeconfig": kubernetes.kubeconfig,
-        "pod_namespace": kubernetes.namespace,
-        "pod_keep_failed_seconds": 0.0,
-        "copilot_image": "executor:1",
-    }
-    async with executing(settings):
+    async with executing(executor_settings | kubernetes.settings | {"copilot_image": "executor:1"}):
         yield await leader.session()
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
 
 
 async def test_its_files_are_outputs_when_the_sidecar_has_brought_them(

@@ -61,11 +61,6 @@ class Executor:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
-
-
-@pytest.fixture
 def executor(leader: Leader, tmp_path: Path, task_environment: Path) -> Executor:
     return Executor(leader, tmp_path, task_environment)
 

@@ -18,11 +18,6 @@ from tests.support.leader import Assignments, Leader, error_of
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
-
-
-@pytest.fixture
 async def second(leader: Leader) -> AsyncIterator[Leader]:
     """Another replica."""
     another = await Leader(epoch=2).start()

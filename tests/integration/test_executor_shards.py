@@ -23,11 +23,6 @@ async def other(leader: Leader) -> AsyncIterator[Leader]:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Assignments:
-    return Assignments(str(tmp_path / "blob"))
-
-
-@pytest.fixture
 def elsewhere(tmp_path: Path) -> Assignments:
     """Of an execution of shard 1."""
     return Assignments(str(tmp_path / "blob"), execution=2)

@@ -22,7 +22,7 @@ from libs.runtime.process import Life
 from libs.telemetry.traces import Tracing
 from services.executor import app
 from services.executor.settings import ExecutorSettings
-from tests.support.leader import TOKEN, Leader
+from tests.support.leader import TOKEN, Assignments, Leader
 
 COMMANDS = ("pyflyte-execute", "pyflyte-fast-execute", "pyflyte-map-execute")
 
@@ -74,6 +74,12 @@ def executor_settings(tmp_path: Path, leader: Leader, task_environment: Path) ->
         "shutdown_grace_seconds": 0.2,
         "flush_seconds": 2.0,
     }
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Assignments:
+    """Assignments that have their blobs where these settings have them."""
+    return Assignments(str(tmp_path / "blob"))
 
 
 @asynccontextmanager

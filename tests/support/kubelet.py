@@ -1,7 +1,8 @@
 """What a node does to pods, done by a test: binds them, says how their containers are, ends them.
 
-It speaks to any Kubernetes API, a real one without nodes or a fake: a status is patched as a kubelet patches it. A pod
-that is bound and deleted stays until its node says that nothing of it runs, which is `let_go`.
+It speaks to any Kubernetes API, real (whose own nodes must leave these pods alone) or fake: a status is patched as a
+kubelet patches it. A pod that is bound and deleted stays until its node says that nothing of it runs, which is
+`let_go`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from lightkube.core.generic_client import GenericAsyncClient
 from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
 
+from libs.workflow.backend import Backend
+from services.executor import backlog
+from services.executor.pods import reaper, turnstile
 from tests.support.kube_apiserver import SERVERS
 from tests.support.kubelet import Kubelet
 from tests.support.kubernetes import NAMESPACE, FakeKubernetes
@@ -36,6 +39,17 @@ class _QuotaStatus(GenericNamespacedResource):
     _api_info = ApiInfo(_QUOTA, "resourcequotas", ["patch"], _QUOTA, "status")
 
 
+class _PodTemplate(GenericNamespacedResource):
+    _api_info = ApiInfo(ResourceDef("", "v1", "PodTemplate"), "podtemplates", ["post"])
+
+
+_LEFT_ALONE: dict[str, Any] = {
+    "metadata": {"name": "left-alone"},
+    "template": {"spec": {"schedulerName": "nobody", "containers": [{"name": "default", "image": "any"}]}},
+}
+"""Pods that no scheduler takes, so that a cluster's own nodes leave them to the test's."""
+
+
 @dataclass
 class Place:
     """Where pods are made."""
@@ -44,6 +58,20 @@ class Place:
     namespace: str
     kubelet: Kubelet
     client: GenericAsyncClient
+    template: str = ""
+    """The PodTemplate that pods are to be made from."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What an executor is told that makes its pods here."""
+        return {
+            "task_backend": Backend.POD,
+            "id": "executor-0",
+            "pod_kubeconfig": self.kubeconfig,
+            "pod_namespace": self.namespace,
+            "pod_template": self.template,
+            "pod_keep_failed_seconds": 0.0,
+        }
 
     async def quota(self, hard: dict[str, str], used: dict[str, str] | None = None) -> None:
         """Limits the namespace, and says what of it is used, as its controller would."""
@@ -57,6 +85,15 @@ class Place:
         status = {"status": {"hard": hard, "used": used or dict.fromkeys(hard, "0")}}
         headers = {"Content-Type": "application/merge-patch+json"}
         await self.client.request("patch", _QuotaStatus, status, name=name, headers=headers)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for as long as he does for a real cluster."""
+    monkeypatch.setattr(turnstile, "_WAIT_SECONDS", (0.1, 1.0))
+    monkeypatch.setattr(turnstile, "_SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(reaper, "_AGAIN_SECONDS", (0.1, 1.0))
+    monkeypatch.setattr(backlog, "WAIT_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -77,6 +114,8 @@ async def kubernetes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         async with _place(request.getfixturevalue("real_kubeconfig"), namespace, None) as place:
             wanted: dict[str, Any] = {"metadata": {"name": namespace}}
             await place.client.request("post", _Namespace, _Namespace(**wanted))
+            await place.client.request("post", _PodTemplate, _PodTemplate(**_LEFT_ALONE))
+            place.template = _LEFT_ALONE["metadata"]["name"]
             yield place
             await place.client.request("delete", _Namespace, name=namespace)
 
