@@ -82,7 +82,7 @@ chaos: .venv/.synced ## the system as real processes that are killed, stopped an
 .PHONY: kubernetes
 kubernetes: .venv/.synced ## the tests of pods on a real kube-apiserver too, a minute (KUBE_APISERVER=PATH; default: what `make cluster` builds)
 	AIRSCREW_TEST_KUBE_APISERVER=$(or $(KUBE_APISERVER),$(CURDIR)/.cache/cluster/bin/kube-apiserver) \
-		.venv/bin/pytest tests/contract/test_kubernetes.py tests/integration/test_executor_pods*.py $(ARGS)
+		.venv/bin/pytest tests/contract/test_kubernetes*.py tests/integration/test_executor_pods*.py $(ARGS)
 
 .PHONY: e2e-cluster
 e2e-cluster: .venv/.synced .venv-tasks/.synced ## deploy everything on such a Kubernetes and disturb it, minutes of it (ARGS="-k scaled")

@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.executing",
     "tests.support.garbage",
     "tests.support.kube_apiserver",
+    "tests.support.kubernetes_api",
     "tests.support.ledgers",
     "tests.support.pods",
     "tests.support.redis",

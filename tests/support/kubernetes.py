@@ -1,6 +1,6 @@
 """A make-believe Kubernetes: an API server over HTTP on this machine, without nodes, for tests of what runs pods.
 
-It answers as the real one does (`tests/contract/test_kubernetes.py` runs on both), and it does on demand what a real
+It answers as the real one does (`tests/contract/test_kubernetes*.py` run on both), and it does on demand what a real
 one does when it pleases: refuse with 429, end watches, forget old versions. Nobody runs its pods: a test is scheduler
 and kubelet, by `become` and `let_go`.
 """

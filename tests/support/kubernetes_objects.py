@@ -1,6 +1,6 @@
 """The objects of a make-believe Kubernetes: what its API server does with them, without the HTTP.
 
-It keeps what clients of pods rely on, which `tests/contract/test_kubernetes.py` holds against the real server: names
+It keeps what clients of pods rely on, which `tests/contract/test_kubernetes*.py` hold against the real server: names
 that are taken, versions that only grow, what a watch tells, graceful deletion, finalizers, merge patches, status apart
 from specification, quotas. Of the fields of a pod it checks the essentials (`kubernetes_checks`) and defaults a few.
 """
