@@ -29,9 +29,8 @@ class ExecutionPhase(IntEnum):
     TIMED_OUT = 8
     ABORTING = 9
 
-    @property
-    def terminal(self) -> bool:
-        return self in _TERMINAL_EXECUTION
+    terminal: bool
+    """Whether it is final: told below, once, for every turn asks many times."""
 
 
 class NodeKind(IntEnum):
@@ -67,9 +66,8 @@ class NodePhase(IntEnum):
     DYNAMIC_RUNNING = 9
     RECOVERED = 10
 
-    @property
-    def terminal(self) -> bool:
-        return self in _TERMINAL_NODE
+    terminal: bool
+    """Whether it is final: told below, once, for every turn asks many times."""
 
 
 class AttemptPhase(IntEnum):
@@ -94,9 +92,8 @@ class AttemptPhase(IntEnum):
     LOST = 21
     HANDED_BACK = 22
 
-    @property
-    def terminal(self) -> bool:
-        return self in _TERMINAL_ATTEMPT
+    terminal: bool
+    """Whether it is final: told below, once, for every turn asks many times."""
 
 
 class Desired(IntEnum):
@@ -137,21 +134,24 @@ class ErrorKind(IntEnum):
     SYSTEM = 2
 
 
-_TERMINAL_EXECUTION = frozenset(
-    {ExecutionPhase.SUCCEEDED, ExecutionPhase.FAILED, ExecutionPhase.ABORTED, ExecutionPhase.TIMED_OUT}
-)
-_TERMINAL_NODE = frozenset(
-    {
+for _execution in ExecutionPhase:
+    _execution.terminal = _execution in (
+        ExecutionPhase.SUCCEEDED,
+        ExecutionPhase.FAILED,
+        ExecutionPhase.ABORTED,
+        ExecutionPhase.TIMED_OUT,
+    )
+for _node in NodePhase:
+    _node.terminal = _node in (
         NodePhase.SUCCEEDED,
         NodePhase.FAILED,
         NodePhase.ABORTED,
         NodePhase.SKIPPED,
         NodePhase.TIMED_OUT,
         NodePhase.RECOVERED,
-    }
-)
-_TERMINAL_ATTEMPT = frozenset(
-    {
+    )
+for _attempt in AttemptPhase:
+    _attempt.terminal = _attempt in (
         AttemptPhase.SUCCEEDED,
         AttemptPhase.ABORTED,
         AttemptPhase.FAILED,
@@ -159,5 +159,4 @@ _TERMINAL_ATTEMPT = frozenset(
         AttemptPhase.REJECTED,
         AttemptPhase.LOST,
         AttemptPhase.HANDED_BACK,
-    }
-)
+    )

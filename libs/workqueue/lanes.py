@@ -118,8 +118,11 @@ class Lanes(Generic[K]):
         Raises:
             IndexError: nothing waits.
         """
-        priority = self._highest()
-        level = self._levels[priority]
+        priority = -self._priorities[0]
+        level = self._levels.get(priority)
+        if level is None:
+            priority = self._highest()
+            level = self._levels[priority]
         key = level.pop()
         self._size -= 1
         if not level:

@@ -6,17 +6,28 @@ P4).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from flyteidl.admin import execution_pb2
 
 from libs.blob import layout
 from libs.telemetry.traces import NOT_SAMPLED
 from libs.wire.session import NO_INDEX, Assignment, Spec
 from libs.workflow.backend import Backend
 from libs.workflow.errors import Internal
+from libs.workflow.frozen import frozen
 from libs.workflow.graph import TaskTarget
 from libs.workflow.identity import AttemptId, EntityId, ExecutionId
-from libs.workflow.machine import INLINE_LIMIT_BYTES, Execution, LiveNode, inputs_of, interruptible, item_index
+from libs.workflow.machine import (
+    INLINE_LIMIT_BYTES,
+    SPECS_KEPT,
+    Execution,
+    LiveNode,
+    inputs_of,
+    interruptible,
+    item_index,
+)
 from libs.workflow.state import ExecutionState
 from services.propeller.spans import attempt_context, root_context
 
@@ -28,15 +39,23 @@ KNOWN = 1_000
 """Executions whose part of their assignments is remembered: those of a few batches."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
+class _Asked:
+    """What the specification of an execution says about its attempts."""
+
+    raw_root: str
+    envs: Mapping[str, str]
+    security_context: bytes
+
+
+@frozen
 class _Common:
     """What all assignments of an execution have in common."""
 
+    asked: _Asked
     places: layout.Places
     workflow: str
     launch_plan: str
-    envs: Mapping[str, str]
-    security_context: bytes
 
 
 class Assignments:
@@ -92,7 +111,7 @@ class Assignments:
             container_image=node.spec.image,
             overrides=node.spec.overrides,
             as_pod=self._as_pod,
-            envs=common.envs,
+            envs=common.asked.envs,
             output_prefix=common.places.attempt_prefix(node.state.id, attempt.attempt),
             raw_output_prefix=common.places.raw_prefix(node.state.id, attempt.attempt),
             previous_checkpoint=_previous_checkpoint(common.places, node, attempt.attempt),
@@ -100,25 +119,34 @@ class Assignments:
             inline_limit=INLINE_LIMIT_BYTES,
             array_index=NO_INDEX if index is None else index,
             interruptible=interruptible(execution, node),
-            security_context=common.security_context,
+            security_context=common.asked.security_context,
             shard=state.shard,
         )
 
     def _common(self, execution: Execution) -> _Common:
-        state, spec = execution.state, execution.spec
+        state = execution.state
         common = self._known.get(state.key)
         if common is None:
             if len(self._known) >= KNOWN:
                 self._known.clear()
-            raw_root = spec.raw_output_data_config.output_location_prefix or self._root
+            asked = _asked(state.spec)
             common = self._known[state.key] = _Common(
-                layout.Places(self._root, state.id, raw_root),
+                asked,
+                layout.Places(self._root, state.id, asked.raw_root or self._root),
                 _shown(state.workflow),
                 _shown(state.launch_plan),
-                {pair.key: pair.value for pair in spec.envs.values},
-                spec.security_context.SerializeToString(),
             )
         return common
+
+
+@functools.lru_cache(SPECS_KEPT)
+def _asked(spec: bytes) -> _Asked:
+    message = execution_pb2.ExecutionSpec.FromString(spec)
+    return _Asked(
+        message.raw_output_data_config.output_location_prefix,
+        {pair.key: pair.value for pair in message.envs.values},
+        message.security_context.SerializeToString(),
+    )
 
 
 def _previous_checkpoint(places: layout.Places, node: LiveNode, attempt: int) -> str:
@@ -135,6 +163,7 @@ def _task(node: LiveNode) -> TaskTarget:
     return node.spec.task
 
 
+@functools.lru_cache(KNOWN)
 def _shown(entity: EntityId) -> str:
     return f"{entity.project}:{entity.domain}:{entity.name}"
 

@@ -3,8 +3,8 @@
 One batch is in flight at a time. The next one is closed when the leader has nothing else to do, or when it is full:
 no timer is involved, so a lone turn is committed at once, and a thousand that arrive together share a transaction.
 
-Guarantees: a turn's `then` runs after its changes are durable, all of a batch in one go and in order; it does not run
-when they are not, and `otherwise` runs instead, exactly once, with the reason. Fenced ends the leadership. Unavailable
+Guarantees: a turn is told to `committed` after its changes are durable, with all of its batch and in order; when they
+are not, it is told to `uncommitted` instead, exactly once, with the reason. Fenced ends the leadership. Unavailable
 leaves the outcome unknown: the epoch is raised before anybody hears of it, so that the commit has happened by then or
 never will, and whoever asked must forget what it has in memory and read again. A batch that the store refuses is
 retried one execution at a time, and the refused one is quarantined; where it is refused only for the key of an
@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
@@ -41,12 +42,11 @@ class Pending:
     """A turn that waits to be durable."""
 
     changes: Changes
-    then: Callable[[], None]
-    otherwise: Callable[[AirscrewError], None]
-    rows: int = field(init=False)
+    rows: int = 0
+    """How many it has; counted by the committer."""
 
-    def __post_init__(self) -> None:
-        self.rows = self.changes.rows
+
+P = TypeVar("P", bound=Pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Aside:
     then: Callable[[], None]
 
 
-class Committer:
+class Committer(Generic[P]):
     """Writes what turns changed, in batches, as long as this replica leads."""
 
     def __init__(
@@ -72,9 +72,12 @@ class Committer:
         busy: Callable[[], bool],
         leading: Callable[[], bool],
         on_batch: Callable[[int, int, int], None],
+        committed: Callable[[Sequence[P]], None],
+        uncommitted: Callable[[P, AirscrewError], None],
     ) -> None:
         """`busy` tells whether more turns are about to come; `leading` whether the lease still holds; `on_batch` is
-        told of each commit: its start and end in microseconds, and its number of executions."""
+        told of each commit: its start and end in microseconds, and its number of executions; then its turns are told to
+        `committed`, or each of those that are not durable to `uncommitted`."""
         self._store = store
         self._shard = shard
         self._epoch = epoch
@@ -83,7 +86,9 @@ class Committer:
         self._busy = busy
         self._leading = leading
         self._on_batch = on_batch
-        self._waiting: deque[Pending] = deque()
+        self._committed = committed
+        self._uncommitted = uncommitted
+        self._waiting: deque[P] = deque()
         self._aside: deque[_Aside] = deque()
         self._waiting_rows = 0
         self._wake = asyncio.Event()
@@ -98,12 +103,14 @@ class Committer:
         """Commits of which nobody knows whether they happened."""
         self.refused = 0
 
-    def submit(self, pending: Pending) -> None:
+    def submit(self, pending: P) -> None:
         """Takes a turn. Bounded by the executions in memory, for each has at most one open turn."""
+        if not self._waiting:
+            self._idle.clear()
+            self._wake.set()
         self._waiting.append(pending)
+        pending.rows = pending.changes.rows
         self._waiting_rows += pending.rows
-        self._idle.clear()
-        self._wake.set()
 
     def set_aside(self, key: int, reason: str, then: Callable[[], None]) -> None:
         """Quarantines an execution that cannot go on; `then` runs when that is durable."""
@@ -123,11 +130,11 @@ class Committer:
             await self._gather()
             await self._quarantine_what_is_set_aside()
             batch = self._take()
-            if not batch and not self._aside:
+            if batch:
+                await self._commit(batch)
+            elif not self._aside:
                 self._wake.clear()
                 self._idle.set()
-            elif batch:
-                await self._commit(batch)
 
     async def _gather(self) -> None:
         for _ in range(_BUSY_ROUNDS):
@@ -135,8 +142,8 @@ class Committer:
                 return
             await asyncio.sleep(0)
 
-    def _take(self) -> list[Pending]:
-        batch: list[Pending] = []
+    def _take(self) -> list[P]:
+        batch: list[P] = []
         rows = 0
         while self._waiting and rows < self._max_rows:
             pending = self._waiting.popleft()
@@ -145,10 +152,10 @@ class Committer:
         self._waiting_rows -= rows
         return batch
 
-    async def _commit(self, batch: list[Pending]) -> None:
+    async def _commit(self, batch: list[P]) -> None:
         start = self._clock.now_us()
         try:
-            await self._write([pending.changes for pending in batch], sum(pending.rows for pending in batch))
+            await self._write([pending.changes for pending in batch], sum([pending.rows for pending in batch]))
         except Refused as refused:
             self.refused += 1
             await self._commit_alone(batch, refused)
@@ -162,10 +169,9 @@ class Committer:
             self._fail(batch, unavailable)
         else:
             self._on_batch(start, self._clock.now_us(), len(batch))
-            for pending in batch:
-                pending.then()
+            self._committed(batch)
 
-    async def _renew(self, batch: list[Pending]) -> None:
+    async def _renew(self, batch: list[P]) -> None:
         """Raises the epoch, however long the store is away; nothing could be committed meanwhile anyway."""
         backoff = Backoff(*RENEWAL_SECONDS)
         while True:
@@ -180,7 +186,7 @@ class Committer:
                 self._fail(batch, fenced)
                 raise
 
-    async def _commit_alone(self, batch: list[Pending], refused: Refused) -> None:
+    async def _commit_alone(self, batch: list[P], refused: Refused) -> None:
         """Finds the execution whose rows the store refuses: it is quarantined, the others are committed."""
         if len(batch) > 1:
             for pending in batch:
@@ -189,12 +195,12 @@ class Committer:
         pending = batch[0]
         if isinstance(refused, KeyTaken):
             # Keys of new executions follow from the time: the same turn a moment later chooses others.
-            pending.otherwise(refused)
+            self._uncommitted(pending, refused)
             return
         self.set_aside(
             pending.changes.execution.key,
             f"the store refuses its rows: {refused.message}",
-            lambda: pending.otherwise(refused),
+            lambda: self._uncommitted(pending, refused),
         )
 
     async def _quarantine_what_is_set_aside(self) -> None:
@@ -226,6 +232,6 @@ class Committer:
         self.first_commit_us = self.first_commit_us or self._clock.now_us()
         self.rows += rows
 
-    def _fail(self, batch: list[Pending], error: AirscrewError) -> None:
+    def _fail(self, batch: list[P], error: AirscrewError) -> None:
         for pending in batch:
-            pending.otherwise(error)
+            self._uncommitted(pending, error)

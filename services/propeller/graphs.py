@@ -40,6 +40,14 @@ class Graphs:
         self._default_slots = default_slots
         self._of_workflows: OrderedDict[EntityId, asyncio.Future[Graph]] = OrderedDict()
 
+    def known(self, workflow: EntityId) -> Graph | None:
+        """The graph of a registered workflow if it has been built."""
+        known = self._of_workflows.get(workflow)
+        if known is None or not known.done():
+            return None
+        self._of_workflows.move_to_end(workflow)
+        return known.result()
+
     async def of_workflow(self, workflow: EntityId) -> Graph:
         """The graph of a registered workflow; built at most once at a time, and a failure is not remembered.
 

@@ -7,7 +7,7 @@ is forgotten and read again. Finished executions leave at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from libs.workflow.errors import Unavailable
 from libs.workflow.graph import Graph
@@ -36,8 +36,6 @@ class Library:
         self._graphs = graphs
         self._on_final = on_final
         self._executions: dict[int, Execution] = {}
-        self._asked: dict[int, asyncio.Future[Snapshot | None]] = {}
-        self._reading = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._executions)
@@ -55,33 +53,54 @@ class Library:
         if execution is not None:
             execution.dissolve()
 
-    async def load(self, key: int) -> Execution | None:
-        """Reads an execution from the store; None when there is none, or it is final.
+    async def read(self, keys: Sequence[int]) -> dict[int, Snapshot | Exception]:
+        """What the store has of these executions, in one read. Those that do not exist, or are final, are left out;
+        for one whose rows make no sense there is the reason.
+
+        Raises Unavailable.
+        """
+        try:
+            snapshots = await self._store.load(self._shard, keys)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(keys) == 1:
+                return {keys[0]: error}
+            # Somebody's rows make no sense: the others have nothing to do with it.
+            each = [await self.read([key]) for key in keys]
+            return {key: found for one in each for key, found in one.items()}
+        found: dict[int, Snapshot | Exception] = {}
+        for snapshot in snapshots:
+            if snapshot.execution.phase.terminal:
+                self._on_final(snapshot.execution)
+            else:
+                found[snapshot.execution.key] = snapshot
+        return found
+
+    def restore(self, snapshot: Snapshot) -> Execution | None:
+        """Puts an execution together that needs nothing but what is at hand; None when it has to be loaded."""
+        graph = self._graphs.known(snapshot.execution.workflow)
+        if graph is None or len(snapshot.nodes) > _MANY_NODES or (snapshot.nodes and _dynamic(snapshot)):
+            return None
+        return self._keep(restore(snapshot, graph))
+
+    async def load(self, snapshot: Snapshot) -> Execution:
+        """Puts an execution together, with whatever has to be read and made for it.
 
         Raises Unavailable, or something else when its rows, its workflow or the graph of a dynamic node make no sense.
         """
-        snapshot = await self._snapshot(key)
-        if snapshot is None:
-            return None
-        if snapshot.execution.phase.terminal:
-            self._on_final(snapshot.execution)
-            return None
         graph = await self._graphs.of_workflow(snapshot.execution.workflow)
-        dynamics = await self._dynamic_graphs(snapshot)
+        dynamics = await self._dynamic_graphs(_dynamic(snapshot))
         if len(snapshot.nodes) > _MANY_NODES:
-            execution = await asyncio.to_thread(restore, snapshot, graph, dynamics)
-        else:
-            execution = restore(snapshot, graph, dynamics)
-        self._executions[key] = execution
+            return self._keep(await asyncio.to_thread(restore, snapshot, graph, dynamics))
+        return self._keep(restore(snapshot, graph, dynamics))
+
+    def _keep(self, execution: Execution) -> Execution:
+        self._executions[execution.state.key] = execution
         return execution
 
-    async def _dynamic_graphs(self, snapshot: Snapshot) -> dict[str, Graph]:
+    async def _dynamic_graphs(self, uris: Sequence[str]) -> dict[str, Graph]:
         """By uri of their closures, the graphs of dynamic nodes that are under way."""
-        uris = {
-            node.closure_uri: None
-            for node in snapshot.nodes
-            if node.closure_uri is not None and node.kind is NodeKind.TASK and not node.phase.terminal
-        }
         if not uris:
             return {}
         places = asyncio.Semaphore(_READS)
@@ -92,33 +111,13 @@ class Library:
 
         return dict(zip(uris, await asyncio.gather(*map(read, uris)), strict=True))
 
-    async def _snapshot(self, key: int) -> Snapshot | None:
-        """One read at a time serves all who ask meanwhile: whoever gets the lock first reads for those behind it."""
-        answer: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
-        self._asked[key] = answer
-        async with self._reading:
-            if not answer.done():
-                asked, self._asked = self._asked, {}
-                await self._answer(asked)
-        return answer.result()
 
-    async def _answer(self, asked: dict[int, asyncio.Future[Snapshot | None]]) -> None:
-        try:
-            found = {snapshot.execution.key: snapshot for snapshot in await self._store.load(self._shard, list(asked))}
-        except BaseException as error:
-            if len(asked) > 1 and isinstance(error, Exception) and not isinstance(error, Unavailable):
-                # Somebody's rows make no sense: the others have nothing to do with it.
-                for key, answer in asked.items():
-                    await self._answer({key: answer})
-                return
-            for answer in asked.values():
-                if isinstance(error, Exception):
-                    answer.set_exception(error)
-                    answer.exception()  # marks it as seen: whoever asked may have been cancelled
-                else:
-                    answer.cancel()
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for key, answer in asked.items():
-                answer.set_result(found.get(key))
+def _dynamic(snapshot: Snapshot) -> Sequence[str]:
+    """The closures of the dynamic nodes that are under way."""
+    return list(
+        {
+            node.closure_uri: None
+            for node in snapshot.nodes
+            if node.closure_uri is not None and node.kind is NodeKind.TASK and not node.phase.terminal
+        }
+    )

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from libs.runtime.clock import Clock
@@ -26,6 +26,7 @@ from libs.workflow.machine import Execution, LiveNode, Stepper, Turn, interrupti
 from libs.workflow.machine import messages as m
 from libs.workqueue import DelayingQueue, Item, ItemExponential, WorkQueue
 from libs.workqueue.observer import Observer
+from services.propeller.arrivals import Arrivals
 from services.propeller.assignments import Assignments
 from services.propeller.committer import Committer, Pending
 from services.propeller.library import Library
@@ -40,8 +41,8 @@ RETRY_CAP_US = 5_000_000
 """How long an execution waits after a turn that could not be committed or loaded."""
 
 
-@dataclass(slots=True)
-class _Open:
+@dataclass(slots=True, kw_only=True)
+class Opened(Pending):
     """A turn between its step and its commit."""
 
     execution: Execution
@@ -50,6 +51,8 @@ class _Open:
     started_us: int
     settled: list[Callable[[], None]]
     """Whom to tell that what they wanted is dealt with."""
+    quiet: list[Callable[[], None]] = field(default_factory=list)
+    """Whom to call when it has an outcome."""
 
 
 class Reconciler:
@@ -59,7 +62,7 @@ class Reconciler:
         self,
         library: Library,
         placement: Placement,
-        committer: Callable[[], Committer],
+        committer: Callable[[], Committer[Opened]],
         assignments: Assignments,
         outside: Outside,
         pool: WorkerPool,
@@ -77,6 +80,7 @@ class Reconciler:
         self._clock = clock
         self._spans = spans
         self._stepper = Stepper()
+        self._arrivals = Arrivals(library, pool, clock, self._begin, self._fail, self.advance)
         self._queue: DelayingQueue[int] = DelayingQueue(WorkQueue(observer))
         self._observed = observer is not None
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
@@ -86,8 +90,8 @@ class Reconciler:
         """
         self._settled: defaultdict[int, list[Callable[[], None]]] = defaultdict(list)
         """Whom to tell when a turn that begins from now on has been committed."""
-        self._open: dict[int, list[Callable[[], None]]] = {}
-        """Keys whose turn waits for its commit, and whom to call when that has an outcome."""
+        self._open: dict[int, Opened] = {}
+        """By key, the turns that wait for their commit."""
         self._resting: set[int] = set()
         """Keys that wait for another try of the store: whatever comes for them meanwhile waits with them."""
         self._last_commit = (0, 0)
@@ -111,7 +115,7 @@ class Reconciler:
     @property
     def busy(self) -> bool:
         """Whether there are keys that could have their turn now."""
-        return len(self._queue) > 0
+        return len(self._arrivals) > 0 or len(self._queue) > 0
 
     def next_due_us(self) -> int | None:
         """When the earliest delayed key is due; None when there is none, or no turn is begun any more."""
@@ -127,9 +131,17 @@ class Reconciler:
         else:
             self.advance()
 
+    def attend_all(self, items: Iterable[Item[int]]) -> None:
+        """These keys shall have turns now; later, where they wait for another try of the store."""
+        now_us = self._clock.now_us()
+        for item in items:
+            if item.key not in self._resting:
+                self._queue.add(item, now_us)
+        self.advance()
+
     def advance(self) -> None:
         """Gives turns to the keys that are due, unless no turn is begun any more."""
-        if self._pool.stopped:
+        if self._pool.stopped or self._arrivals.full:
             return
         if self._queue.next_due_us() is not None:
             self._queue.advance(self._clock.now_us())
@@ -142,13 +154,14 @@ class Reconciler:
         self._inbox[key][event] = None
         self.attend(key, priority=priority)
 
-    def tell_all(self, key: int, events: Iterable[m.Event]) -> None:
-        """Several facts about an execution, in their order, for one turn."""
-        inbox = self._inbox[key]
-        for event in events:
-            inbox.pop(event, None)
-            inbox[event] = None
-        self.attend(key)
+    def tell_all(self, facts: Mapping[int, Iterable[m.Event]]) -> None:
+        """Facts about several executions: each gets one turn for its own, in their order."""
+        for key, events in facts.items():
+            inbox = self._inbox[key]
+            for event in events:
+                inbox.pop(event, None)
+                inbox[event] = None
+        self.attend_all(map(Item, facts))
 
     def when_settled(self, key: int, callback: Callable[[], None]) -> None:
         """Calls back once a turn of this key has begun after now and is durable."""
@@ -156,8 +169,9 @@ class Reconciler:
 
     def when_quiet(self, key: int, callback: Callable[[], None]) -> None:
         """Calls back when no turn of this key is open: at once, or when the open one has its outcome."""
-        if key in self._open:
-            self._open[key].append(callback)
+        opened = self._open.get(key)
+        if opened is not None:
+            opened.quiet.append(callback)
         else:
             callback()
 
@@ -168,33 +182,42 @@ class Reconciler:
     # ------------------------------------------------------------------------------------------------------ turns
 
     async def _next(self) -> None:
-        handed = self._queue.get(self._clock.now_us())
+        """What a worker does: the turn of the next key, once its execution is in memory."""
+        now_us = self._clock.now_us()
+        handed = None if self._arrivals.full else self._queue.get(now_us)
         if handed is None:
             return
         key = handed.item.key
         self._resting.discard(key)
-        try:
-            await self._turn(key)
-        except Unavailable as error:
-            logger.warning("execution %s waits for the store: %s", key, error.message)
-            self._again_later(key)
-        except Exception as error:
-            logger.exception("execution %s: a turn failed", key)
-            self._give_up(key, error)
-
-    async def _turn(self, key: int) -> None:
         execution = self._library.get(key)
         if execution is None:
-            execution = await self._load(key)
+            await self._arrivals.read(key)
+            return
+        try:
+            self._turn(key, execution, now_us)
+        except Exception as error:
+            self._fail(key, error)
+
+    def _begin(self, key: int, execution: Execution | None, now_us: int) -> None:
+        """The first turn of an execution since it is in memory."""
+        # Slots that were taken for what was in memory before are given back.
+        self._placement.drop(key)
+        if execution is None:
+            self._turn_away(key)
+            return
+        facts = [event for event in self._inbox.pop(key, ()) if not isinstance(event, m.Placed)]
+        self._inbox[key] = dict.fromkeys([m.IntentRead(execution.state.intent), *facts])
+        if execution.live:
+            self._hold_what_is_placed(execution)
+            self._outside.adopt(execution)
+        self._turn(key, execution, now_us)
+
+    def _turn(self, key: int, execution: Execution, now_us: int) -> None:
         events = list(self._inbox.pop(key, ()))
         settled = self._settled.pop(key, [])
-        if execution is None:
-            self._turn_away(key, events, settled)
-            return
-        started_us = self._clock.now_us()
         try:
-            turn = self._stepper.step(execution, events, started_us)
-            self._place(execution, turn, started_us)
+            turn = self._stepper.step(execution, events, now_us)
+            self._place(execution, turn, now_us)
         except Exception:
             self._take_back(key, events, settled)
             raise
@@ -202,25 +225,12 @@ class Reconciler:
         for child in turn.changes.children:
             child.traceparent = child_traceparent(execution.state, child.parent_node_id)
         self._ask(execution, turn)
-        opened = _Open(execution, events, turn, started_us, settled)
+        opened = Opened(turn.changes, execution=execution, events=events, turn=turn, started_us=now_us, settled=settled)
         if turn.changes:
-            self._open[key] = []
-            self._committer().submit(
-                Pending(turn.changes, lambda: self._committed(opened), lambda error: self._uncommitted(opened, error))
-            )
+            self._open[key] = opened
+            self._committer().submit(opened)
         else:
-            self._committed(opened)
-
-    async def _load(self, key: int) -> Execution | None:
-        execution = await self._library.load(key)
-        self._placement.drop(key)
-        if execution is not None:
-            self._hold_what_is_placed(execution)
-            self._outside.adopt(execution)
-            # Slots that were taken for what was in memory before have just been given back.
-            facts = [event for event in self._inbox[key] if not isinstance(event, m.Placed)]
-            self._inbox[key] = dict.fromkeys([m.IntentRead(execution.state.intent), *facts])
-        return execution
+            self.committed([opened])
 
     def _hold_what_is_placed(self, execution: Execution) -> None:
         for node in execution.live.values():
@@ -229,17 +239,18 @@ class Reconciler:
                 identity = AttemptId(execution.state.key, attempt.node_id, attempt.attempt)
                 self._placement.hold(identity, node.spec.slots, attempt.executor, execution.state.id.project)
 
-    def _turn_away(self, key: int, events: Iterable[m.Event], settled: list[Callable[[], None]]) -> None:
+    def _turn_away(self, key: int) -> None:
         """There is no such execution any more: whoever works for it must stop, and its reports are done with."""
-        for event in events:
+        for event in self._inbox.pop(key, ()):
             if isinstance(event, m.Placed):
                 self._placement.release(AttemptId(key, event.node_id, event.attempt))
             elif isinstance(event, (m.Accepted, m.Started)):
                 self._outside.disown(AttemptId(key, event.node_id, event.attempt), event.executor)
             elif isinstance(event, m.REPORTS):
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
-        self._done(key, settled)
+        self._done(key, self._settled.pop(key, []))
         self.fill()
+        self.advance()
 
     def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
         """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit.
@@ -249,12 +260,12 @@ class Reconciler:
         seen = 0
         while placed := self._placed_now(execution, turn.commands[seen:], now_us):
             seen = len(turn.commands)
-            self._stepper.step(execution, placed, now_us, turn)
+            self._stepper.place(execution, placed, now_us, turn)
 
-    def _placed_now(self, execution: Execution, commands: Iterable[m.Command], now_us: int) -> list[m.Event]:
+    def _placed_now(self, execution: Execution, commands: Iterable[m.Command], now_us: int) -> list[m.Placed]:
         """Attempts that get a slot at once; what seeks one no longer gives it back."""
         key = execution.state.key
-        placed: list[m.Event] = []
+        placed: list[m.Placed] = []
         for command in commands:
             if isinstance(command, m.Seek):
                 node = execution.node(command.node_id)
@@ -288,7 +299,14 @@ class Reconciler:
 
     # ----------------------------------------------------------------------------------------------- after commit
 
-    def _committed(self, opened: _Open) -> None:
+    def committed(self, batch: Sequence[Opened]) -> None:
+        """These turns are durable: what they wished for follows."""
+        for opened in batch:
+            self._follow(opened)
+        self.fill()
+        self.advance()
+
+    def _follow(self, opened: Opened) -> None:
         execution, turn = opened.execution, opened.turn
         key = execution.state.key
         if turn.changes:
@@ -296,7 +314,9 @@ class Reconciler:
             if self._spans.enabled:
                 self._spans.turn(turn.changes, opened.started_us, self._clock.now_us(), self._last_commit)
         for command in turn.commands:
-            self._carry_out(execution, command)
+            carry_out = self._carriers.get(type(command))
+            if carry_out is not None:
+                carry_out(execution, command)
         self._release_unused(execution, opened.events, turn)
         self._acknowledge(key, opened.events)
         self._done(key, opened.settled)
@@ -307,12 +327,6 @@ class Reconciler:
                 self.attend(key, execution.state.id.project, priority(execution.spec))
             if execution.state.next_wake_at_us is not None:
                 self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
-        self.fill()
-
-    def _carry_out(self, execution: Execution, command: m.Command) -> None:
-        carry_out = self._carriers.get(type(command))
-        if carry_out is not None:
-            carry_out(execution, command)
 
     def _dispatch(self, execution: Execution, command: m.Dispatch) -> None:
         self._outside.dispatch(execution, command.node_id, command.attempt)
@@ -360,7 +374,7 @@ class Reconciler:
 
     # ------------------------------------------------------------------------------------------- when it goes wrong
 
-    def _uncommitted(self, opened: _Open, error: AirscrewError) -> None:
+    def uncommitted(self, opened: Opened, error: AirscrewError) -> None:
         """Nothing of the turn has happened: forget what is in memory; facts stay facts.
 
         The slots that the execution holds stay held until it is read again, which tells whose they are.
@@ -375,8 +389,15 @@ class Reconciler:
             # Fenced: all of this is about to be thrown away. Refused: it is quarantined, and so final.
             self._set_aside(key)
 
-    def _give_up(self, key: int, error: Exception) -> None:
-        """A bug of ours, or rows that make no sense: this execution is set aside, the others go on."""
+    def _fail(self, key: int, error: Exception) -> None:
+        """The store is away: it is tried again. A bug of ours, or rows that make no sense: this execution is set aside,
+        and the others go on.
+        """
+        if isinstance(error, Unavailable):
+            logger.warning("execution %s waits for the store: %s", key, error.message)
+            self._again_later(key)
+            return
+        logger.error("execution %s: a turn failed", key, exc_info=error)
         self._forget(key)
         self._committer().set_aside(key, f"{type(error).__name__}: {error}", lambda: self._set_aside(key))
 
@@ -405,11 +426,11 @@ class Reconciler:
         self._close(key)
         for callback in settled:
             callback()
-        if self._queue:
-            self.advance()
 
     def _close(self, key: int) -> None:
         """The turn has an outcome: another one may begin."""
         self._queue.done(key, self._clock.now_us() if self._observed else None)
-        for callback in self._open.pop(key, ()):
-            callback()
+        opened = self._open.pop(key, None)
+        if opened is not None and opened.quiet:
+            for callback in opened.quiet:
+                callback()

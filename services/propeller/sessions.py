@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -83,11 +83,11 @@ class Sessions:
         clock: Clock,
         grace_seconds: float,
         tell: Callable[[int, m.Event, int], None],
-        tell_all: Callable[[int, Iterable[m.Event]], None],
+        tell_all: Callable[[Mapping[int, Iterable[m.Event]]], None],
         fill: Callable[[], None],
         when_quiet: Callable[[int, Callable[[], None]], None],
     ) -> None:
-        """`tell` puts an event into an execution's inbox, for a turn of some priority, `tell_all` several at once;
+        """`tell` puts an event into an execution's inbox, for a turn of some priority, `tell_all` those of several;
         `fill` gives free slots to attempts that wait; `when_quiet` calls back as soon as no turn of an execution is
         open."""
         self._library = library
@@ -231,8 +231,7 @@ class Sessions:
                 self._placement.turned_away(report.id)
             elif report.phase.final and report.started_us:
                 self._placement.lasted(report.id, report.at_us - report.started_us)
-        for key, events in by_execution.items():
-            self._tell_all(key, events)
+        self._tell_all(by_execution)
 
     # ------------------------------------------------------------------------------------------- what they are told
 

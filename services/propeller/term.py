@@ -36,6 +36,7 @@ from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.quantities import Slots, sum_of
 from libs.workflow.state import Changes
+from libs.workqueue import Item
 from services.propeller import story
 from services.propeller.assignments import Assignments
 from services.propeller.blobs import Blobs
@@ -143,6 +144,8 @@ class Term:
             busy=lambda: self.reconciler.busy,
             leading=leading,
             on_batch=self._note_batch,
+            committed=self.reconciler.committed,
+            uncommitted=self.reconciler.uncommitted,
         )
         self.sessions = Sessions(
             self.library,
@@ -274,10 +277,11 @@ class Term:
         return self._work is not None and self._work.paused
 
     def _warm(self, keys: Iterable[int], priority: int) -> None:
-        for key in keys:
-            self._cold.add(key)
-            self.reconciler.when_settled(key, partial(self._warmed, key))
-            self.reconciler.attend(key, priority=priority)
+        items = [Item(key, priority=priority) for key in keys]
+        for item in items:
+            self._cold.add(item.key)
+            self.reconciler.when_settled(item.key, partial(self._warmed, item.key))
+        self.reconciler.attend_all(items)
 
     def _warmed(self, key: int) -> None:
         self._cold.discard(key)
@@ -319,8 +323,7 @@ class Term:
     async def _attend_what_is_due(self) -> None:
         keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT, new=not self._paused())
         await self._read_intents([key for key in keys if self.library.get(key) is not None])
-        for key in keys:
-            self.reconciler.attend(key)
+        self.reconciler.attend_all([Item(key) for key in keys])
 
     async def _keep_time(self) -> None:
         """Gives delayed keys their turn when it is time."""
@@ -358,7 +361,7 @@ class Term:
             return
         for leased in leases:
             self.reconciler.when_settled(leased.key.id, partial(feed.done, leased))
-            self.reconciler.attend(leased.key.id, leased.key.lane, leased.key.priority)
+        self.reconciler.attend_all([Item(leased.key.id, leased.key.lane, leased.key.priority) for leased in leases])
 
     async def _read_intents(self, keys: list[int]) -> None:
         """One read for all: what `admin` wants of executions that are in memory already."""

@@ -185,10 +185,14 @@ class World:
 
     # ------------------------------------------------------------------------------------------------------ turns
 
-    def turn(self, *events: m.Event) -> Turn:
-        """One turn: step, commit, carry out."""
+    def turn(self, *events: m.Event, at_once: bool = False) -> Turn:
+        """One turn: step, commit, carry out. `at_once` there are slots for what seeks them."""
         final = {node_id: copy.copy(node) for node_id, node in self.nodes.items() if node.phase.terminal}
         turn = STEPPER.step(self.execution, events, self.now_us)
+        seen = 0
+        while at_once and (placed := [_placed(each) for each in turn.commands[seen:] if isinstance(each, m.Seek)]):
+            seen = len(turn.commands)
+            STEPPER.place(self.execution, placed, self.now_us, turn)
         self.touched = len(turn.changes.nodes)
         self._commit(turn)
         for node_id, before in final.items():
@@ -227,6 +231,8 @@ class World:
             if (command.node_id, command.attempt) in self.seeking:
                 self.seeking.remove((command.node_id, command.attempt))
         elif isinstance(command, m.Dispatch):
+            if (command.node_id, command.attempt) in self.seeking:
+                self.seeking.remove((command.node_id, command.attempt))
             self._start((command.node_id, command.attempt))
         elif isinstance(command, m.Stop):
             self.stopping.add((command.node_id, command.attempt))
@@ -319,7 +325,7 @@ class World:
             events.append(self.store.dice.choice(chances)())
         told = [event for event in events if event is not None]
         if told:
-            self.turn(*told)
+            self.turn(*told, at_once=self.store.dice.random() < 0.3)
 
     def proceed(self) -> bool:
         return self.store.proceed()
@@ -329,7 +335,7 @@ class World:
 
     def _place(self, seek: tuple[str, int]) -> m.Event:
         self.seeking.remove(seek)
-        return m.Placed(*seek, "executor", "life-1", "log")
+        return _placed(m.Seek(*seek))
 
     def _deliver(self, event: m.Event) -> m.Event:
         self.mail.remove(event)
@@ -448,3 +454,7 @@ def world_of(plan: Plan, x: int = 0, outcome: Outcome = all_is_well, seed: int =
     store = Store(random.Random(seed), outcome, plans, large)
     store.launch(state_of(plan, x), "")
     return store.worlds[1]
+
+
+def _placed(seek: m.Seek) -> m.Placed:
+    return m.Placed(seek.node_id, seek.attempt, "executor", "life-1", "log")

@@ -36,7 +36,7 @@ class Key(NamedTuple):
     @property
     def wants_intent(self) -> bool:
         """Whether what is wanted of the execution may have changed since it was submitted."""
-        return bool(self.reasons & ~Reason.SUBMITTED)
+        return self.reasons != Reason.SUBMITTED and self.reasons != Reason.NONE
 
 
 def to_message(key: Key) -> queue_pb2.Key:

@@ -123,13 +123,15 @@ class _Builder:
 
     def _node(self, position: int, node: workflow_pb2.Node, index: _Index) -> GraphNode:
         """`index` is that of the graph whose outputs the node reads."""
+        whole = self._whole(node.inputs, index)
         plain = GraphNode(
             index=position,
             id=node.id,
             kind=NodeKind.TASK,
             bindings=tuple(node.inputs),
             sources=_sources(node.inputs, index),
-            whole=self._whole(node.inputs, index),
+            whole=whole,
+            relays=_relayed(whole),
             aliases={alias.alias: alias.var for alias in node.output_aliases},
             integers=_integers(node.inputs, self._inputs_of(node)),
             name=node.metadata.name,
@@ -368,6 +370,12 @@ def _is_of_integers(declared: types_pb2.LiteralType) -> bool:
         case "simple":
             return bool(declared.simple == types_pb2.INTEGER)
     return False
+
+
+def _relayed(whole: Reads | None) -> int:
+    """The node that all is read from, by the same names; -1 if there is none."""
+    sources = {source if name == var else -1 for name, source, var in whole or ()}
+    return sources.pop() if len(sources) == 1 else -1
 
 
 def _sources(bindings: Iterable[literals_pb2.Binding], index: _Index) -> tuple[int, ...]:

@@ -126,6 +126,8 @@ class GraphNode:
     whole: Reads | None = None
     """What the bindings read where each passes on an output as it is, as most do; None for a node that combines or
     takes apart, or passes on a value of its own. One object for all nodes of a graph that read the same."""
+    relays: int = -1
+    """The node that all of `whole` is read from, by the same names; -1 if there is none."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of this node's outputs: alias to variable."""
     integers: frozenset[str] = frozenset()

@@ -22,7 +22,15 @@ preemption    whether an attempt may run where it can be interrupted
 invariants    what is true after every step
 """
 
-from libs.workflow.machine.execution import Execution, LiveNode, Scope, inputs_of, item_index, new_execution
+from libs.workflow.machine.execution import (
+    SPECS_KEPT,
+    Execution,
+    LiveNode,
+    Scope,
+    inputs_of,
+    item_index,
+    new_execution,
+)
 from libs.workflow.machine.journal import Turn
 from libs.workflow.machine.openings import INLINE_LIMIT_BYTES
 from libs.workflow.machine.preemption import interruptible
@@ -31,6 +39,7 @@ from libs.workflow.machine.step import Stepper, step
 
 __all__ = [
     "INLINE_LIMIT_BYTES",
+    "SPECS_KEPT",
     "Execution",
     "LiveNode",
     "Scope",

@@ -7,9 +7,11 @@ becomes a `LiveNode` when its upstream nodes are done.
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from flyteidl.admin import execution_pb2
 from flyteidl.core import literals_pb2
@@ -21,6 +23,9 @@ from libs.workflow.machine.messages import BlobRole
 from libs.workflow.options import deadline_us
 from libs.workflow.phases import ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import EMPTY, AttemptState, Data, ExecutionState, NodeState
+
+SPECS_KEPT: Final = 100
+"""Specifications of executions that are remembered: those of a few launch plans."""
 
 
 class Scope:
@@ -252,10 +257,16 @@ class Execution:
 
 def new_execution(state: ExecutionState, graph: Graph) -> Execution:
     """An execution that has not begun."""
-    spec = execution_pb2.ExecutionSpec.FromString(state.spec)
-    execution = Execution(state, graph, spec, Scope(graph, None, state.inputs))
-    execution.time_allowed_us = deadline_us(spec.annotations.values, "spec.annotations.values")
-    return execution
+    spec, time_allowed_us = _read(state.spec)
+    return Execution(state, graph, spec, Scope(graph, None, state.inputs), time_allowed_us=time_allowed_us)
+
+
+@functools.lru_cache(SPECS_KEPT)
+def _read(spec: bytes) -> tuple[execution_pb2.ExecutionSpec, int]:
+    """A specification, which nobody changes, and the time that it allows. Executions that are submitted together are
+    mostly asked for in the same words."""
+    message = execution_pb2.ExecutionSpec.FromString(spec)
+    return message, deadline_us(message.annotations.values, "spec.annotations.values")
 
 
 def is_leaf(node: LiveNode) -> bool:

@@ -97,7 +97,7 @@ class Journal:
                 kind=kind,
                 node_id=node.state.id if node else "",
                 attempt=node.state.attempt if node and is_leaf(node) else -1,
-                message=shortened(message, EVENT_LIMIT_CHARACTERS),
+                message=shortened(message, EVENT_LIMIT_CHARACTERS) if message else "",
             )
         )
 

@@ -67,6 +67,19 @@ class Reading:
             self._together[id(scope), id(reads)] = known
         return known[1], known[2]
 
+    def relayed(self, scope: Scope, index: int, reads: Reads) -> tuple[Data, literals_pb2.LiteralMap] | None:
+        """What a node has given, if it is what is read of it and nothing else: then it goes on as it is."""
+        node = scope.nodes[index]
+        data = None if node is None else node.state.outputs
+        if data is None or data.inline is None or scope.graph.nodes[index].aliases:
+            return None
+        message = self.literals(data)
+        literals = message.literals
+        for _, _, var in reads:
+            if var not in literals:
+                return None
+        return (data, message) if len(literals) == len(reads) else None
+
     def offloaded(self, uri: str) -> literals_pb2.Literal:
         """A literal that lies apart. Raises NotRead."""
         literal = self._journal.execution.offloaded.get(uri)
@@ -98,11 +111,13 @@ class Reading:
 
     def close(self) -> None:
         """At the end of a step: nobody needs what was read when nobody waits for more."""
-        self._parsed.clear()
-        self._together.clear()
-        if not self._journal.execution.awaiting:
-            self._journal.execution.blobs.clear()
-            self._journal.execution.offloaded.clear()
+        if self._parsed:
+            self._parsed.clear()
+            self._together.clear()
+        execution = self._journal.execution
+        if not execution.awaiting and (execution.blobs or execution.offloaded):
+            execution.blobs.clear()
+            execution.offloaded.clear()
 
 
 def _literal_map(serialized: bytes) -> literals_pb2.LiteralMap:

@@ -78,10 +78,10 @@ class Starts:
             if execution.ready:
                 self._attempts.unpark()
                 return
-            item = self._arrays.next_item()
+            item = self._arrays.next_item() if execution.arrays else None
             if item is not None:
                 self._start_item(item)
-            elif not execution.ready and not self._attempts.unpark():
+            elif not execution.ready and not (execution.parked and self._attempts.unpark()):
                 return
 
     def on_blob_read(self, event: BlobRead) -> None:
@@ -133,8 +133,9 @@ class Starts:
     def _start_with_inputs(self, scope: Scope, spec: GraphNode) -> None:
         try:
             if spec.whole is not None and spec.kind in PASS_ON and spec.index != scope.graph.failure:
-                data, literals = self._reading.together(scope.data, spec.whole)
-                self._start_with(scope, spec, data, literals)
+                around = scope.data
+                relayed = None if spec.relays < 0 else self._reading.relayed(around, spec.relays, spec.whole)
+                self._start_with(scope, spec, *(relayed or self._reading.together(around, spec.whole)))
                 return
             literals = binding.resolve(
                 spec.bindings,

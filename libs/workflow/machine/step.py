@@ -11,7 +11,8 @@ Rules of this package:
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from libs.workflow.machine.arrays import Arrays
 from libs.workflow.machine.attempts import Attempts
@@ -30,6 +31,7 @@ from libs.workflow.machine.messages import (
     BlobRead,
     BlobWritten,
     CacheAnswered,
+    CacheFreed,
     ChildEnded,
     Disown,
     Event,
@@ -67,7 +69,7 @@ class Stepper:
         arrays = self._arrays = Arrays(journal, endings, openings, reading)
         children = self._children = Children(journal, endings, openings)
         gates = self._gates = Gates(journal, endings, openings)
-        self._dynamics = Dynamics(journal, endings, openings)
+        dynamics = Dynamics(journal, endings, openings)
         self._deadlines = Deadlines(journal, endings)
         begin: dict[NodeKind, Begin] = {
             NodeKind.TASK: caching.begin,
@@ -79,6 +81,19 @@ class Stepper:
         }
         recovery = Recovery(journal, openings)
         self._starts = Starts(journal, endings, openings, reading, attempts, arrays, begin, recovery)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(REPORTS, attempts.on_report),
+            IntentRead: self._on_intent,
+            Placed: attempts.on_placed,
+            Waiting: attempts.on_waiting,
+            Lost: attempts.on_lost,
+            BlobRead: self._on_blob_read,
+            BlobWritten: self._on_blob_written,
+            GraphBuilt: dynamics.on_graph_built,
+            ChildEnded: children.on_ended,
+            CacheAnswered: caching.on_answered,
+            CacheFreed: caching.on_freed,
+        }
 
     def step(self, execution: Execution, events: Sequence[Event], now_us: int, turn: Turn | None = None) -> Turn:
         """Folds `events` into `execution` and goes as far as it can at `now_us`.
@@ -92,6 +107,18 @@ class Stepper:
         self._run(execution, events)
         return self._journal.close()
 
+    def place(self, execution: Execution, placed: Sequence[Placed], now_us: int, turn: Turn) -> None:
+        """Tells attempts that have sought slots in this turn which they get. That is less than a step: nothing else can
+        follow from it but that arrays start more items.
+        """
+        self._journal.open(execution, now_us, turn)
+        for event in placed:
+            self._attempts.on_placed(event)
+        if execution.arrays:
+            self._arrays.open()
+            self._go_on()
+        self._journal.close()
+
     def _run(self, execution: Execution, events: Sequence[Event]) -> None:
         state = execution.state
         if state.phase.terminal:
@@ -102,43 +129,28 @@ class Stepper:
             execution.resumed = False
             self._resume()
         for event in events:
-            self._handle(event)
+            self._handlers[type(event)](event)
         if state.phase is ExecutionPhase.QUEUED:
             self._begin()
         if execution.timers:
             self._fire_timers()
         if execution.time_allowed_us:
             self._deadlines.check()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Starts what can start now; then the step is over."""
         self._starts.start_what_is_ready()
         self._reading.close()
         self._note_next_wake()
 
-    def _handle(self, event: Event) -> None:
-        # What comes most often first: this is asked for every event of every execution.
-        if isinstance(event, REPORTS):
-            self._attempts.on_report(event)
-        elif isinstance(event, IntentRead):
-            self._on_intent(event)
-        elif isinstance(event, Placed):
-            self._attempts.on_placed(event)
-        elif isinstance(event, Waiting):
-            self._attempts.on_waiting(event)
-        elif isinstance(event, Lost):
-            self._attempts.on_lost(event)
-        elif isinstance(event, BlobRead):
-            self._starts.on_blob_read(event)
-            self._arrays.on_blob_read(event)
-        elif isinstance(event, BlobWritten):
-            if not self._arrays.on_blob_written(event):
-                self._starts.on_blob_written(event)
-        elif isinstance(event, GraphBuilt):
-            self._dynamics.on_graph_built(event)
-        elif isinstance(event, ChildEnded):
-            self._children.on_ended(event)
-        elif isinstance(event, CacheAnswered):
-            self._caching.on_answered(event)
-        else:
-            self._caching.on_freed(event)
+    def _on_blob_read(self, event: BlobRead) -> None:
+        self._starts.on_blob_read(event)
+        self._arrays.on_blob_read(event)
+
+    def _on_blob_written(self, event: BlobWritten) -> None:
+        if not self._arrays.on_blob_written(event):
+            self._starts.on_blob_written(event)
 
     def _refuse_late(self, events: Sequence[Event]) -> None:
         """Whatever still works for a finished execution is told to stop."""

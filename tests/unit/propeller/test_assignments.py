@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from flyteidl.admin import execution_pb2
 from flyteidl.core import security_pb2
+from google.protobuf import wrappers_pb2
 
 from libs.wire.session import NO_INDEX, Assignment
 from libs.workflow.backend import Backend
@@ -16,12 +18,15 @@ from tests.support.flytetypes import INTEGER
 XS = templates.list_of(templates.constant(5), templates.constant(6))
 
 
-def items(sliced: bool) -> Execution:
+def items(sliced: bool, spec: execution_pb2.ExecutionSpec | None = None) -> Execution:
     """An execution whose array node has two items."""
     inner = templates.node("item", "add" if sliced else "pick")
     bound = {"x" if sliced else "xs": XS}
     template = templates.workflow(kinds.array("n0", inner, sliced=sliced, **bound), name="items", inputs={"x": INTEGER})
-    execution = new_execution(kinds.accepted(template, 1, x=0), build(kinds.compiled(template)))
+    state = kinds.accepted(template, 1, x=0)
+    if spec is not None:
+        state.spec = spec.SerializeToString()
+    execution = new_execution(state, build(kinds.compiled(template)))
     step(execution, [], 1)
     return execution
 
@@ -46,11 +51,9 @@ def test_an_item_of_a_list_has_its_elements_or_the_list_and_its_index() -> None:
 
 
 def test_an_attempt_knows_whether_it_can_be_interrupted_and_whose_secrets_it_may_read() -> None:
-    execution = items(sliced=True)
     context = security_pb2.SecurityContext(secrets=[security_pb2.Secret(group="g", key="k")])
-    execution.spec.security_context.CopyFrom(context)
-    execution.spec.interruptible.value = True
-    assignment = assigned(execution, "n0-0-n0")
+    spec = execution_pb2.ExecutionSpec(security_context=context, interruptible=wrappers_pb2.BoolValue(value=True))
+    assignment = assigned(items(sliced=True, spec=spec), "n0-0-n0")
     assert assignment.interruptible
     assert security_pb2.SecurityContext.FromString(assignment.security_context) == context
 

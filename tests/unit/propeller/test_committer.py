@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -52,8 +53,28 @@ class Store:
         self.quarantined.append(key)
 
 
+@dataclass(slots=True)
+class Logged(Pending):
+    """A turn that says in a log what has become of it."""
+
+    log: list[object] = field(default_factory=list)
+
+    @property
+    def key(self) -> int:
+        return self.changes.execution.key
+
+
+def committed(batch: Sequence[Logged]) -> None:
+    for each in batch:
+        each.log.append(each.key)
+
+
+def uncommitted(turn: Logged, error: AirscrewError) -> None:
+    turn.log.append((turn.key, type(error)))
+
+
 @asynccontextmanager
-async def running(store: Store, leading: Callable[[], bool] = lambda: True) -> AsyncIterator[Committer]:
+async def running(store: Store, leading: Callable[[], bool] = lambda: True) -> AsyncIterator[Committer[Logged]]:
     committer = Committer(
         store,  # type: ignore[arg-type]  # as much of it as a committer uses
         0,
@@ -63,6 +84,8 @@ async def running(store: Store, leading: Callable[[], bool] = lambda: True) -> A
         busy=lambda: False,
         leading=leading,
         on_batch=lambda *_: None,
+        committed=committed,
+        uncommitted=uncommitted,
     )
     task = asyncio.create_task(committer.run(), name="committer")
     try:
@@ -72,9 +95,8 @@ async def running(store: Store, leading: Callable[[], bool] = lambda: True) -> A
         await asyncio.wait([task])
 
 
-def pending(key: int, log: list[object]) -> Pending:
-    changes = Changes(state_of(PLAN, key=key), execution_changed=True)
-    return Pending(changes, lambda: log.append(key), lambda error: log.append((key, type(error))))
+def pending(key: int, log: list[object]) -> Logged:
+    return Logged(Changes(state_of(PLAN, key=key), execution_changed=True), log=log)
 
 
 async def test_turns_that_end_while_a_batch_is_written_share_the_next_one() -> None:
@@ -172,6 +194,8 @@ async def test_being_fenced_ends_the_committer() -> None:
         busy=lambda: False,
         leading=lambda: True,
         on_batch=lambda *_: None,
+        committed=committed,
+        uncommitted=uncommitted,
     )
     committer.submit(pending(1, log))
     with pytest.raises(Fenced):

@@ -110,6 +110,27 @@ def test_what_ran_in_a_node_is_forgotten_with_its_end_while_the_execution_goes_o
     assert again.child is None
 
 
+def test_what_a_node_gives_goes_on_as_it_is_when_all_of_it_is_read_by_its_names() -> None:
+    it = running(Plan((Step("n0"),)))
+    given = literals_pb2.LiteralMap(literals={"o": number(1)}).SerializeToString()
+    strange = given + b"\x98\x06\x01"  # a field that nobody knows
+    it.turn(m.Succeeded("n0", 0, "e1", 1, 5, None, Data.of(strange)))
+    it.turn(m.Placed("sum", 0, "e1", "life", "log"))
+    assert it.nodes["sum"].inputs != Data.of(strange), "it is called otherwise there"
+    it.turn(m.Succeeded("sum", 0, "e1", 1, 5, None, Data.of(strange)))
+    assert it.state.outputs == Data.of(strange)
+
+
+def test_of_what_a_node_gives_only_goes_on_what_is_read() -> None:
+    it = running(Plan((Step("n0"),)))
+    one = literals_pb2.LiteralMap(literals={"o": number(1)})
+    it.turn(m.Succeeded("n0", 0, "e1", 1, 5, None, Data.of(one.SerializeToString())))
+    it.turn(m.Placed("sum", 0, "e1", "life", "log"))
+    more = literals_pb2.LiteralMap(literals={"o": number(2), "more": number(3)})
+    it.turn(m.Succeeded("sum", 0, "e1", 1, 5, None, Data.of(more.SerializeToString())))
+    assert it.state.outputs == Data.of(literals_pb2.LiteralMap(literals={"o": number(2)}).SerializeToString())
+
+
 def test_a_step_starts_so_many_nodes_and_the_next_ones_go_on_also_under_a_new_leader() -> None:
     width = 2 * STARTS_AT_ONCE
     it = world(state_of(plan := Plan(tuple(Step(f"n{n}") for n in range(width)))), graph.build(closure_of(plan)))

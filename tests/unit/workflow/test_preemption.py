@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from flyteidl.admin import execution_pb2
 
-from libs.workflow.machine import Execution, interruptible, step
-from tests.support.graphs import Plan, Step, execution_of
+from libs.workflow.machine import Execution, interruptible, new_execution, step
+from tests.support.graphs import Plan, Step, graph_of, state_of
 
 INSIDE = Plan((Step("n0", inside=Plan((Step("n0"),), name="inner")),))
 
 
 def begun(plan: Plan, of_execution: bool | None = None) -> Execution:
-    execution = execution_of(plan)
+    state = state_of(plan)
     if of_execution is not None:
-        execution.spec.interruptible.value = of_execution
+        spec = execution_pb2.ExecutionSpec.FromString(state.spec)
+        spec.interruptible.value = of_execution
+        state.spec = spec.SerializeToString()
+    execution = new_execution(state, graph_of(plan))
     step(execution, [], 1)
     return execution
 
