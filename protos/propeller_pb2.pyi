@@ -117,6 +117,8 @@ class Hello(_message.Message):
     OFFER_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
     PLACES_FIELD_NUMBER: _builtins.int
+    FORMER_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
     executor: _builtins.str
     """stable id: the same after a restart"""
     incarnation: _builtins.str
@@ -130,6 +132,10 @@ class Hello(_message.Message):
     """how many assignments may wait there for slots; what does not fit then is rejected"""
     places: _builtins.int
     """how many attempts that want slots this leader may hold there at once; 0: as many as fit"""
+    former: _builtins.str
+    """The incarnation before this one, if it is known which attempts that had begun and not ended; else empty. Of what was
+    assigned to it, all that is neither in `begun` nor in the snapshot had never begun.
+    """
     @_builtins.property
     def capacity(self) -> _executor_pb2.Resources: ...
     @_builtins.property
@@ -142,6 +148,8 @@ class Hello(_message.Message):
     def offer(self) -> _executor_pb2.Resources:
         """as in ExecutorMessage; absent: all of the capacity"""
 
+    @_builtins.property
+    def begun(self) -> _containers.RepeatedCompositeFieldContainer[_executor_pb2.AttemptId]: ...
     def __init__(
         self,
         *,
@@ -156,10 +164,12 @@ class Hello(_message.Message):
         offer: _executor_pb2.Resources | None = ...,
         backlog: _builtins.int = ...,
         places: _builtins.int = ...,
+        former: _builtins.str = ...,
+        begun: _abc.Iterable[_executor_pb2.AttemptId] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "capacity", b"capacity", "executor", b"executor", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "places", b"places", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "begun", b"begun", "capacity", b"capacity", "executor", b"executor", "former", b"former", "highest_epoch", b"highest_epoch", "incarnation", b"incarnation", "labels", b"labels", "offer", b"offer", "places", b"places", "shard", b"shard", "snapshot", b"snapshot", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -66,6 +66,8 @@ def _hello_message(hello: session.Hello) -> propeller_pb2.Hello:
         offer=None if hello.offer is None else slots_message(hello.offer),
         backlog=hello.backlog,
         places=hello.places,
+        former=hello.former,
+        begun=map(attempt_message, hello.begun),
     )
 
 
@@ -85,6 +87,8 @@ def _hello(message: propeller_pb2.Hello) -> session.Hello:
         offer=slots(message.offer) if message.HasField("offer") else None,
         backlog=message.backlog,
         places=message.places,
+        former=message.former,
+        begun=tuple(map(attempt, message.begun)),
     )
 
 

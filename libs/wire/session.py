@@ -153,6 +153,11 @@ class Hello:
     """How many assignments may wait there for slots; beyond that, what does not fit is rejected."""
     places: int = 0
     """How many attempts that want slots this leader may hold there at once, whatever they want; 0: as many as fit."""
+    former: str = ""
+    """The incarnation before this one, if it is known what that had begun. Of what was assigned to it, all that is
+    neither in `begun` nor in the snapshot had never begun."""
+    begun: tuple[AttemptId, ...] = ()
+    """What it had begun and not ended."""
 
 
 FromExecutor = Hello | Report | Heartbeat | Draining | Offer

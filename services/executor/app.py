@@ -71,7 +71,7 @@ async def serve(
     Raises FailedPrecondition when another executor has the data directory, or there is no cluster for its pods.
     """
     directory = DataDir(settings.data_dir)
-    with contextlib.closing(directory), contextlib.closing(Journal(directory.journal)) as journal:
+    with contextlib.closing(directory), contextlib.closing(Journal(directory.journal, secrets.token_hex(8))) as journal:
         await journal.reap(directory.scratch_root, directory.warm_root)
         await asyncio.to_thread(directory.sweep)
         spool = Spool(directory.spool, settings.spool_limit_bytes, codec.report_to_bytes, codec.report_from_bytes)
@@ -98,7 +98,7 @@ async def serve(
         )
         if not as_pods:
             logger.info("offering %s, default %s", slots.capacity, bench.environments.default)
-        introduction = _introduction(settings, directory, slots)
+        introduction = _introduction(settings, directory, slots, journal)
         if as_pods:  # the cluster has the slots, and nobody waits here for them
             introduction = replace(introduction, backlog=0, places=settings.slots)
         pods = _pods(bench, introduction.executor, life, cluster) if as_pods else None
@@ -187,12 +187,14 @@ def _platform(settings: ExecutorSettings, slots: SlotPool, environ: Mapping[str,
     )
 
 
-def _introduction(settings: ExecutorSettings, directory: DataDir, slots: SlotPool) -> Hello:
+def _introduction(settings: ExecutorSettings, directory: DataDir, slots: SlotPool, journal: Journal) -> Hello:
     return Hello(
         executor=settings.id or directory.executor_id(),
-        incarnation=secrets.token_hex(8),
+        incarnation=journal.incarnation,
         capacity=slots.capacity,
         labels={**settings.labels, **({INTERRUPTIBLE: "true"} if settings.interruptible else {})},
         version=importlib.metadata.version("airscrew"),
         backlog=BACKLOG,
+        former=journal.former,
+        begun=tuple(each.id for each in journal.lost) if journal.former else (),
     )

@@ -65,6 +65,7 @@ _REMEMBERED: Final = 10_000
 _LAST_SEQ: Final = 1 << 32
 
 _DRAINS: Final = "its executor drains"
+_NO_JOURNAL: Final = "the executor's journal cannot be written"
 _NO_SLOT_IN_TIME: Final = Outcome(ReportPhase.REJECTED, reason="no slot has become free in time")
 
 
@@ -294,8 +295,11 @@ class Attempts:
         return "the executor is stopping" if self._draining else self.trouble()
 
     def _start(self, assignment: Assignment, template: tasks_pb2.TaskTemplate, grant: Grant) -> None:
+        if not self._bench.journal.begin(assignment.id):
+            self._slots.give_back(grant)
+            self._reject(assignment.shard, assignment.id, _NO_JOURNAL)
+            return
         attempt = self._kind_of(template)(self._bench, assignment, template, grant, self._reporting.goes_on)
-        self._bench.journal.begin(attempt.id)
         self._enter(attempt)
         if not attempt.begin(self._over):
             self._live(attempt)
@@ -349,10 +353,11 @@ class Attempts:
                 return
             kept, _ = place
             assert kept.grant is not None
-            self._slots.share(kept.grant)
             assignment, say = first.assignment, self._reporting.goes_on
+            if not self._bench.journal.begin(assignment.id):
+                return
+            self._slots.share(kept.grant)
             attempt = ReusedAttempt(self._bench, assignment, first.template, kept.grant, say)
-            self._bench.journal.begin(attempt.id)
             self._backlog.line_up(attempt.id, kept.recall)
             attempt.follow(place, self._takes_over, self._over, functools.partial(self._comes_back, first))
 

@@ -11,7 +11,8 @@ and it gets another place.
 The first of them may be in line for a slot already, behind what runs there (`kept`): they have begun when that has
 ended, and come back if they are recalled before.
 
-Nothing is written down of what waits: should the executor die, its leader ends it with all others of that life.
+Nothing is written down of what waits. Should the executor die and come back, it says what had begun (`journal`): the
+rest is assigned anew and costs no retry. If it does not, nobody knows what had begun, and all of it counts as begun.
 """
 
 from __future__ import annotations

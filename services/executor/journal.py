@@ -6,6 +6,10 @@ nothing here waits for the disk.
 A restarted executor reaps what its former life has left before it takes work. It does not report those attempts: the
 leader fails them because the incarnation is new. But it remembers their numbers, because a number that was started
 once is never started again (promise P4).
+
+It also says which they are, and of which life: whatever else was assigned to that life had not begun, and costs its
+workflow no retry. That is known as long as nothing begins which the journal does not take, and the machine has not been
+restarted since (`former`).
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _EPOCH = "epoch/"
 _ATTEMPT = "attempt/"
+_LIFE = "life"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +42,30 @@ class Lost:
 class Journal:
     """Opening reads what the last life has written; `lost` is what it had not ended."""
 
-    def __init__(self, path: Path, open_log: Callable[[Path], recordlog.RecordLog] = recordlog.RecordLog) -> None:
+    def __init__(
+        self, path: Path, incarnation: str, open_log: Callable[[Path], recordlog.RecordLog] = recordlog.RecordLog
+    ) -> None:
+        """`incarnation` names the life that begins."""
         self._log = open_log(path)
         self._epochs: dict[int, int] = {}
+        self.incarnation = incarnation
+        self.former = ""
+        """The incarnation before, if `lost` is all that it had begun and not ended."""
+        boot = processes.boot_id()
         lost = []
         for key, value in self._log.entries.items():
             text = key.decode()
             if text.startswith(_EPOCH):
                 self._epochs[int(text.removeprefix(_EPOCH))] = int(value)
+            elif text == _LIFE:
+                former, _, its_boot = value.decode().partition(" ")
+                self.former = former if its_boot == boot else ""
             else:
                 lost.append(Lost(_attempt(text), ProcessId.parse(value.decode()) if value else None))
         self.lost = tuple(lost)
+        self._unsaid: dict[str, str | None] = {_LIFE: f"{incarnation} {boot}"}
+        """Whose life it is: written no later than anything that happens in it."""
+        self._write({})
 
     def epoch(self, shard: int) -> int:
         """The highest epoch of `shard` that a leader has shown; 0 when none has."""
@@ -58,9 +76,9 @@ class Journal:
             self._epochs[shard] = epoch
             self._write({f"{_EPOCH}{shard}": str(epoch)})
 
-    def begin(self, id: AttemptId) -> None:
-        """The attempt is accepted: from now on its number is used."""
-        self._write({_key(id): ""})
+    def begin(self, id: AttemptId) -> bool:
+        """It is accepted: from now on its number is used. False when the disk refuses: it may not begin then."""
+        return self._write({_key(id): ""})
 
     def started(self, id: AttemptId, supervisor: ProcessId | None) -> None:
         self._write({_key(id): str(supervisor or "")})
@@ -85,7 +103,8 @@ class Journal:
     def close(self) -> None:
         self._log.close()
 
-    def _write(self, changes: Mapping[str, str | None]) -> None:
+    def _write(self, changes: Mapping[str, str | None]) -> bool:
+        changes = {**self._unsaid, **changes}
         try:
             # A short append to the page cache: not worth a thread.
             self._log.append(
@@ -93,8 +112,10 @@ class Journal:
                 sync=False,
             )
         except OSError as error:
-            # The disk is full. Processes are still found by their environment; only the used number is not known.
             logger.error("the journal cannot be written: %s", error)
+            return False
+        self._unsaid = {}
+        return True
 
 
 def _key(id: AttemptId) -> str:

@@ -46,6 +46,8 @@ class Reporting:
         self._kept = kept
         self._unsent: list[Report] = []
         """Ends that are not on disk."""
+        self._refused: list[Report] = []
+        """Ends that were sent from memory, because the disk has refused them."""
         self._writing = False
         self._enough = asyncio.Event()
 
@@ -104,8 +106,11 @@ class Reporting:
             if self._gathers():
                 await self._gather()
             ends, self._unsent = self._unsent, []
-            await self.spool.flush()
-            self._kept([report.id for report in ends])
+            if await self.spool.flush():
+                self._kept([report.id for report in (*self._refused, *ends)])
+                self._refused.clear()
+            else:
+                self._refused += ends
             for report in ends:
                 self.send(report)
         self._writing = False

@@ -108,12 +108,12 @@ class Spool:
             self._unwritten.append((_key(ack.id), None))
         return True
 
-    async def flush(self) -> None:
-        """Returns when everything added so far is on disk, or when the disk has refused it (see `trouble`)."""
+    async def flush(self) -> bool:
+        """Returns when everything added so far is on disk; False when the disk has refused it (see `trouble`)."""
         async with self._writing:
             changes, self._unwritten = self._unwritten, []
             if not changes:
-                return  # somebody wrote ours while we waited
+                return True  # somebody wrote ours while we waited
             try:
                 await asyncio.to_thread(self._log.append, changes, sync=True)
             except OSError as error:
@@ -121,8 +121,9 @@ class Spool:
                     logger.error("reports cannot be written to disk: %s", error)
                 self._failure = str(error)
                 self._unwritten = changes + self._unwritten  # in order: a later removal must stay later
-            else:
-                self._failure = ""
+                return False
+            self._failure = ""
+            return True
 
     async def close(self) -> None:
         await self.flush()

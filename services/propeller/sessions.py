@@ -63,6 +63,10 @@ class Session:
     """Digests of the specs that were sent in this session."""
     known: set[AttemptId] = field(default_factory=set)
     """Attempts that the executor has told of or was sent, and whose end is not acknowledged."""
+    former: str = ""
+    """The executor's incarnation before this one, if it is known what that had begun."""
+    begun: frozenset[AttemptId] = frozenset()
+    """What that had begun and not ended."""
     acks: list[Ack] = field(default_factory=list)
     """Not sent yet, for nobody waits for them: they gather, so that they are not messages of their own."""
     draining: bool = False
@@ -128,6 +132,7 @@ class Sessions:
         if previous is not None:
             self.close(previous)
         session = Session(hello.executor, hello.incarnation, self._clock.monotonic())
+        session.former, session.begun = hello.former, frozenset(hello.begun)
         if self._over:
             session.outbox.close()
             return session
@@ -197,7 +202,7 @@ class Sessions:
             if node.state.phase is NodePhase.FAILING:
                 self.stop(identity, session.executor, "the execution is ending")
         elif node.attempt.incarnation != session.incarnation:
-            self._lose(identity, node, "its executor was restarted")
+            self._lose_in_restart(session, identity, node)
         elif node.attempt.phase is AttemptPhase.QUEUED and node.state.phase is not NodePhase.FAILING:
             self.dispatch(execution, identity.node, identity.attempt)
         else:
@@ -245,7 +250,7 @@ class Sessions:
         if session is None:
             return
         if session.incarnation != node.attempt.incarnation:
-            self._lose(identity, node, "its executor was restarted")
+            self._lose_in_restart(session, identity, node)
             return
         if node.spec.task.digest not in session.specs:
             session.specs.add(node.spec.task.digest)
@@ -335,7 +340,16 @@ class Sessions:
             if node is not None:
                 self._lose(identity, node, f"executor {executor} was not heard of for {self._grace:g} s")
 
-    def _lose(self, identity: AttemptId, node: LiveNode, reason: str) -> None:
+    def _lose_in_restart(self, session: Session, identity: AttemptId, node: LiveNode) -> None:
+        """What the executor says of its life before counts for what was assigned to that; else an attempt had begun."""
+        attempt = node.attempt
+        told = attempt is not None and session.former and session.former == attempt.incarnation
+        runs = attempt is not None and attempt.phase is AttemptPhase.RUNNING
+        begun = not told or runs or identity in session.begun
+        reason = "its executor was restarted" if begun else "its executor was restarted before it began"
+        self._lose(identity, node, reason, begun)
+
+    def _lose(self, identity: AttemptId, node: LiveNode, reason: str, begun: bool = True) -> None:
         if node.attempt is not None and node.attempt.incarnation is not None:
-            lost = m.Lost(identity.node, identity.attempt, node.attempt.incarnation, reason)
+            lost = m.Lost(identity.node, identity.attempt, node.attempt.incarnation, reason, begun)
             self._tell(identity.execution, lost, 0)

@@ -124,14 +124,15 @@ async def test_when_the_executor_is_killed_its_warm_processes_are_gone_with_thei
         await until(lambda: not processes.inside(tmp_path / "data") and not any(map(alive, below)))
 
 
-async def test_a_restarted_executor_tells_what_was_finished_and_nothing_of_what_was_lost(
+async def test_a_restarted_executor_tells_what_was_finished_and_what_had_begun(
     executor: Executor, leader: Leader, work: Assignments, tmp_path: Path
 ) -> None:
     leader.acknowledges = False
     finished, lost = work.of(shell("true")), work.of(family(tmp_path / "pids"))
+    waits = work.of(shell("true"), resources=executor_pb2.Resources(cpu_millis=4000))
     async with executor.running() as process:
         session = await leader.session()
-        session.assign(finished, lost)
+        session.assign(finished, lost, waits)
         report = await session.final(finished[0].id)
         await pids_in(tmp_path / "pids", 3)
         process.kill()
@@ -139,6 +140,9 @@ async def test_a_restarted_executor_tells_what_was_finished_and_nothing_of_what_
     async with executor.running():
         session = await leader.session()
         assert list(session.hello.snapshot) == [report]
+        before, after = leader.hellos
+        assert (before.former, list(before.begun)) == ("", [])
+        assert (after.former, list(after.begun)) == (before.incarnation, [lost[0].id])
         assert not list((tmp_path / "data" / "scratch").iterdir())
         # The number is used: whoever assigns it again gets a failure and no second start.
         session.assign(lost)

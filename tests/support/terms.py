@@ -154,10 +154,14 @@ class Leading:
         snapshot: tuple[Report, ...] = (),
         reads: bool = True,
         backlog: int = 0,
+        former: str = "",
+        begun: tuple[AttemptId, ...] = (),
     ) -> Executor:
-        """An executor says hello; with `reads` it takes what it is sent."""
+        """An executor says hello; with `reads` it takes what it is sent. A life `former` had `begun` these."""
         capacity = Slots(1000 * cores, cores << 30, 0)
         hello = Hello(name, f"{name}-{life}", capacity, snapshot, 0, {}, "test", backlog=backlog)
+        if former:
+            hello = replace(hello, former=f"{name}-{former}", begun=begun)
         executor = Executor(self.term, name, hello.incarnation, self.term.sessions.open(hello))
         if reads:
             self.group.create_task(executor.read(), name=f"outbox-{name}")

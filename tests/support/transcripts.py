@@ -159,7 +159,7 @@ class Interpreter:
             return m.Placed(node_id, attempt, executor, f"life of {executor}", "log")
         if name == "lose":
             executor = self._it.attempts[node_id, attempt].executor or executor
-            return m.Lost(node_id, attempt, f"life of {executor}", "not heard of")
+            return m.Lost(node_id, attempt, f"life of {executor}", "not heard of", begun="unbegun" not in words)
         return self._report(name, node_id, attempt, words, options)
 
     def _ended(self, node_id: str, words: list[str]) -> m.ChildEnded:

@@ -18,7 +18,6 @@ from libs.workflow.machine.messages import (
     HandedBack,
     Lost,
     Placed,
-    Rejected,
     Report,
     Seek,
     Started,
@@ -147,7 +146,7 @@ class Attempts:
         elif isinstance(event, HandedBack):
             self._on_handed_back(node, node.attempt, event)
         else:
-            self._on_rejected(node, event)
+            self._turned_away(node, event.reason)
 
     def _on_accepted(self, node: LiveNode, attempt: AttemptState, reason: str) -> None:
         node.rejections = 0
@@ -199,9 +198,12 @@ class Attempts:
         self._attempt_failed(node, attempt, event.code, event.message, event.kind, event.recoverable)
 
     def on_lost(self, event: Lost) -> None:
-        """An attempt's executor is gone: the system's fault."""
+        """An attempt's executor is gone: the system's fault. What had not begun there is as if it had been rejected."""
         node = self._journal.execution.attempt(event.node_id, event.attempt)
         if node is None or node.attempt is None or node.attempt.incarnation != event.incarnation:
+            return
+        if not event.begun:
+            self._turned_away(node, event.reason)
             return
         self._attempt_failed(
             node, node.attempt, "ExecutorLost", event.reason, ErrorKind.SYSTEM, True, AttemptPhase.LOST
@@ -215,9 +217,10 @@ class Attempts:
             # Nobody here asked for it: the executor gave it up, which is no fault of the user.
             self._attempt_failed(node, node.attempt, "AttemptStopped", event.reason, ErrorKind.SYSTEM, True)
 
-    def _on_rejected(self, node: LiveNode, event: Rejected) -> None:
-        self._endings.end_attempt(node, AttemptPhase.REJECTED, reason=event.reason)
-        self._journal.record("AttemptRejected", node, event.reason)
+    def _turned_away(self, node: LiveNode, reason: str) -> None:
+        """It has not begun, so it costs no retry. Each time in a row it waits longer for the next place."""
+        self._endings.end_attempt(node, AttemptPhase.REJECTED, reason=reason)
+        self._journal.record("AttemptRejected", node, reason)
         if node.stopping:
             self._endings.end(node, NodePhase.ABORTED)
         else:

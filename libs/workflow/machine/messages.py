@@ -144,6 +144,8 @@ class Lost:
     attempt: int
     incarnation: str
     reason: str
+    begun: bool = True
+    """False: it is known that nothing of it was begun."""
 
 
 @frozen

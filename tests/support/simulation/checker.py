@@ -55,6 +55,10 @@ class Checker:
         self._committed_epoch[shard] = max(epoch, self._committed_epoch.get(shard, 0))
         store = self._world.store
         for changes in batch:
+            for (node, number), attempt in changes.attempts.items():
+                id = AttemptId(changes.execution.key, node, number)
+                if attempt.phase is AttemptPhase.REJECTED and id in self._starts:
+                    self.violated(f"attempt {id} is stored as never begun, and was started on {self._starts[id]}")
             if not changes.execution.phase.terminal:
                 continue
             for child in store.executions.values():

@@ -164,6 +164,16 @@ def _without_timers(changes: Changes) -> Changes:
     return mutated
 
 
+class ForgetBegun(Mutation):
+    """Executors that come back do not say what they had begun."""
+
+    name = "what had begun is taken for what had not"
+
+    def on_request(self, world: World, call: Call, message: Any) -> None:
+        if isinstance(message, propeller_pb2.ExecutorMessage):
+            message.hello.ClearField("begun")
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     NoFence(),
     AcknowledgeFirst(),
@@ -171,5 +181,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     ReadFirst(),
     MoveAttempts(),
     TimersInMemory(),
+    ForgetBegun(),
 )
 """Those that must be found."""

@@ -127,7 +127,8 @@ async def executor(world: World, process: Process, machine: Machine) -> None:
     def open_log(path: Path) -> Any:
         return MemoryLog(machine, path, process)
 
-    journal = Journal(Path("journal"), open_log)
+    incarnation = world.incarnations[process.name] = f"{process.name}-{world.next_life()}"
+    journal = Journal(Path("journal"), incarnation, open_log)
     for lost in journal.lost:
         journal.end(lost.id)
     tasks = Tasks(world, process)
@@ -151,9 +152,14 @@ async def executor(world: World, process: Process, machine: Machine) -> None:
         directory=unused,
         journal=journal,
     )
-    incarnation = world.incarnations[process.name] = f"{process.name}-{world.next_life()}"
-
-    introduction = Hello(process.name, incarnation, slots.capacity, backlog=BACKLOG)
+    introduction = Hello(
+        process.name,
+        incarnation,
+        slots.capacity,
+        backlog=BACKLOG,
+        former=journal.former,
+        begun=tuple(lost.id for lost in journal.lost),
+    )
     disk: Any = machine
     async with asyncio.TaskGroup() as group:
         attempts = Attempts(bench, slots, spool, disk, group, kind_of)

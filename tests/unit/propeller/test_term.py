@@ -78,6 +78,23 @@ async def test_an_executor_that_restarts_between_a_placement_and_its_turn_loses_
         assert not second.of(Assignment, "n0", 0)
 
 
+async def test_what_an_executor_had_not_begun_before_it_was_restarted_costs_no_retry(tmp_path: Path) -> None:
+    async with leading(tmp_path) as it:
+        it.submit(TWO, 1)
+        first = it.connect("e1", life="1")
+        await first.assigned("n0")
+        await first.assigned("n1")
+        second = it.connect("e1", life="2", former="1", begun=(N1,))
+        await second.assigned("n0", 1)
+        await second.assigned("n1", 1)
+        attempts, nodes = it.store.attempts[1], it.store.nodes[1]
+        assert (attempts["n0", 0].phase, nodes["n0"].system_failures) == (AttemptPhase.REJECTED, 0)
+        assert (attempts["n1", 0].phase, nodes["n1"].system_failures) == (AttemptPhase.LOST, 1)
+        third = it.connect("e1", life="4", former="3")
+        await third.assigned("n0", 2)
+        assert attempts["n0", 1].phase is AttemptPhase.LOST, "of the life 2 nothing is known"
+
+
 async def test_a_slot_that_was_taken_before_a_failed_commit_is_not_taken_twice(tmp_path: Path) -> None:
     async with leading(tmp_path) as it:
         first = it.connect("e1", cores=1)
