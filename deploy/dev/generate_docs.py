@@ -24,8 +24,9 @@ from libs.workflow import fields  # noqa: E402
 from libs.workflow.fields import Fate, Rule  # noqa: E402
 from services.admin import meters as admin  # noqa: E402
 from services.executor import meters as executor  # noqa: E402
-from services.propeller import housekeeping, levels  # noqa: E402
+from services.propeller import levels  # noqa: E402
 from services.propeller import meters as propeller  # noqa: E402
+from services.propeller.garbage import housekeeping  # noqa: E402
 from services.queue import meters as queue  # noqa: E402
 
 _STATUS = dict(TABLE)

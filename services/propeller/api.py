@@ -29,8 +29,8 @@ from libs.workflow.errors import (
 )
 from libs.workflow.identity import AttemptId
 from protos import propeller_pb2, propeller_pb2_grpc
-from services.propeller.collector import Collector, Pass
-from services.propeller.housekeeping import Housekeeping
+from services.propeller.garbage.collector import Collector, Pass
+from services.propeller.garbage.housekeeping import Housekeeping
 from services.propeller.rooms import Room
 from services.propeller.sessions import Session
 from services.propeller.settings import PropellerSettings

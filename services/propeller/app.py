@@ -21,9 +21,9 @@ from libs.store.garbage import Garbage
 from libs.store.ledger import Ledger
 from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
-from services.propeller.collector import Limits
-from services.propeller.garbage import GarbageStore
-from services.propeller.housekeeping import Housekeeping
+from services.propeller.garbage.collector import Limits
+from services.propeller.garbage.housekeeping import Housekeeping
+from services.propeller.garbage.store import GarbageStore
 from services.propeller.leadership import Leadership
 from services.propeller.levels import Levels, show
 from services.propeller.meters import Meters

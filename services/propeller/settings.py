@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from libs.workflow.backend import Backend
 from libs.workflow.graph import DEFAULT_SLOTS
-from services.propeller.retention import FOREVER, Retention
+from services.propeller.garbage.retention import FOREVER, Retention
 
 Number = TypeVar("Number", int, float)
 

@@ -45,8 +45,8 @@ from services.propeller.children import Children
 from services.propeller.committer import Committer
 from services.propeller.demands import Demands
 from services.propeller.dynamics import Dynamics
+from services.propeller.garbage.housekeeping import Housekeeping
 from services.propeller.graphs import Graphs
-from services.propeller.housekeeping import Housekeeping
 from services.propeller.levels import Levels, Monitor
 from services.propeller.library import Library
 from services.propeller.meters import Look, Meters

@@ -9,7 +9,7 @@ from libs.blob import BlobStore, layout
 from libs.store.garbage import Garbage
 from libs.store.query import Query
 from libs.workflow.errors import AlreadyExists, NotFound
-from services.propeller.retention import DAY_US, Retention
+from services.propeller.garbage.retention import DAY_US, Retention
 from tests.support.garbage import PROJECT, TABLES, Yard
 
 KEY = b"k" * 32

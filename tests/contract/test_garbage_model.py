@@ -8,7 +8,7 @@ import pytest
 
 from libs.store import garbage
 from libs.workflow.state import ExecutionState
-from services.propeller.retention import DAY_US, Retention
+from services.propeller.garbage.retention import DAY_US, Retention
 from tests.support.garbage import Yard
 
 

@@ -11,8 +11,9 @@ from libs.rpc import metered
 from libs.telemetry.metrics import Metric
 from services.admin import meters as admin
 from services.executor import meters as executor
-from services.propeller import housekeeping, levels
+from services.propeller import levels
 from services.propeller import meters as propeller
+from services.propeller.garbage import housekeeping
 from services.queue import meters as queue
 from tests.support import executions, otlp, scrape, smalltasks
 from tests.support.markers import Markers

@@ -29,9 +29,9 @@ from libs.store.registry import Registry
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from libs.workflow.state import CacheEntry, Changes, Data, ExecutionState, RecordedEvent, SignalState
-from services.propeller.collector import Collector, Limits, Totals
-from services.propeller.garbage import GarbageStore
-from services.propeller.retention import DAY_US, Retention
+from services.propeller.garbage.collector import Collector, Limits, Totals
+from services.propeller.garbage.retention import DAY_US, Retention
+from services.propeller.garbage.store import GarbageStore
 from tests.support import stored
 
 PROJECT = "flytesnacks"

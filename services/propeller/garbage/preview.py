@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from libs.blob import BlobStore, Usage
 from libs.store.garbage import Garbage, without_held
-from services.propeller import candidates
-from services.propeller.candidates import ALL_TIME, BEGINNING, Checked
-from services.propeller.collector import places_of
-from services.propeller.garbage import GarbageStore
-from services.propeller.retention import Retention
+from services.propeller.garbage import candidates
+from services.propeller.garbage.candidates import ALL_TIME, BEGINNING, Checked
+from services.propeller.garbage.collector import places_of
+from services.propeller.garbage.retention import Retention
+from services.propeller.garbage.store import GarbageStore
 
 LOOKED_AT = 20_000
 """Heads of a project that are looked at."""

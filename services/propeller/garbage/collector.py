@@ -24,9 +24,9 @@ from libs.runtime import together
 from libs.runtime.clock import Clock
 from libs.store.garbage import Garbage, Member
 from libs.workflow.errors import AirscrewError, Fenced
-from services.propeller import candidates
-from services.propeller.garbage import GarbageStore
-from services.propeller.retention import Retention
+from services.propeller.garbage import candidates
+from services.propeller.garbage.retention import Retention
+from services.propeller.garbage.store import GarbageStore
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from libs.store.garbage import Finished, Garbage, Head, without_held
-from services.propeller.retention import Retention
+from services.propeller.garbage.retention import Retention
 
 BEGINNING = Finished(-1, -1)
 ALL_TIME = 2**62

@@ -13,10 +13,10 @@ from libs.blob import BlobStore
 from libs.runtime.clock import Clock
 from libs.store.garbage import Count, Garbage
 from libs.telemetry.metrics import Board, Kind, Level, Metering, Metric, Values
-from services.propeller.collector import Collector, Limits, Totals
-from services.propeller.garbage import GarbageStore
-from services.propeller.preview import Preview, preview
-from services.propeller.retention import EVERYBODY, Retention
+from services.propeller.garbage.collector import Collector, Limits, Totals
+from services.propeller.garbage.preview import Preview, preview
+from services.propeller.garbage.retention import EVERYBODY, Retention
+from services.propeller.garbage.store import GarbageStore
 
 
 class Housekeeping:
