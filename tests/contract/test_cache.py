@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,14 +19,6 @@ from tests.support import stored
 @pytest.fixture
 def cache(engine: AsyncEngine) -> Cache:
     return Cache(engine)
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Any:
-    ledger = Ledger(database_url)
-    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
-    yield ledger
-    ledger.close()
 
 
 def key(number: int) -> bytes:

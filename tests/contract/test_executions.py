@@ -31,14 +31,6 @@ async def executions(engine: AsyncEngine) -> AsyncIterator[Executions]:
     await executions.close()
 
 
-@pytest.fixture
-def ledger(database_url: str) -> Any:
-    ledger = Ledger(database_url)
-    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
-    yield ledger
-    ledger.close()
-
-
 def statements_of(engine: AsyncEngine) -> list[str]:
     """Fills with every statement that the engine executes from now on."""
     statements: list[str] = []

@@ -27,14 +27,6 @@ def signals(engine: AsyncEngine) -> Signals:
     return Signals(engine)
 
 
-@pytest.fixture
-def ledger(database_url: str) -> Any:
-    ledger = Ledger(database_url)
-    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
-    yield ledger
-    ledger.close()
-
-
 async def gates(url: str, ledger: Ledger, *ids: str, key: int = 1) -> None:
     """An execution with an active gate for each of these signals."""
     await stored.submit(url, stored.record(key))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,14 +14,6 @@ from libs.store.stories import Stories
 from libs.workflow.phases import AttemptPhase, NodePhase
 from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState, RecordedEvent
 from tests.support import stored
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(database_url)
-    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
-    yield ledger
-    ledger.close()
 
 
 @pytest_asyncio.fixture

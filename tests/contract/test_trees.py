@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,14 +17,6 @@ from libs.workflow.state import AttemptState, CacheEntry, Changes, Data, Executi
 from tests.support import stored
 
 KEY = b"k" * 32
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(database_url)
-    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
-    yield ledger
-    ledger.close()
 
 
 @pytest_asyncio.fixture

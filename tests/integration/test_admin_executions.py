@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +26,7 @@ from libs.telemetry.traces import TraceContext
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import Data
-from protos import queue_pb2, queue_pb2_grpc
-from tests.support import flyte
+from tests.support import flyte, waiting
 from tests.support.admin import Door, Leader, door
 from tests.support.sums import add, double, register, sums
 
@@ -342,9 +340,9 @@ def test_the_newest_come_first_page_by_page(remote: FlyteRemote) -> None:
 
 def test_a_submission_and_an_abort_reach_the_queue(admin: Door, remote: FlyteRemote) -> None:
     execution = execute(remote, execution_name="queued")
-    assert _eventually(lambda: _added(admin) == 1)
+    waiting.wait_until(lambda: admin.queued == 1)
     remote.terminate(execution, "no longer")
-    assert _eventually(lambda: _added(admin) == 2)
+    waiting.wait_until(lambda: admin.queued == 2)
 
 
 def test_the_trace_is_the_callers_or_a_new_one(admin: Door, user: flyte.Client, remote: FlyteRemote) -> None:
@@ -403,20 +401,6 @@ def test_a_database_that_is_gone_makes_the_door_unavailable_at_once(sqlite_url: 
 
 def _id(name: str) -> WorkflowExecutionIdentifier:
     return WorkflowExecutionIdentifier(project=flyte.PROJECT, domain=flyte.DOMAIN, name=name)
-
-
-def _added(admin: Door) -> int:
-    """Keys that the queue service has taken in."""
-    with grpc.insecure_channel(admin.queue.address) as channel:
-        stats = queue_pb2_grpc.QueueStub(channel).Stats(queue_pb2.StatsRequest(), timeout=10)
-    return sum(shard.added for shard in stats.shards)
-
-
-def _eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
 
 
 @contextmanager

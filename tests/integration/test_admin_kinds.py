@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,8 +14,8 @@ from flyteidl.core import execution_pb2 as core
 from libs.workflow import launch
 from libs.workflow.phases import AttemptPhase, CacheStatus, Desired, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import CacheEntry, Data, ExecutionState, NodeState, SignalState
-from protos import airscrew_pb2, queue_pb2, queue_pb2_grpc
-from tests.support import flyte, refusal_cases
+from protos import airscrew_pb2
+from tests.support import flyte, refusal_cases, waiting
 from tests.support.admin import Door, Leader
 from tests.support.refusal_cases import PLAN, good_inputs, integer, string
 from tests.support.smalltasks import Registrar
@@ -80,13 +79,13 @@ def test_a_signal_can_be_given_once_its_gate_waits_and_wakes_the_leader(
     state = launched(registrar, leading, "gated")
     assert refused(lambda: give(registrar, "gated", "count", integer(3)))[0] is grpc.StatusCode.NOT_FOUND
     waits_for(leading, state, "count", types_pb2.LiteralType(simple=types_pb2.INTEGER))
-    before = _added(admin)
+    before = admin.queued
     give(registrar, "gated", "count", integer(3))
 
     intent = leading.load("gated").intent
     assert intent.generation == 2
     assert [(name, literals_pb2.Literal.FromString(value)) for name, value in intent.signals] == [("count", integer(3))]
-    assert _eventually(lambda: _added(admin) == before + 1)
+    waiting.wait_until(lambda: admin.queued == before + 1)
     give(registrar, "gated", "count", integer(3))
     assert leading.load("gated").intent.generation == 2
     assert refused(lambda: give(registrar, "gated", "count", integer(4)))[0] is grpc.StatusCode.FAILED_PRECONDITION
@@ -354,17 +353,3 @@ def test_a_recovered_node_is_shown_as_succeeded_and_our_own_tree_says_recovered(
         airscrew_pb2.GetTreeRequest(id=registrar.execution_id("second")), timeout=10
     )
     assert [node.phase for node in tree.nodes] == ["RECOVERED"]
-
-
-def _added(admin: Door) -> int:
-    """Keys that the queue service has taken in."""
-    with grpc.insecure_channel(admin.queue.address) as channel:
-        stats = queue_pb2_grpc.QueueStub(channel).Stats(queue_pb2.StatsRequest(), timeout=10)
-    return sum(shard.added for shard in stats.shards)
-
-
-def _eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()

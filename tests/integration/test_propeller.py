@@ -51,7 +51,7 @@ async def test_without_the_queue_service_the_sweep_finds_new_work(
         fleet.propeller(queue="", sweep_seconds=0.2)
         fleet.executor(Instant())
         await fleet.register(CHAIN)
-        await asyncio.sleep(1.0)
+        await fleet.led()
         await fleet.submit(CHAIN, 1, enqueue=False)
         await fleet.until(ExecutionPhase.SUCCEEDED, 1)
 
@@ -95,7 +95,7 @@ async def test_a_successor_adopts_what_runs_and_starts_nothing_twice(
     async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
         fleet.queue()
         first = fleet.propeller()
-        await asyncio.sleep(1.0)
+        await fleet.led()
         fleet.propeller()
         fleet.executor(processes)
         await fleet.register(WIDE)

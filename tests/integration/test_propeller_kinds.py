@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -192,7 +191,7 @@ async def test_a_successor_goes_on_with_children_and_nested_dynamic_nodes(
     async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
         fleet.queue()
         first = fleet.propeller()
-        await asyncio.sleep(1.0)
+        await fleet.led()
         fleet.propeller()
         fleet.executor(processes)
         await fleet.register_workflows(GRANDCHILD, CHILD, PARENT, NESTED)
@@ -214,7 +213,7 @@ async def test_a_finished_dynamic_node_does_not_keep_a_successor_from_going_on(
     async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
         fleet.queue()
         first = fleet.propeller()
-        await asyncio.sleep(1.0)
+        await fleet.led()
         fleet.propeller()
         fleet.executor(processes)
         await fleet.register_workflows(NESTED)
@@ -231,7 +230,7 @@ async def test_a_signal_wakes_its_gate_at_once_whoever_leads_by_then(
     async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
         fleet.queue()
         first = fleet.propeller(sweep_seconds=600.0)
-        await asyncio.sleep(1.0)
+        await fleet.led()
         fleet.propeller(sweep_seconds=600.0)
         fleet.executor(Instant())
         await fleet.register_workflows(GATED)
@@ -290,7 +289,7 @@ async def test_who_waits_for_a_value_goes_on_waiting_under_the_next_leader(
     async with Fleet(tmp_path, postgres_url, etcd.endpoint) as fleet:
         fleet.queue()
         first = fleet.propeller(sweep_seconds=600.0)
-        await asyncio.sleep(1.0)
+        await fleet.led()
         fleet.propeller(sweep_seconds=600.0)
         fleet.executor(processes)
         await fleet.register_workflows(CACHED, change=serialized)

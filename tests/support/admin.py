@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import grpc
 import pytest
 
 from libs import blob
@@ -27,6 +28,7 @@ from libs.telemetry.traces import Tracing
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodeKind, NodePhase
 from libs.workflow.state import AttemptState, CacheEntry, Changes, ExecutionState, NodeState, SignalState
+from protos import queue_pb2, queue_pb2_grpc
 from services.admin import app
 from services.admin.settings import AdminSettings
 from tests.support import flyte
@@ -155,6 +157,13 @@ class Door:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(START_SECONDS)
         self._loop.close()
+
+    @property
+    def queued(self) -> int:
+        """Keys that the queue service has taken in so far."""
+        with grpc.insecure_channel(self.queue.address) as channel:
+            stats = queue_pb2_grpc.QueueStub(channel).Stats(queue_pb2.StatsRequest(), timeout=10)
+        return sum(shard.added for shard in stats.shards)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs something in the door's loop."""

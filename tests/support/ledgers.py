@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 import pytest
@@ -21,6 +21,15 @@ from libs.workflow.identity import EntityId
 from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState, RecordedEvent, SignalState, Snapshot
 from tests.support import stored
 from tests.support.memory_ledger import MemoryLedger, MemoryStore
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[Ledger]:
+    """Of a leader that has just claimed: its epoch is 1."""
+    ledger = Ledger(database_url)
+    ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
+    yield ledger
+    ledger.close()
 
 
 class Bench(Protocol):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flyteidl.core import literals_pb2, tasks_pb2, workflow_pb2
+from sqlalchemy import text
 
 from libs.blob import layout
 from libs.clients.queue import Enqueuer, Key, Reason
@@ -288,6 +289,15 @@ class Fleet:
     def _record(self, plan: Plan, key: int) -> ExecutionRecord:
         state = replace(state_of(plan, key=key), shard=self._shard(key))
         return ExecutionRecord(execution=state, resource_type=3, mode=0)
+
+    async def led(self) -> None:
+        """Waits until somebody leads: a replica that is started then is a standby."""
+        async with asyncio.timeout(10.0):
+            while True:
+                async with self._engine.connect() as connection:
+                    if await connection.scalar(text("SELECT count(*) FROM leadership WHERE epoch > 0")):
+                        return
+                await asyncio.sleep(0.02)
 
     async def phases(self, *keys: int) -> dict[int, ExecutionPhase]:
         return {record.execution.key: record.execution.phase for record in await self.executions.get_by_key(keys)}
