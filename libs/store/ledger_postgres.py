@@ -3,7 +3,8 @@
 A commit is one statement. The driver sends it as one message, and the server takes no lock before it has all of it:
 a process that is stopped while it sends can't hold the leadership row (no server-side timeout runs between the
 messages of a pipeline, so a pipeline of statements would not give that). The fence is the statement's first part, and
-every write in it is joined to the fence's answer: with a wrong epoch they all write nothing.
+every write in it is joined to the fence's answer: with a wrong epoch they all write nothing. There are as many such
+statements as there are mixtures of what commits write (`postgres_parts`), a dozen of them usual.
 
 A commit with aborts is several statements, because an abort has to see the children that the batch adds and may meet a
 row that the batch changes. They too travel as one message, which is one transaction to the server: a text with the
@@ -22,12 +23,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg.types.numeric import Int8
 
-from libs.store import cache_rows, launches, rows, schema
+from libs.store import rows
 from libs.store.at_once import NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
-from libs.store.postgres import ANSWER_SECONDS, Connection, arrays, named, types_of, unnest
+from libs.store.postgres import ANSWER_SECONDS, Connection, named
+from libs.store.postgres_parts import commit_of
 
 WORK_SECONDS = 1.0
 """How long the server may work on a statement."""
@@ -98,8 +99,7 @@ class PostgresLedger:
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None:
         """Number of state rows written, or None when the epoch is not the present one."""
-        values = _values(shard, epoch, batch)
-        statement = _COMMIT if batch.plain else _COMMIT_MORE
+        statement, values = commit_of(shard, epoch, batch)
         if batch.aborts:
             answer = self._execute_script([(statement, values), *self.aborts(batch.aborts, shard, epoch)])
         else:
@@ -165,101 +165,6 @@ class PostgresLedger:
         self._next_patience = 1
 
 
-def _values(shard: int, epoch: int, batch: Batch) -> list[Any]:
-    """The parameters of _COMMIT, or of _COMMIT_MORE for a batch that has more."""
-    values: list[Any] = [Int8(shard), Int8(epoch)]
-    parts = [
-        ([rows.observed_row(each) for each in batch.executions], _EXECUTION_TYPES),
-        ([rows.node_row(*each) for each in batch.nodes], _NODE_TYPES),
-        ([rows.attempt_row(*each) for each in batch.attempts], _ATTEMPT_TYPES),
-        (batch.events, _EVENT_TYPES),
-    ]
-    if not batch.plain:
-        parts += [
-            (batch.children, _CHILD_TYPES),
-            (batch.tags, _TAG_TYPES),
-            (batch.signals, _SIGNAL_TYPES),
-            (batch.cached, _CACHE_TYPES),
-            (batch.released, _RESERVATION_TYPES),
-        ]
-    for found, types in parts:
-        values += arrays(found, types)
-    return values
-
-
-def _insert(table: str, columns: Sequence[str], types: Any) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT new.* FROM leader, {unnest(types, columns)}"
-
-
-def _upsert(table: str, columns: Sequence[str], types: Any, key: Sequence[str], unless_final: str = "") -> str:
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    condition = f" WHERE {schema.of(table, unless_final)}" if unless_final else ""
-    update = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}{condition} RETURNING 1"
-    return f"{_insert(table, columns, types)} {update}"
-
-
-_OBSERVED = ("key", *rows.EXECUTION_OBSERVED)
-_EXECUTION_TYPES = types_of("executions", _OBSERVED)
-_NODE_TYPES = types_of("nodes", rows.NODE_COLUMNS)
-_ATTEMPT_TYPES = types_of("attempts", rows.ATTEMPT_COLUMNS)
-_EVENT_TYPES = types_of("events", rows.EVENT_COLUMNS)
-
-_CHILD_TYPES = types_of("executions", launches.COLUMNS)
-_TAG_TYPES = types_of("execution_tags", launches.TAG_COLUMNS)
-_SIGNAL_TYPES = types_of("signals", rows.SIGNAL_COLUMNS)
-_CACHE_TYPES = types_of("cache_entries", cache_rows.CACHE_COLUMNS)
-_RESERVATION_TYPES = types_of("cache_reservations", cache_rows.RESERVATION_COLUMNS)
-
-_IS_LIVE = schema.of("executions", schema.EXECUTION_IS_LIVE)
-_STATE_AND_STORY = f"""
-WITH fence AS MATERIALIZED (SELECT shard, epoch FROM leadership WHERE shard = %b FOR SHARE),
-leader AS MATERIALIZED (SELECT shard FROM fence WHERE epoch = %b),
-new_executions AS (
-    UPDATE executions SET {", ".join(f"{name} = new.{name}" for name in rows.EXECUTION_OBSERVED)}
-    FROM leader, {unnest(_EXECUTION_TYPES, _OBSERVED)}
-    WHERE executions.key = new.key AND executions.shard = leader.shard AND {
-    schema.of("executions", schema.EXECUTION_IS_LIVE)
-}
-    RETURNING 1
-),
-new_nodes AS ({_upsert("nodes", rows.NODE_COLUMNS, _NODE_TYPES, ("execution_key", "node_id"), schema.NODE_IS_OPEN)}),
-new_attempts AS (
-    {
-    _upsert(
-        "attempts",
-        rows.ATTEMPT_COLUMNS,
-        _ATTEMPT_TYPES,
-        ("execution_key", "node_id", "attempt"),
-        schema.ATTEMPT_IS_OPEN,
-    )
-}
-),
-new_events AS ({_insert("events", rows.EVENT_COLUMNS, _EVENT_TYPES)})
-"""
-# A child that is there already is passed over; one of another parent is refused, by the table's keys.
-_MORE = f"""
-new_children AS (
-    {_insert("executions", launches.COLUMNS, _CHILD_TYPES)}
-    WHERE NOT EXISTS (
-        SELECT 1 FROM executions AS old
-        WHERE old.key = new.key AND old.parent_key = new.parent_key AND old.parent_node_id = new.parent_node_id
-    )
-),
-new_tags AS ({_insert("execution_tags", launches.TAG_COLUMNS, _TAG_TYPES)} ON CONFLICT DO NOTHING),
-new_signals AS ({_insert("signals", rows.SIGNAL_COLUMNS, _SIGNAL_TYPES)} ON CONFLICT DO NOTHING),
-new_cached AS ({_upsert("cache_entries", cache_rows.CACHE_COLUMNS, _CACHE_TYPES, ("key",))}),
-released AS (
-    DELETE FROM cache_reservations AS old USING leader, {unnest(_RESERVATION_TYPES, cache_rows.RESERVATION_COLUMNS)}
-    WHERE {" AND ".join(f"old.{name} = new.{name}" for name in cache_rows.RESERVATION_COLUMNS)}
-)
-"""
-_ANSWER = """
-SELECT
-    (SELECT count(*) FROM leader),
-    (SELECT count(*) FROM new_executions) + (SELECT count(*) FROM new_nodes) + (SELECT count(*) FROM new_attempts)
-"""
-_COMMIT = f"{_STATE_AND_STORY} {_ANSWER}"
-_COMMIT_MORE = f"{_STATE_AND_STORY}, {_MORE} {_ANSWER}"
 _ABORT_TYPES = ("BIGINT", "BIGINT", "TEXT", "TEXT")
 _ASKED = ", ".join(f"CAST(:{name} AS {type}[])" for name, type in zip(ABORT_COLUMNS, _ABORT_TYPES, strict=True))
 _ABORT_BELOW = ABORT_BELOW.format(asked=f"unnest({_ASKED}) AS asked ({', '.join(ABORT_COLUMNS)})")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import sqlite3
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.types.numeric import Int8
 
 from libs.store import ledger
-from libs.store.ledger_postgres import PostgresLedger
+from libs.store.ledger_postgres import _OPTIONS, PostgresLedger
+from libs.store.ledger_rows import batch_of
 from libs.store.ledger_sqlite import SqliteLedger
 from libs.store.postgres import named
+from libs.store.postgres_arrays import ByteaArray, Int8Array, TextArray
+from libs.store.postgres_parts import commit_of
+from tests.support import stored
 
 SWEEPS = {
     "executions_wanting_attention": ledger._WANTING,
@@ -20,6 +27,7 @@ SWEEPS = {
 }
 VALUES = {"shard": 0, "now": 1, "limit": 10, "after": 0}
 ABORT = (1, None, "", "")
+TYPES: dict[type, str] = {Int8: "bigint", Int8Array: "bigint[]", TextArray: "text[]", ByteaArray: "bytea[]"}
 
 
 @pytest.mark.parametrize("index", SWEEPS)
@@ -74,3 +82,18 @@ def test_postgres_finds_children_by_an_index(postgres_url: str) -> None:
             connection.execute(setting)
         plan = connection.execute(f"EXPLAIN {named(statement)}", parameters).fetchall()
     assert str(plan).count("executions_by_parent") >= 2
+
+
+def test_postgres_finds_what_a_commit_changes_by_its_key_even_while_it_knows_nothing_of_the_tables(
+    postgres_url: str,
+) -> None:
+    """Of an empty table the planner takes all that is live in a shard for a handful, which it could look through."""
+    statement, parameters = commit_of(0, 1, batch_of([stored.running(stored.execution())]))
+    numbers = itertools.count(1)
+    statement = re.sub("%b", lambda _: f"${next(numbers)}", statement)
+    types = ", ".join(TYPES[type(parameter)] for parameter in parameters)
+    with psycopg.connect(postgres_url, options=_OPTIONS) as connection:
+        connection.execute(f"PREPARE changes ({types}) AS {statement}")
+        plan = str(connection.execute(f"EXPLAIN EXECUTE changes ({', '.join(['NULL'] * len(parameters))})").fetchall())
+    assert "executions_pkey" in plan
+    assert "executions_live" not in plan
