@@ -107,7 +107,7 @@ protos: .venv/.synced ## generate protos/*_pb2*.py anew
 	.venv/bin/python deploy/dev/generate_protos.py
 
 .PHONY: docs
-docs: .venv/.synced ## write docs/requests.md anew from libs/workflow/fields, the tables of docs/metrics.md, and the dashboard
+docs: .venv/.synced ## write anew docs/requests.md, docs/settings.md, the tables of docs/metrics.md, and the dashboard
 	.venv/bin/python deploy/dev/generate_docs.py
 	.venv/bin/python deploy/dev/generate_dashboards.py
 

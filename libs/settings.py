@@ -15,10 +15,14 @@ revision runs with yesterday's and tomorrow's environment.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
+import inspect
+import itertools
 import math
 import os
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -69,6 +73,60 @@ def load(cls: type[Settings], service: str, environ: Mapping[str, str] | None = 
         return cls(**values)
     except ValueError as error:
         raise SettingsError([str(error)]) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A setting, for people."""
+
+    variable: str
+    default: str | None
+    """As one would write it; empty where nothing is the default, None where there is no default."""
+    meaning: str
+
+
+def described(cls: type[Any], service: str = "") -> list[Described]:
+    """The settings of `cls`, in its order, with the docstrings below its fields. The variables are those of `service`,
+    or without one those of every service."""
+    meanings = _docstrings(cls)
+    return [
+        Described(
+            _names(field.name, service)[0] if service else f"{PREFIX}_{field.name.upper()}",
+            None if _required(field) else _written(_default(field)),
+            meanings.get(field.name, ""),
+        )
+        for field in dataclasses.fields(cls)
+    ]
+
+
+def _docstrings(cls: type[Any]) -> dict[str, str]:
+    """What stands below each field. Python drops it when it compiles, so it is read in the source."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    for statement, below in itertools.pairwise(definition.body):
+        match statement, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _written(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(map(str, value))
+        case Mapping():
+            return ",".join(f"{key}={each}" for key, each in value.items())
+        case _:
+            return str(value)
 
 
 def _names(field: str, service: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """The life of a service's process, from its first log line to its exit code.
 
     def main() -> int:
-        return process.run("queue", lambda life: app.serve(settings.load(QueueSettings, "queue"), life))
+        return process.serve("queue", QueueSettings, app.serve)
 
 One `asyncio.TaskGroup` owns every task of the process, by name. The process ends
 
@@ -23,10 +23,11 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from libs import settings
 from libs.runtime import grpcio
@@ -42,6 +43,8 @@ FAILED: Final = 1
 MISCONFIGURED: Final = 2
 
 FAILURE_GRACE_SECONDS: Final = 20.0
+
+_HELP_COLUMNS: Final = 96
 
 COLLECT_AFTER: Final = (10_000, 10, 10)
 """How many new objects the garbage collector waits for before it looks at them, and how many such looks before it looks
@@ -119,6 +122,42 @@ class Life:
         """Ends what is still running: the service has stopped and needs it no longer."""
         for task in tuple(self._tasks):
             task.cancel()
+
+
+Settings = TypeVar("Settings")
+
+
+def serve(
+    service: str,
+    settings_class: type[Settings],
+    main: Callable[[Settings, Life], Awaitable[None]],
+    *,
+    fast_loop: bool = True,
+) -> int:
+    """As `run`, with the settings of the service from its environment; with `--help` it only tells what these are."""
+    arguments = sys.argv[1:]
+    if not arguments:
+        return run(service, lambda life: main(settings.load(settings_class, service), life), fast_loop=fast_loop)
+    if {"-h", "--help"} & set(arguments):
+        print(_help(service, settings_class))
+        return OK
+    print(f"airscrew {service} takes no arguments, only variables: see --help", file=sys.stderr)
+    return MISCONFIGURED
+
+
+def _help(service: str, settings_class: type[Any]) -> str:
+    lines = [
+        f"usage: python -m services.{service}",
+        "",
+        "Runs until SIGTERM. It is told by variables, or by files that hold their values (VARIABLE_FILE):",
+    ]
+    for cls in (settings_class, LogSettings, MetricsSettings):
+        for each in settings.described(cls, service):
+            default = "must be set" if each.default is None else f"default: {each.default}" if each.default else ""
+            meaning = textwrap.indent(textwrap.fill(each.meaning, _HELP_COLUMNS), "    ")
+            lines += ["", f"{each.variable}  {default}".rstrip(), meaning]
+    lines += ["", "A variable without the service's name is for all of them. TLS and OpenTelemetry: docs/settings.md."]
+    return "\n".join(lines)
 
 
 def run(service: str, main: Callable[[Life], Awaitable[None]], *, fast_loop: bool = True) -> int:

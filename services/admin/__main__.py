@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from libs import settings
 from libs.runtime import process
 from services.admin import app
 from services.admin.settings import AdminSettings
@@ -12,7 +11,7 @@ from services.admin.settings import AdminSettings
 
 def main() -> int:
     """Runs the service until it is told to stop; returns the exit code."""
-    return process.run("admin", lambda life: app.serve(settings.load(AdminSettings, "admin"), life))
+    return process.serve("admin", AdminSettings, app.serve)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from libs import settings
 from libs.runtime import process
 from services.executor import app, hardening
 from services.executor.settings import ExecutorSettings
@@ -14,9 +13,7 @@ def main() -> int:
     """Runs until told to stop; returns the exit code."""
     hardening.hide_memory()
     # The standard loop: it watches over processes that others than it have started, too.
-    return process.run(
-        "executor", lambda life: app.serve(settings.load(ExecutorSettings, "executor"), life), fast_loop=False
-    )
+    return process.serve("executor", ExecutorSettings, app.serve, fast_loop=False)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from libs import settings
 from libs.runtime import process
 from services.propeller import app
 from services.propeller.settings import PropellerSettings
@@ -12,7 +11,7 @@ from services.propeller.settings import PropellerSettings
 
 def main() -> int:
     """Runs until it is told to stop; returns the exit code."""
-    return process.run("propeller", lambda life: app.serve(settings.load(PropellerSettings, "propeller"), life))
+    return process.serve("propeller", PropellerSettings, app.serve)
 
 
 if __name__ == "__main__":

@@ -116,12 +116,16 @@ class PropellerSettings:
     """Certificate authority of the etcd endpoints; empty: no TLS."""
 
     etcd_cert_file: str = ""
-    etcd_key_file: str = ""
     """Client certificate for etcd, where it asks for one."""
 
+    etcd_key_file: str = ""
+    """Its private key."""
+
     etcd_user: str = ""
+    """Who this is for etcd, where it asks for that."""
+
     etcd_password: str = ""
-    """Credentials for etcd, where it asks for them."""
+    """And the password."""
 
     def __post_init__(self) -> None:
         if self.heartbeat_seconds * 2 > self.executor_grace_seconds:

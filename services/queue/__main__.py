@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from libs import settings
 from libs.runtime import process
 from services.queue import app
 from services.queue.settings import QueueSettings
@@ -12,7 +11,7 @@ from services.queue.settings import QueueSettings
 
 def main() -> int:
     """Runs the service until it is told to stop; returns the exit code."""
-    return process.run("queue", lambda life: app.serve(settings.load(QueueSettings, "queue"), life))
+    return process.serve("queue", QueueSettings, app.serve)
 
 
 if __name__ == "__main__":

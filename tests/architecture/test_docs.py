@@ -20,6 +20,11 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", ["requests.md", "metrics.md"])
+def test_every_setting_says_what_it_means() -> None:
+    silent = [line for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.endswith("|  |")]
+    assert not silent, "a docstring below the field is missing"
+
+
+@pytest.mark.parametrize("page", ["requests.md", "metrics.md", "settings.md"])
 def test_what_is_generated_is_fresh(fresh: Path, page: str) -> None:
     assert (ROOT / "docs" / page).read_text() == (fresh / page).read_text(), "run `make docs`"

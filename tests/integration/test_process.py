@@ -158,3 +158,22 @@ def test_a_collector_that_is_away_delays_nothing_but_the_end_and_that_little() -
     )
     process.communicate(timeout=15)
     assert process.returncode == 0
+
+
+def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "services.queue", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_help_names_the_variables_with_their_defaults_and_starts_nothing() -> None:
+    answer = told("--help")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "AIRSCREW_QUEUE_LISTEN  must be set\n    Where it serves: " in answer.stdout
+    assert "AIRSCREW_QUEUE_TYPE  default: simple\n" in answer.stdout
+    assert "AIRSCREW_QUEUE_LOG_LEVEL  default: info\n" in answer.stdout
+
+
+def test_arguments_that_nobody_reads_are_refused() -> None:
+    refused = told("--listen", "localhost:1")
+    assert refused.returncode == 2
+    assert refused.stderr == "airscrew queue takes no arguments, only variables: see --help\n"

@@ -20,7 +20,11 @@ class Colour(StrEnum):
 @dataclass(frozen=True)
 class Example:
     listen: str
+    """Where it
+    listens."""
+
     slots: int = 4
+    """How many."""
     grace_seconds: float = 15.0
     eager: bool = False
     data_dir: Path | None = None
@@ -131,3 +135,26 @@ def test_a_field_of_a_type_that_no_text_can_have_is_a_bug() -> None:
 
     with pytest.raises(TypeError):
         settings.load(Odd, "executor", {})
+
+
+def test_settings_are_described_by_what_stands_below_their_fields() -> None:
+    described = settings.described(Example, "executor")
+    assert described[:3] == [
+        settings.Described("AIRSCREW_EXECUTOR_LISTEN", None, "Where it listens."),
+        settings.Described("AIRSCREW_EXECUTOR_SLOTS", "4", "How many."),
+        settings.Described("AIRSCREW_EXECUTOR_GRACE_SECONDS", "15.0", ""),
+    ]
+    assert [each.default for each in described[3:]] == ["false", "", "", "", "red"]
+    assert settings.described(Example)[0].variable == "AIRSCREW_LISTEN"
+
+
+def test_a_default_is_written_as_it_is_read() -> None:
+    @dataclass(frozen=True)
+    class Full:
+        eager: bool = True
+        propellers: tuple[str, ...] = ("a:1", "b:2")
+        environments: Mapping[str, str] = field(default_factory=lambda: {"a": "b", "c": "d"})
+        colour: Colour = Colour.BLUE
+
+    written = {each.variable: each.default or "" for each in settings.described(Full)}
+    assert settings.load(Full, "executor", written) == Full()
