@@ -1,8 +1,8 @@
-"""Executions by key from SQLite, for those who are told of every end.
+"""Executions by key, for those who are told of every end.
 
-The asynchronous engine goes to its connection's thread for every step of a query: to begin, to execute, to fetch, to
-end what was begun. Here a look at many is one step of one thread, with a statement that is prepared once, and one at a
-few is made on the spot (`at_once`). (PostgreSQL's driver needs no threads.)
+The asynchronous engine takes its time for every step of a query: to begin, to execute, to fetch, to end what was begun;
+with SQLite each is a thread's, with PostgreSQL all together are a millisecond. Here a look is one step of one thread,
+with a statement that is prepared once; and with SQLite one at a few rows is made on the spot (`at_once`).
 """
 
 from __future__ import annotations
@@ -13,46 +13,72 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
-from libs.store import launches, rows, sqlite
+from sqlalchemy import URL
+
+from libs.store import address, launches, rows, sqlite
 from libs.store.at_once import FEW, AtOnce
 from libs.store.failures import translated
 
-_READ = (
-    f"SELECT {', '.join(launches.COLUMNS)} FROM executions WHERE key IN (SELECT value FROM json_each(?)) "
-    "AND collected_at_us IS NULL ORDER BY key"
-)
+ROWS: Final = f"SELECT {', '.join(launches.COLUMNS)} FROM executions WHERE collected_at_us IS NULL"
+_READ = f"{ROWS} AND key IN (SELECT value FROM json_each(?)) ORDER BY key"
+_READ_ONE = f"{ROWS} AND key = ?"
 
 
-class SqliteByKey:
+class ByKey:
     """A connection and its thread, both begun when they are first needed."""
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="by-key")
-        self._connection: sqlite3.Connection | None = None
-        self._at_once = AtOnce(self._path)
 
     async def read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
         """The rows, columns as `launches.COLUMNS`, in order of their keys. Raises Unavailable."""
-        asked = json.dumps(list(keys))
-        found = self._at_once.rows(_READ, (asked,)) if len(keys) <= FEW else None
-        if found is not None:
-            return found
         with translated():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, asked)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, keys)
 
     async def close(self) -> None:
-        self._at_once.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
 
-    def _read(self, keys: str) -> Sequence[rows.Row]:
+    def _read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
+        raise NotImplementedError
+
+    def _drop(self) -> None:
+        """Forgets the connection; the next read opens another one."""
+        raise NotImplementedError
+
+
+class SqliteByKey(ByKey):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._at_once = AtOnce(path)
+
+    async def read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
+        found = self._look(sorted(set(keys))) if len(keys) <= FEW else None
+        return await super().read(keys) if found is None else found
+
+    async def close(self) -> None:
+        self._at_once.close()
+        await super().close()
+
+    def _look(self, keys: Sequence[int]) -> Sequence[rows.Row] | None:
+        found: list[rows.Row] = []
+        for key in keys:
+            row = self._at_once.rows(_READ_ONE, (key,))
+            if row is None:
+                return None
+            found += row
+        return found
+
+    def _read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
         if self._connection is None:
             self._connection = sqlite.connect(self._path)
         self._at_once.open()
         try:
-            return self._connection.execute(_READ, (keys,)).fetchall()
+            return self._connection.execute(_READ, (json.dumps(list(keys)),)).fetchall()
         except sqlite3.Error:
             self._drop()
             raise
@@ -61,3 +87,13 @@ class SqliteByKey:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def by_key(url: URL) -> ByKey:
+    """Of the database at `url`; nothing is contacted yet."""
+    where = address.parse(url.render_as_string(hide_password=False))
+    if isinstance(where, address.Sqlite):
+        return SqliteByKey(where.path)
+    from libs.store.bykey_postgres import PostgresByKey  # only who needs the driver pays for its import
+
+    return PostgresByKey(f"postgresql:{where.url.partition(':')[2]}")

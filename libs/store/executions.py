@@ -14,7 +14,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from libs.store import fields, launches, rows, schema
-from libs.store.bykey import SqliteByKey
+from libs.store.bykey import by_key
 from libs.store.engine import reading, writing
 from libs.store.listing import page_of, select_page
 from libs.store.lookup import is_below, is_named, is_of, unknown
@@ -50,13 +50,12 @@ class Executions:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._submissions = Submissions(engine.url)
-        self._by_key = SqliteByKey(str(engine.url.database)) if engine.dialect.name == "sqlite" else None
+        self._by_key = by_key(engine.url)
 
     async def close(self) -> None:
         """Waits until every submission has been answered. The engine stays open."""
         await self._submissions.close()
-        if self._by_key is not None:
-            await self._by_key.close()
+        await self._by_key.close()
 
     @property
     def transactions(self) -> int:
@@ -124,12 +123,7 @@ class Executions:
 
     async def get_by_key(self, keys: Sequence[int]) -> Sequence[ExecutionRecord]:
         """Those of `keys` that exist, in order of their keys."""
-        if self._by_key is not None:
-            return [_execution(row) for row in await self._by_key.read(keys)]
-        table = schema.executions
-        async with reading(self._engine) as connection:
-            found = await connection.execute(_EXECUTION.where(table.c.key.in_(keys)).order_by(table.c.key))
-            return [_execution(row) for row in found]
+        return [_execution(row) for row in await self._by_key.read(keys)]
 
     async def list(self, query: Query) -> Page[ExecutionRecord]:
         """Executions, newest first."""

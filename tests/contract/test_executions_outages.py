@@ -50,8 +50,9 @@ async def test_with_a_stopped_postgres_everything_is_unavailable_and_works_again
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     engine = open_async(postgres_url)
-    executions = Executions(engine)
+    executions, quiet = Executions(engine), Executions(engine)
     await asyncio.gather(*(executions.list(Query()) for _ in range(5)))  # so that there are connections to lose
+    assert (await executions.get_by_key([1]), await quiet.get_by_key([1])) == ([], [])
     postgres_server.stop()
     try:
         for _ in range(2):
@@ -59,11 +60,15 @@ async def test_with_a_stopped_postgres_everything_is_unavailable_and_works_again
                 await executions.create(stored.record(1))
             with unavailable_soon():
                 await executions.list(Query())
+            with unavailable_soon():
+                await executions.get_by_key([1])
     finally:
         postgres_server.start()
     await executions.create(stored.record(1))
     assert len((await executions.list(Query())).items) == 1
-    await executions.close()
+    for each in (executions, quiet):  # the other one has not noticed that its connection is dead
+        assert len(await each.get_by_key([1])) == 1
+        await each.close()
     await engine.dispose()
 
 
