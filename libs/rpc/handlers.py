@@ -39,13 +39,24 @@ Serializer = Callable[[Any], bytes]
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """The outermost interceptor of every server of ours."""
 
+    def __init__(self) -> None:
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+        """By method, its handler and what that has become. Generated services have one for each, and keep it."""
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        return handler if handler is None else _wrapped(handler, handler_call_details.method)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        inside, wrapped = self._wrapped.get(method, (None, handler))
+        if inside is not handler:
+            wrapped = _wrapped(handler, method)
+            self._wrapped[method] = (handler, wrapped)
+        return wrapped
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ anybody: a bell that rings while its owner is reading rings once more when it co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,11 +29,15 @@ class Bell:
     """Rings when something that its owner watches has changed."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
-        self._urgent = asyncio.Event()
+        self._rung = False
+        self._urgent = False
         self._keys: set[int] = set()
         self._any = False
         self._closed = False
+        self._asleep: asyncio.Future[None] | None = None
+        """What the owner waits for now."""
+        self._patient = False
+        """Whether only what is urgent wakes it."""
 
     async def wait(self, seconds: float | None = None, pace_seconds: float = 0.0) -> None:
         """Returns when it rings, or after `seconds`, by default SAFETY_SECONDS.
@@ -42,13 +45,13 @@ class Bell:
         An end is told at once; of what goes on, nothing is told before `pace_seconds` have passed. Raises `Unavailable`
         when this replica stops.
         """
-        if pace_seconds:
-            await _within(pace_seconds, self._urgent)
-        await _within(SAFETY_SECONDS if seconds is None else seconds, self._rung)
+        if pace_seconds and not self._urgent:
+            await self._sleep(pace_seconds, patient=True)
+        if not self._rung:
+            await self._sleep(SAFETY_SECONDS if seconds is None else seconds)
         if self._closed:
             raise Unavailable("this replica is stopping: ask again, another one will answer")
-        self._rung.clear()
-        self._urgent.clear()
+        self._rung = self._urgent = False
 
     def taken(self) -> set[int] | None:
         """What it has rung for since it was last asked; None when that may be anything."""
@@ -62,22 +65,34 @@ class Bell:
             self._any = True
         else:
             self._keys.add(hint.id)
+        self._rung = True
         if hint is None or hint.phase in _FINAL:
-            self._urgent.set()
-        self._rung.set()
+            self._urgent = True
+        self._wake()
 
     def close(self) -> None:
         """Wakes the owner for good."""
-        self._closed = True
-        self._rung.set()
-        self._urgent.set()
+        self._closed = self._rung = self._urgent = True
+        self._wake()
+
+    async def _sleep(self, seconds: float, *, patient: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self._asleep, self._patient = loop.create_future(), patient
+        alarm = loop.call_later(seconds, _end, self._asleep)
+        try:
+            await self._asleep
+        finally:
+            alarm.cancel()
+            self._asleep = None
+
+    def _wake(self) -> None:
+        if self._asleep is not None and (self._urgent or not self._patient):
+            _end(self._asleep)
 
 
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    if not event.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
+def _end(sleep: asyncio.Future[None]) -> None:
+    if not sleep.done():
+        sleep.set_result(None)
 
 
 class Hints:

@@ -6,29 +6,29 @@ it can always look at the store instead; nobody waits for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from libs.rpc.stream import Batcher, WhenFull
-from libs.wire.hints import Hint, News
+from libs.wire.hints import Hint
 
 
 class Watcher:
     """The buffer of somebody who watches."""
 
     def __init__(self, buffer_hints: int) -> None:
-        self._batcher: Batcher[Hint] = Batcher(buffer_hints, when_full=WhenFull.DROP_OLDEST)
+        self.hints: Batcher[Hint] = Batcher(buffer_hints, when_full=WhenFull.DROP_OLDEST)
+        """What has gathered, as soon as something has."""
+        self._told_dropped = 0
 
     def tell(self, hint: Hint) -> None:
         """Adds a hint, at the cost of the oldest one if there is no room."""
-        self._batcher.put(hint)
+        self.hints.put(hint)
 
-    async def news(self) -> AsyncIterator[News]:
-        """What has gathered, as soon as something has."""
-        dropped = 0
-        async for hints in self._batcher:
-            yield News(hints, lagged=self._batcher.dropped > dropped)
-            dropped = self._batcher.dropped
+    def lagged(self) -> bool:
+        """Whether hints have been lost since this was asked last."""
+        before, self._told_dropped = self._told_dropped, self.hints.dropped
+        return self._told_dropped > before
 
 
 class Relay:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from libs.runtime import together
 from libs.workflow import errors
 from libs.workqueue.bounded import RETRY_AFTER_US
 from libs.workqueue.metrics import QueueMetrics
@@ -145,11 +146,10 @@ class WorkStream:
     async def wait(self, now_us: int) -> None:
         """Returns when `take` may give something, at the latest when the next delayed key is due."""
         due_us = self._shard.queue.next_due_us() if self._credits > len(self._leases) else None
-        try:
-            async with asyncio.timeout(None if due_us is None else max(due_us - now_us, 0) / 1e6):
-                await self._news.wait()
-        except TimeoutError:
-            pass
+        if due_us is None:
+            await self._news.wait()
+        else:
+            await together.within(max(due_us - now_us, 0) / 1e6, self._news.wait())
 
     def wake(self) -> None:
         """Something has come that could be taken."""

@@ -144,7 +144,6 @@ class Queue(queue_pb2_grpc.QueueServicer):
                 await context.write(queue_pb2.WorkReply(paused_us=left_us))
             if not leases:
                 await stream.wait(self._now_us())
-                await asyncio.sleep(0)  # whoever is about to add more may do so first
                 continue
             self._spans.emit(shard.number, leases)
             await context.write(_reply(shard.number, leases))
@@ -161,8 +160,9 @@ class Queue(queue_pb2_grpc.QueueServicer):
             # From here on nothing is missed, and the client should know.
             await context.send_initial_metadata(())
             pace = Pace()
-            async for hints, lagged in watcher.news():
-                await context.write(queue_pb2.SubscribeReply(hints=wire.to_messages(hints), lagged=lagged))
+            async for hints in watcher.hints:
+                message = queue_pb2.SubscribeReply(hints=wire.to_messages(hints), lagged=watcher.lagged())
+                await context.write(message)
                 await pace.rest(len(hints))
 
     # ------------------------------------------------------------------------------------------------------------------

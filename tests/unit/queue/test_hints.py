@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.wire.hints import Hint, News
+from libs.wire.hints import Hint
 from services.queue.hints import Relay
 
 
@@ -12,17 +12,16 @@ async def test_every_watcher_hears_what_is_published_while_it_watches() -> None:
     with relay.watcher() as one, relay.watcher() as other:
         relay.publish([Hint(2, 2), Hint(3, 4)])
         for watcher in (one, other):
-            assert await anext(watcher.news()) == News([Hint(2, 2), Hint(3, 4)], lagged=False)
+            assert (await anext(watcher.hints), watcher.lagged()) == ([Hint(2, 2), Hint(3, 4)], False)
 
 
 async def test_a_watcher_that_falls_behind_is_told_and_keeps_the_youngest() -> None:
     relay = Relay(buffer_hints=3)
     with relay.watcher() as watcher:
-        news = watcher.news()
         relay.publish([Hint(number, 2) for number in range(10)])
-        assert await anext(news) == News([Hint(7, 2), Hint(8, 2), Hint(9, 2)], lagged=True)
+        assert (await anext(watcher.hints), watcher.lagged()) == ([Hint(7, 2), Hint(8, 2), Hint(9, 2)], True)
         relay.publish([Hint(10, 2)])
-        assert await anext(news) == News([Hint(10, 2)], lagged=False)
+        assert (await anext(watcher.hints), watcher.lagged()) == ([Hint(10, 2)], False)
 
 
 async def test_nobody_is_kept_who_has_gone() -> None:
