@@ -31,6 +31,8 @@ class SqliteLedger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._writer: sqlite.Writer | None = None
+        """The same connection, since it has first been written to."""
         self._leading: int | None = None
         self._at_once = AtOnce(path, STATEMENTS)
 
@@ -96,7 +98,7 @@ class SqliteLedger:
         self._leading = descriptor
 
     def drop(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._writer = self._connection, None, None
         if connection is not None:
             connection.close()
 
@@ -116,14 +118,10 @@ class SqliteLedger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         self._at_once.open()
-        connection = self._connected()
-        sqlite.begin_immediate(connection)
-        try:
+        if self._writer is None:
+            self._writer = sqlite.Writer(self._connected())
+        with self._writer.transaction() as connection:
             yield connection
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
 
 
 def _add(connection: sqlite3.Connection, batch: Batch) -> None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-AT_ONCE = (256, 64, 16, 4, 1)
+AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """Rows that one statement writes. A few sizes, so that statements stay prepared."""
 
 STATEMENTS = 256

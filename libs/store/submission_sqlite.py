@@ -31,22 +31,15 @@ class SqliteDoor:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._writer: sqlite.Writer | None = None
         self._at_once = AtOnce(path)
 
     def store(self, batch: Batch) -> Stored:
         self._at_once.open()
-        if self._connection is None:
-            self._connection = sqlite.connect(self._path)
-        connection = self._connection
-        sqlite.begin_immediate(connection)
-        try:
-            stored = self._store(connection, batch)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        return stored
+        if self._writer is None:
+            self._writer = sqlite.Writer(sqlite.connect(self._path))
+        with self._writer.transaction() as connection:
+            return self._store(connection, batch)
 
     def store_at_once(self, batch: Batch) -> Stored | None:
         with self._at_once.writing() as connection:
@@ -70,9 +63,9 @@ class SqliteDoor:
         return stored._replace(gone=gone)
 
     def drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.connection.close()
         self._at_once.close()
 
 
