@@ -50,6 +50,11 @@ class Postgres:
         """The same, with the driver named that SQLAlchemy is to use."""
         return "postgresql+psycopg" + self.url.removeprefix("postgresql")
 
+    @property
+    def for_libpq(self) -> str:
+        """The same, whatever driver it named."""
+        return f"postgresql:{self.url.partition(':')[2]}"
+
 
 Address = Sqlite | Postgres
 

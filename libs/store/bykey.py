@@ -96,4 +96,4 @@ def by_key(url: URL) -> ByKey:
         return SqliteByKey(where.path)
     from libs.store.bykey_postgres import PostgresByKey  # only who needs the driver pays for its import
 
-    return PostgresByKey(f"postgresql:{where.url.partition(':')[2]}")
+    return PostgresByKey(where.for_libpq)

@@ -4,7 +4,7 @@ A commit is one statement. The driver sends it as one message, and the server ta
 a process that is stopped while it sends can't hold the leadership row (no server-side timeout runs between the
 messages of a pipeline, so a pipeline of statements would not give that). The fence is the statement's first part, and
 every write in it is joined to the fence's answer: with a wrong epoch they all write nothing. There are as many such
-statements as there are mixtures of what commits write (`postgres_parts`), a dozen of them usual.
+statements as there are mixtures of what commits write (`postgres_commit`), a dozen of them usual.
 
 A commit with aborts is several statements, because an abort has to see the children that the batch adds and may meet a
 row that the batch changes. They too travel as one message, which is one transaction to the server: a text with the
@@ -28,7 +28,7 @@ from libs.store import rows
 from libs.store.at_once import NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.postgres import ANSWER_SECONDS, Connection, named
-from libs.store.postgres_parts import commit_of
+from libs.store.postgres_commit import commit_of
 
 WORK_SECONDS = 1.0
 """How long the server may work on a statement."""

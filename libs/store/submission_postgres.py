@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from libs.store import launches
-from libs.store.postgres import Connection, arrays, named, types_of, unnest
+from libs.store.postgres import Connection, named
+from libs.store.postgres_parts import NOTHING, Part
 from libs.store.rows import Row
 from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
 from libs.workflow.identity import ExecutionId
@@ -83,8 +85,10 @@ def _insert(connection: Connection, executions: Sequence[Row], tags: Sequence[Ro
     if not executions:
         return set()
     # By name: two processes that insert the same names in different orders would wait for each other.
-    values = [*arrays(sorted(executions, key=id_of), _EXECUTION_TYPES), *arrays(tags, _TAG_TYPES)]
-    return {key for (key,) in connection.execute(_INSERT, values, prepare=True)}
+    kind, values = _EXECUTIONS.arrays(sorted(executions, key=id_of))
+    kind_of_tags, values_of_tags = _TAGS.arrays(tags)
+    statement = _statement(kind, kind_of_tags)
+    return {key for (key,) in connection.execute(statement, [*values, *values_of_tags], prepare=True)}
 
 
 def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> Mapping[ExecutionId, int | None]:
@@ -96,19 +100,30 @@ def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> Mapping[Execut
     return {ExecutionId(*row[:3]): row[3] for row in found}
 
 
-_EXECUTION_TYPES = types_of("executions", launches.COLUMNS)
-_TAG_TYPES = types_of("execution_tags", launches.TAG_COLUMNS)
-_INSERT = f"""
-WITH created AS (
-    INSERT INTO executions ({", ".join(launches.COLUMNS)})
-    SELECT new.* FROM {unnest(_EXECUTION_TYPES, launches.COLUMNS)}
-    ON CONFLICT DO NOTHING RETURNING key
-),
-tagged AS (
-    INSERT INTO execution_tags ({", ".join(launches.TAG_COLUMNS)})
-    SELECT tag.* FROM {unnest(_TAG_TYPES, launches.TAG_COLUMNS, "tag")}
-    WHERE tag.execution_key IN (SELECT created.key FROM created)
-    ON CONFLICT DO NOTHING
+@cache
+def _statement(kind: int, kind_of_tags: int) -> str:
+    tagged = f", {_TAGS.statement(kind_of_tags)}" if kind_of_tags != NOTHING else ""
+    return f"WITH {_EXECUTIONS.statement(kind)}{tagged} SELECT key FROM created"
+
+
+_EXECUTIONS = Part(
+    "executions",
+    launches.COLUMNS,
+    lambda columns, new: (
+        f"INSERT INTO executions ({', '.join(columns)}) SELECT new.* FROM {new} ON CONFLICT DO NOTHING RETURNING key"
+    ),
+    seldom=(
+        *("next_wake_at_us", "started_at_us", "ended_at_us", "outputs_inline", "outputs_uri", "outputs_size", "error"),
+        *("inputs_uri", "parent_key", "recovers_key"),
+    ),
+    name="created",
 )
-SELECT key FROM created
-"""
+_TAGS = Part(
+    "execution_tags",
+    launches.TAG_COLUMNS,
+    lambda columns, new: (
+        f"INSERT INTO execution_tags ({', '.join(columns)}) SELECT new.* FROM {new} "
+        "WHERE new.execution_key IN (SELECT created.key FROM created) ON CONFLICT DO NOTHING"
+    ),
+    name="tagged",
+)

@@ -176,7 +176,7 @@ def _door(url: URL) -> Door:
         return SqliteDoor(where.path)
     from libs.store.submission_postgres import PostgresDoor  # only who needs the driver pays for its import
 
-    return PostgresDoor(f"postgresql:{where.url.partition(':')[2]}")
+    return PostgresDoor(where.for_libpq)
 
 
 def _submission(record: ExecutionRecord, tags: Tags) -> _Submission:

@@ -17,7 +17,7 @@ from libs.store.ledger_rows import batch_of
 from libs.store.ledger_sqlite import SqliteLedger
 from libs.store.postgres import named
 from libs.store.postgres_arrays import ByteaArray, Int8Array, TextArray
-from libs.store.postgres_parts import commit_of
+from libs.store.postgres_commit import commit_of
 from tests.support import stored
 
 SWEEPS = {
