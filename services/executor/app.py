@@ -87,7 +87,7 @@ async def serve(
             clock=life.clock,
             tracing=life.tracing,
             storage=results.Storage(blob or blobs.open(settings.blob), settings.storage_patience_seconds),
-            processes=cold if zygotes is None else WarmProcesses(cold, zygotes, life.clock),
+            processes=cold if zygotes is None else WarmProcesses(cold, life.clock),
             zygotes=zygotes,
             kept=kept,
             environments=environments.Environments(settings.task_environments, settings.task_python),

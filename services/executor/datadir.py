@@ -4,7 +4,7 @@ lock      held (flock) as long as the executor lives; a second executor on the s
 id        the executor's stable name, made at the first start
 journal   what runs, and the highest epoch seen (`journal`)
 spool     final reports that nobody has acknowledged (`spool`)
-scratch/  one directory per attempt, removed when it ends
+scratch/  a directory for each attempt that needs one of its own, removed when it ends
 warm/     one directory for each process that attempts are forked from or share, removed when it ends
 logs/     logs on their way to a blob store that is not a directory, removed when uploaded
 """

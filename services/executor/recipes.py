@@ -18,6 +18,7 @@ from flyteidl.core import identifier_pb2
 from services.executor.commandline import FAST_EXECUTE
 from services.executor.framing import Reply
 from services.executor.runner import Exit, Launch, Recipe, Warm
+from services.executor.wardens import Warden
 
 _TOOLS: Final = ("pyflyte-execute", "pyflyte-map-execute")
 _DISTRIBUTION: Final = "--additional-distribution"
@@ -87,13 +88,13 @@ def recipe_of(call: Call, commands: Path, shared: Mapping[str, str], task: ident
     return Recipe(commands, tuple(sorted(shared.items())), call.distribution, version)
 
 
-def warm(call: Call, recipe: Recipe, launch: Launch, inputs: bytes | None, inline_limit: int) -> Warm:
-    """How `launch` is done by a fork of that zygote."""
+def warm(call: Call, recipe: Recipe, warden: Warden, launch: Launch, inputs: bytes | None, inline_limit: int) -> Warm:
+    """How `launch` is done by a fork of that zygote's, by one of its wardens."""
     words = (str(recipe.commands / call.words[0]), *call.words[1:])
     known = dict(recipe.environment)
     strange = [name for name in launch.environment if name not in known and not name.startswith(_PERSONAL)]
     found = environment(call, launch.environment, launch.working_directory)
-    return Warm(recipe, words, inputs, inline_limit, configured=not strange, environment=found)
+    return Warm(warden, words, inputs, inline_limit, configured=not strange, environment=found)
 
 
 def environment(call: Call, given: Mapping[str, str], work: Path | str) -> Mapping[str, str]:

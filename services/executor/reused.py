@@ -19,13 +19,13 @@ from flyteidl.core import tasks_pb2
 from libs.runtime import together
 from libs.wire.session import Assignment
 from libs.workflow import errors
-from services.executor import commandline, framing, outcome, recipes, results, runner, tasksecrets, templates, variables
+from services.executor import commandline, framing, outcome, recipes, results, runner, templates, variables
 from services.executor.attempt import Over, Workbench
 from services.executor.keeping import KeptProcesses
 from services.executor.kept import Job, Kept, Kind, Plan
 from services.executor.outcome import Outcome
 from services.executor.tasklog import Printed
-from services.executor.taskprocess import ProcessAttempt, memory_limit
+from services.executor.taskprocess import ProcessAttempt, memory_limit, wants_secrets
 from services.executor.zygotes import Cold
 
 _TEMPLATE: Final = "taskTemplatePath"
@@ -45,7 +45,6 @@ class ReusedAttempt(ProcessAttempt):
     _job: Job | None = None
     _exit: runner.Exit | None = None
     """How the process has ended with it, or what it has said."""
-    _furnished = False
     _alarm: asyncio.TimerHandle | None = None
     _began_us = 0
     _takes_over: Callable[[ReusedAttempt], None] | None = None
@@ -90,6 +89,7 @@ class ReusedAttempt(ProcessAttempt):
             "words": (f"{plan.recipe.commands}/{call.words[0]}", *call.words[1:]),
             "work": kept.work,
             "temporary": kept.temporary,
+            "home": kept.home,
             "inline": assignment.inputs.inline is not None,
             "limit": assignment.inline_limit,
             "configured": not secrets,
@@ -176,15 +176,6 @@ class ReusedAttempt(ProcessAttempt):
         else:
             super()._obey_wish()
 
-    async def clean_up(self) -> None:
-        """Removes the private directories, where there are any."""
-        if self._furnished:
-            await super().clean_up()
-
-    @property
-    def leaves_files(self) -> bool:
-        return self._furnished
-
     async def _take(self) -> tuple[Plan, Kept]:
         """What to do, and a process to do it in. Raises Cold."""
         kept = self._bench.kept
@@ -203,7 +194,6 @@ class ReusedAttempt(ProcessAttempt):
         await bench.zygotes.ready(kind.recipe, module)
         order = {
             "reuse": True,
-            "log_limit": 0,
             "memory_limit": kind.memory_limit_bytes,
             "grace": settings.kill_grace_seconds,
         }
@@ -212,8 +202,7 @@ class ReusedAttempt(ProcessAttempt):
     async def _call(self, kept: Kept, plan: Plan) -> tuple[recipes.Call, Mapping[str, str]]:
         """What to call, and the variables of its secrets."""
         secrets: Mapping[str, str] = {}
-        if plan.with_template or _wants_secrets(self._assignment, self._template):
-            self._furnished = True
+        if plan.with_template or wants_secrets(self._assignment, self._template):
             secrets = await asyncio.to_thread(self._furnish, plan.with_template)
         return self._rendered(kept, plan, await self._inputs() if plan.with_inputs else {}), secrets
 
@@ -268,13 +257,7 @@ def _plan_of(bench: Workbench, assignment: Assignment, template: tasks_pb2.TaskT
 
 def _needs_nothing(plan: Plan, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> bool:
     """Whether the task needs neither a directory nor its inputs to be read before it is given to a process."""
-    return not (plan.with_template or plan.with_inputs or _wants_secrets(assignment, template))
-
-
-def _wants_secrets(assignment: Assignment, template: tasks_pb2.TaskTemplate) -> bool:
-    if not template.security_context.secrets and not assignment.security_context:
-        return False
-    return bool(tasksecrets.wanted(template.security_context, assignment.security_context))
+    return not (plan.with_template or plan.with_inputs or wants_secrets(assignment, template))
 
 
 def _plan(bench: Workbench, kept: KeptProcesses, assignment: Assignment, template: tasks_pb2.TaskTemplate) -> Plan:

@@ -20,13 +20,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from libs.blob import layout
 from libs.runtime.clock import Clock
 from libs.workflow import errors
 from services.executor import datadir, processes
 from services.executor.processes import ProcessId
+
+if TYPE_CHECKING:
+    from services.executor.wardens import Warden
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,8 @@ class Launch:
 class Warm:
     """flytekit's command as a call in a process that has imported what it needs."""
 
-    recipe: Recipe
+    warden: Warden
+    """Who runs it, in directories that this has for one process after the other."""
     words: tuple[str, ...]
     """`pyflyte-execute …`, or that of a map; without the fetching of code."""
     inputs: bytes | None = field(repr=False)

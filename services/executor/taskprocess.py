@@ -24,12 +24,14 @@ from flyteidl.core import tasks_pb2
 
 from libs.blob import layout
 from libs.runtime import together
+from libs.wire.session import Assignment
 from libs.workflow import errors, options, quantities
 from services.executor import (
     commandline,
     datadir,
     environments,
     outcome,
+    processes,
     recipes,
     results,
     runner,
@@ -40,6 +42,7 @@ from services.executor import (
 from services.executor.attempt import Attempt
 from services.executor.outcome import Outcome
 from services.executor.tasklog import TaskLog
+from services.executor.wardens import Warden
 from services.executor.zygotes import Cold
 
 _TEMPLATE: Final = "task.pb"
@@ -49,10 +52,17 @@ class ProcessAttempt(Attempt):
     """Runs the command of the task's container."""
 
     _running: runner.Running | None = None
+    _furnished = False
+    """Whether there is a directory that is this attempt's alone."""
 
     @functools.cached_property
     def _scratch(self) -> Path:
         return self._bench.directory.scratch(self.id)
+
+    @functools.cached_property
+    def _place(self) -> Path:
+        """Where its process has its directories: in those of a warden, if it is forked from a warm one."""
+        return self._scratch
 
     @functools.cached_property
     def _log(self) -> TaskLog:
@@ -81,32 +91,62 @@ class ProcessAttempt(Attempt):
         if self._running is not None:
             self._running.stop()
 
+    async def abandon(self) -> None:
+        await processes.end_all(self._place)
+
+    @property
+    def leaves_files(self) -> bool:
+        return self._furnished
+
     async def clean_up(self) -> None:
-        """Removes the private directories."""
-        await asyncio.to_thread(datadir.remove, self._scratch)
+        """Removes the private directories, where there are any."""
+        if self._furnished:
+            await asyncio.to_thread(datadir.remove, self._scratch)
 
     # ------------------------------------------------------------------------------------------------------- prepare
 
     async def _prepare(self) -> runner.Launch:
-        settings, assignment = self._bench.settings, self._assignment
-        environment = self._bench.environments.of(assignment.container_image)
+        """Everything that the task needs: where its process is forked from a warm one, that has directories for it."""
+        environment = self._bench.environments.of(self._assignment.container_image)
         command = commandline.of_template(self._template)
-        secrets = await asyncio.to_thread(self._furnish, templates.mentions(command.words, "taskTemplatePath"))
+        found = await self._warm(environment, command)
+        if found is None:
+            launch = await self._launch(environment, command)
+            _require_command(launch, environment)
+            await self._log.open()
+            return await self._with_inputs(launch)
+        recipe, warden = found
+        try:
+            self._place = Path(warden.desk)
+            launch = await self._launch(environment, command)
+            call = recipes.call_of(launch.command)
+            assert call is not None  # it was one before its variables were put in
+            inputs, limit = self._assignment.inputs.inline, self._assignment.inline_limit
+            return replace(launch, warm=recipes.warm(call, recipe, warden, launch, inputs, limit))
+        except BaseException:
+            warden.give_back()
+            raise
+
+    async def _launch(self, environment: environments.Environment, command: commandline.Command) -> runner.Launch:
+        settings, platform = self._bench.settings, self._bench.platform
+        with_template = templates.mentions(command.words, "taskTemplatePath")
+        secrets: Mapping[str, str] = {}
+        if self._place == self._scratch or with_template or self._wants_secrets():
+            secrets = await asyncio.to_thread(self._furnish, with_template)
         words = await self._render(command.words)
         place = variables.Place(
             commands=environment.commands,
-            home=self._scratch / "home",
-            temporary=self._scratch / "tmp",
+            home=self._place / "home",
+            temporary=self._place / "tmp",
             devices=self.grant.devices,
             traceparent="" if self.trace is None else self.trace.child("process").traceparent(),
             secrets=secrets,
         )
-        platform = self._bench.platform
-        launch = runner.Launch(
-            command=commandline.with_private_code(words, self._scratch / "work"),
-            environment=variables.of_attempt(platform, place, assignment, self._template.id, command.env),
-            directory=self._scratch,
-            working_directory=self._scratch / "work",
+        return runner.Launch(
+            command=commandline.with_private_code(words, self._place / "work"),
+            environment=variables.of_attempt(platform, place, self._assignment, self._template.id, command.env),
+            directory=self._place,
+            working_directory=self._place / "work",
             log=self._log.path,
             log_limit_bytes=settings.log_limit_bytes,
             memory_limit_bytes=memory_limit(self._template),
@@ -114,26 +154,23 @@ class ProcessAttempt(Attempt):
             uid=settings.task_uid,
             gid=settings.task_gid,
         )
-        _require_command(launch, environment)
-        await self._log.open()
-        return await self._warmed(launch, environment, command.env)
 
-    async def _warmed(
-        self, launch: runner.Launch, environment: environments.Environment, template_env: Mapping[str, str]
-    ) -> runner.Launch:
-        """The launch, with the way to do the same by a fork where there is a warm process to fork from."""
-        zygotes, call = self._bench.zygotes, recipes.call_of(launch.command)
-        warm = options.process(self._template.config, "config").warm
-        if zygotes is None or call is None or environment.commands is None or not warm:
-            return await self._with_inputs(launch)
-        shared = variables.of_zygote(self._bench.platform, environment.commands, self._assignment, template_env)
+    async def _warm(
+        self, environment: environments.Environment, command: commandline.Command
+    ) -> tuple[runner.Recipe, Warden] | None:
+        """Who forks a process for it; None: it starts cold."""
+        zygotes, call = self._bench.zygotes, recipes.call_of(command.words)
+        if zygotes is None or call is None or environment.commands is None:
+            return None
+        if not options.process(self._template.config, "config").warm:
+            return None
+        shared = variables.of_zygote(self._bench.platform, environment.commands, self._assignment, command.env)
         recipe = recipes.recipe_of(call, environment.commands, shared, self._template.id)
         try:
             await zygotes.ready(recipe, call.module)
+            return recipe, zygotes.take(recipe)
         except Cold:
-            return await self._with_inputs(launch)
-        inputs, limit = self._assignment.inputs.inline, self._assignment.inline_limit
-        return replace(launch, warm=recipes.warm(call, recipe, launch, inputs, limit))
+            return None
 
     async def _with_inputs(self, launch: runner.Launch) -> runner.Launch:
         """The launch, with its inputs in their file: those of a fork go along."""
@@ -142,9 +179,13 @@ class ProcessAttempt(Attempt):
             await asyncio.to_thread(runner.place_inputs, launch, inputs)
         return launch
 
+    def _wants_secrets(self) -> bool:
+        return wants_secrets(self._assignment, self._template)
+
     def _furnish(self, with_template: bool) -> Mapping[str, str]:
         """Makes the private directories and what the task finds in them. Returns the variables of its secrets."""
         uid, gid = self._bench.settings.task_uid, self._bench.settings.task_gid
+        self._furnished = True
         datadir.make_scratch(self._scratch, uid, gid)
         if with_template:
             datadir.place(self._scratch / "inputs" / _TEMPLATE, self._template.SerializeToString(), uid, gid)
@@ -221,3 +262,9 @@ def _require_command(launch: runner.Launch, environment: environments.Environmen
     if command.startswith("pyflyte-"):
         raise errors.FailedPrecondition(f"{environment} has no {command}: is flytekit installed in it?")
     raise errors.InvalidArgument(f"container: command {command!r} is not found in {environment}")
+
+
+def wants_secrets(assignment: Assignment, template: tasks_pb2.TaskTemplate) -> bool:
+    if not template.security_context.secrets and not assignment.security_context:
+        return False
+    return bool(tasksecrets.wanted(template.security_context, assignment.security_context))

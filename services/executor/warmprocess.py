@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from pathlib import Path
@@ -11,69 +10,59 @@ from typing import Any, Final
 
 from libs.runtime.clock import Clock
 from libs.workflow import errors
-from services.executor import datadir, framing, recipes, runner
+from services.executor import datadir, framing, recipes
 from services.executor.processes import ProcessId
 from services.executor.runner import Exit, Launch, ProcessRunner, Running, Warm
-from services.executor.wardens import Warden
-from services.executor.zygotes import Cold, Zygotes
+from services.executor.tasklog import Printed
 
 _PIECE_BYTES: Final = 1 << 18
+_PRINTED_BYTES: Final = 1 << 16
 
 
 class WarmProcesses:
     """A `ProcessRunner`: a fork for each launch that says how (`Launch.warm`), `cold` for the others."""
 
-    def __init__(self, cold: ProcessRunner, zygotes: Zygotes, clock: Clock) -> None:
+    def __init__(self, cold: ProcessRunner, clock: Clock) -> None:
         self._cold = cold
-        self._zygotes = zygotes
         self._clock = clock
 
     async def start(self, launch: Launch) -> Running:
         """Raises Unavailable when this machine cannot start it now, InvalidArgument when none ever can."""
-        if launch.warm is not None:
-            with contextlib.suppress(Cold):
-                return await self._fork(launch, launch.warm, self._zygotes.take(launch.warm.recipe))
-            if launch.warm.inputs is not None:
-                await asyncio.to_thread(runner.place_inputs, launch, launch.warm.inputs)
-        return await self._cold.start(launch)
-
-    async def _fork(self, launch: Launch, warm: Warm, warden: Warden) -> Running:
+        if launch.warm is None:
+            return await self._cold.start(launch)
+        warm = launch.warm
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        printed, prints = os.pipe2(os.O_CLOEXEC)
         try:
-            with theirs:
-                log = _open_log(launch)
-                try:
-                    process = await warden.run(_order(launch), theirs.fileno(), log)
-                finally:
-                    os.close(log)
+            try:
+                await warm.warden.run(_order(launch), theirs.fileno(), prints)
+            finally:
+                theirs.close()
+                os.close(prints)
         except BaseException as error:
             ours.close()
-            warden.give_back()
+            os.close(printed)
+            warm.warden.give_back()
             if isinstance(error, OSError):
                 raise errors.Unavailable(f"cannot start a process: {error}") from error
             raise
-        return _Fork(launch, warm, warden, ours, process, self._clock.now_us())
+        return _Fork(launch, warm, ours, printed, self._clock.now_us())
 
 
 class _Fork:
-    """One process, for one task."""
+    """One process, for one task. What it prints is read here: a log exists when there is something in it."""
 
-    def __init__(
-        self,
-        launch: Launch,
-        warm: Warm,
-        warden: Warden,
-        channel: socket.socket,
-        process: ProcessId | None,
-        started_us: int,
-    ) -> None:
+    def __init__(self, launch: Launch, warm: Warm, channel: socket.socket, printed: int, started_us: int) -> None:
         self._launch = launch
         self._warm = warm
-        self._warden = warden
+        self._warden = warm.warden
         self._channel = channel
-        self._process = process
+        self._pipe = printed
+        self._printed = Printed(lambda: launch.log, launch.log_limit_bytes)
         self._started_us = started_us
+        os.set_blocking(printed, False)
+        asyncio.get_running_loop().add_reader(printed, self._read)
 
     @property
     def started_us(self) -> int:
@@ -81,7 +70,8 @@ class _Fork:
 
     @property
     def process(self) -> ProcessId | None:
-        return self._process
+        """It is found by its environment, and dies with its zygote."""
+        return None
 
     def stop(self) -> None:
         self._warden.stop()
@@ -90,12 +80,28 @@ class _Fork:
         try:
             reply = await self._converse()
             ended = await self._warden.ended(self._launch.directory)
+            self._read()
             if ended.code is None or reply is None:  # it has not put back its desk
                 await asyncio.to_thread(datadir.remove, Path(self._warden.desk))
         finally:
             self._channel.close()
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._printed.close()
             self._warden.give_back()
         return recipes.handed_back(ended, reply)
+
+    def _read(self) -> None:
+        """Takes what was printed so far."""
+        while True:
+            try:
+                data = os.read(self._pipe, _PRINTED_BYTES)
+            except OSError:
+                return  # nothing for now
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._pipe)
+                return
+            self._printed.write(data)
 
     async def _converse(self) -> framing.Reply | None:
         """Sends what to do; returns what is answered before the process ends, if it is an answer."""
@@ -120,7 +126,6 @@ def _order(launch: Launch) -> dict[str, Any]:
     """What a warden is told: all of it is the executor's own."""
     return {
         "reuse": False,
-        "log_limit": launch.log_limit_bytes,
         "memory_limit": launch.memory_limit_bytes,
         "grace": launch.kill_grace_seconds,
     }
@@ -139,12 +144,3 @@ def _request(launch: Launch, warm: Warm, desk: str) -> dict[str, Any]:
         "limit": warm.inline_limit,
         "configured": warm.configured,
     }
-
-
-def _open_log(launch: Launch) -> int:
-    """The log, to append to. As the supervisor does: a link in its place is not followed, a bad place costs the log."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    try:
-        return os.open(launch.log, flags | os.O_NOFOLLOW, 0o644)
-    except OSError:
-        return os.open(os.devnull, flags)

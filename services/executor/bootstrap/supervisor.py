@@ -112,13 +112,16 @@ def exceeds(limit: int) -> bool:
 def kernel_oom_kills() -> int:
     """How many processes the kernel has killed for want of memory, on this machine, since it started."""
     try:
-        with open("/proc/vmstat", "rb") as file:
-            for line in file:
-                if line.startswith(b"oom_kill "):
-                    return int(line.split()[1])
+        file = os.open("/proc/vmstat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            told = b""
+            while piece := os.read(file, 1 << 16):
+                told += piece
+        finally:
+            os.close(file)
+        return int(told.partition(b"\noom_kill ")[2].split(maxsplit=1)[0])
     except (OSError, IndexError, ValueError):
-        pass
-    return 0
+        return 0
 
 
 def open_log(path: str) -> int:
@@ -279,7 +282,7 @@ class Supervisor:
         if output is not None:
             output.close()
         assert self.status is not None
-        self.tell("ended {} {} {:d}".format(*self.verdict(self.status, kernel_oom_kills() > oom_kills)))
+        self.tell("ended {} {} {:d}".format(*self.verdict(self.status, oom_kills)))
 
     def attend(self, output: Output | None) -> None:
         """Returns when the command has ended."""
@@ -300,14 +303,16 @@ class Supervisor:
             self.reap()
             self.check_deadlines()
 
-    def verdict(self, status: int, kernel_killed: bool) -> tuple[str, int, bool]:
+    def verdict(self, status: int, oom_kills: int) -> tuple[str, int, bool]:
+        """How it ended, and whether for want of memory; `oom_kills` is how many there had been before."""
         if os.WIFSIGNALED(status):
             kind, number = "signal", os.WTERMSIG(status)
         else:
             kind, number = "exit", os.WEXITSTATUS(status)
         # 137 is a shell's, 247 flytekit's way to say that a child died by SIGKILL.
         killed = (kind, number) in (("signal", 9), ("exit", 137), ("exit", 247))
-        return kind, number, self.out_of_memory or (killed and self.kill_at is None and kernel_killed)
+        by_kernel = killed and self.kill_at is None and kernel_oom_kills() > oom_kills
+        return kind, number, self.out_of_memory or by_kernel
 
     def tell(self, line: str) -> None:
         try:

@@ -44,6 +44,7 @@ DESK = {  # with what is in each of them
     "task/local_flytekit/engine_dir": (),
     "workspace": (),
 }
+PRIVATE = {"": (*DESK[""], "work", "tmp", "home"), "work": (), "tmp": (), "home": ()}  # a forked process's own, beside
 EXTRA_DESCRIPTORS = 16  # what libraries keep open for later
 EXTRA_MODULES = 2000
 SETTLED_NS = 100_000_000  # many times what a tick of a file system's clock lasts
@@ -66,9 +67,8 @@ class Worker:
         if message is None:
             os._exit(126)
         request, inputs = message
+        desk = make_desk(request["desk"], DESK | PRIVATE)  # as the task before has put it back, or new
         self.enter(request)
-        desk = make_desk(request["desk"])
-        put_back(desk)  # what a task before, which was killed, may have left
         self.way.settle(request["desk"])
         result = self.perform(request, inputs)
         self.answer(result)
@@ -88,7 +88,7 @@ class Worker:
             self.enter(request)
             if start is None:
                 desk = os.path.join(request["temporary"], "flyte")
-                start = Belongings(request["temporary"], request["work"], desk)
+                start = Belongings((request["temporary"], request["work"], request["home"]), desk)
                 self.way.settle(desk)
             reseed()
             result = self.perform(request, inputs)
@@ -212,10 +212,10 @@ def reseed() -> None:
 class Belongings:
     """What the process had before it saw the first task: put back after each, and compared with what is there."""
 
-    def __init__(self, temporary: str, work: str, desk: str) -> None:
+    def __init__(self, places: Iterable[str], desk: str) -> None:
         _wake_loop()
         on_desk = make_desk(desk)
-        self.directories = [Directory(place, os.listdir(place)) for place in (temporary, work)] + on_desk
+        self.directories = [Directory(place, os.listdir(place)) for place in places] + on_desk
         for directory in self.directories:
             directory.hold()
         self.streams = (sys.stdin, sys.stdout, sys.stderr)
@@ -281,7 +281,12 @@ class Directory:
     def look_through(self) -> int:
         """Puts it back. When it has last changed, if that is settled."""
         try:
-            for entry in os.scandir(self.path):
+            try:
+                entries = os.scandir(self.path)
+            except PermissionError:
+                os.chmod(self.path, 0o700)  # the task has taken its own right to it
+                entries = os.scandir(self.path)
+            for entry in entries:
                 if entry.name not in self.kept:
                     _remove(entry)
         except OSError:
@@ -306,10 +311,10 @@ class Directory:
                 pass  # it is looked through each time
 
 
-def make_desk(path: str) -> list[Directory]:
+def make_desk(path: str, layout: dict[str, tuple[str, ...]] = DESK) -> list[Directory]:
     """The directories that flytekit makes for every task, where they are not there yet."""
     directories = []
-    for place, kept in DESK.items():
+    for place, kept in layout.items():
         directory = os.path.join(path, place)
         if not os.path.isdir(directory):
             os.makedirs(directory)
@@ -335,9 +340,22 @@ def _wake_loop() -> None:
 def _remove(entry: os.DirEntry[str]) -> None:
     try:
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
+            shutil.rmtree(entry.path, onerror=_insist)
         else:
             os.unlink(entry.path)
+    except OSError:
+        pass
+
+
+def _insist(function: object, path: str, _: object) -> None:
+    """A task may have taken its own right to a directory; its owner can take it back."""
+    try:
+        os.chmod(os.path.dirname(path), 0o700)
+        os.chmod(path, 0o700)
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
     except OSError:
         pass
 

@@ -268,14 +268,13 @@ class Warden:
         supervisor = self.zygote.supervisor
         channel, *printed = descriptors
         me = os.getpid()
-        output = None if order["reuse"] else supervisor.Output(supervisor.Log(printed[0], order["log_limit"]))
 
         def start() -> NoReturn:
             try:
                 supervisor.die_with(me)
-                supervisor.stand_apart(os.dup(printed[0]) if output is None else output.printed_to)
+                supervisor.stand_apart(os.dup(printed[0]))
                 self.control.close()
-                for descriptor in (alarm.rings, alarm.ring, *(() if output is None else (output.end, *printed))):
+                for descriptor in (alarm.rings, alarm.ring, *(() if order["reuse"] else printed)):
                     os.close(descriptor)
                 worker = self.zygote.worker.Worker(
                     self.zygote.frames.Channel(channel), self.zygote.way, self.zygote.code
@@ -287,7 +286,7 @@ class Warden:
             os._exit(126)
 
         watch = supervisor.Supervisor(self.control.fileno(), alarm, order["memory_limit"], order["grace"])
-        watch.run(start, output, (channel,) if output is not None else (channel, *printed))
+        watch.run(start, None, (channel, *printed))
 
 
 def _begin() -> None:

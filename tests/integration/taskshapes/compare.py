@@ -222,7 +222,7 @@ def main() -> None:
     def many() -> None:
         (root / "desk" / "work").mkdir(parents=True)
         way.settle(str(root / "desk"))
-        start = load(bootstrap, "worker").Belongings(str(root / "desk"), str(root / "desk" / "work"), way.desk)
+        start = load(bootstrap, "worker").Belongings((str(root / "desk"), str(root / "desk" / "work")), way.desk)
         for name in CASES:
             folder = folder_of(name, "kept")
             code = lean(way, name, folder)
