@@ -27,7 +27,7 @@ import psycopg
 from libs.store import rows
 from libs.store.at_once import NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
-from libs.store.postgres import ANSWER_SECONDS, Connection, named
+from libs.store.postgres import ANSWER_SECONDS, Connection, named, numbered
 from libs.store.postgres_commit import commit_of
 
 WORK_SECONDS = 1.0
@@ -104,7 +104,7 @@ class PostgresLedger:
             answer = self._execute_script([(statement, values), *self.aborts(batch.aborts, shard, epoch)])
         else:
             with self._patient() as connection:
-                answer = connection.execute(statement, values, prepare=True).fetchone()
+                answer = psycopg.RawCursor(connection).execute(numbered(statement), values, prepare=True).fetchone()
         leading, written = answer or (0, 0)
         return written if leading else None
 

@@ -114,5 +114,5 @@ _TYPES: tuple[tuple[type[_Array], int], ...] = ((Int8Array, 1016), (TextArray, 1
 def register(context: AdaptContext) -> None:
     """Teaches a connection to send these."""
     for kind, oid in _TYPES:
-        for dumper in (_ArrayDumper, _WrittenArrayDumper):
+        for dumper in (_WrittenArrayDumper, _ArrayDumper):  # where the statement names no form, the last one is taken
             context.adapters.register_dumper(kind, type(f"{kind.__name__}Dumper", (dumper,), {"oid": oid}))

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import psycopg
+
 from libs.store import launches
-from libs.store.postgres import Connection, named
+from libs.store.postgres import Connection, named, numbered
 from libs.store.postgres_parts import NOTHING, Part
 from libs.store.rows import Row
 from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
@@ -88,7 +90,8 @@ def _insert(connection: Connection, executions: Sequence[Row], tags: Sequence[Ro
     kind, values = _EXECUTIONS.arrays(sorted(executions, key=id_of))
     kind_of_tags, values_of_tags = _TAGS.arrays(tags)
     statement = _statement(kind, kind_of_tags)
-    return {key for (key,) in connection.execute(statement, [*values, *values_of_tags], prepare=True)}
+    cursor = psycopg.RawCursor(connection).execute(numbered(statement), [*values, *values_of_tags], prepare=True)
+    return {key for (key,) in cursor}
 
 
 def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> Mapping[ExecutionId, int | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 import sqlite3
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from libs.store import ledger
 from libs.store.ledger_postgres import _OPTIONS, PostgresLedger
 from libs.store.ledger_rows import batch_of
 from libs.store.ledger_sqlite import SqliteLedger
-from libs.store.postgres import named
+from libs.store.postgres import named, numbered
 from libs.store.postgres_arrays import ByteaArray, Int8Array, TextArray
 from libs.store.postgres_commit import commit_of
 from tests.support import stored
@@ -89,11 +87,9 @@ def test_postgres_finds_what_a_commit_changes_by_its_key_even_while_it_knows_not
 ) -> None:
     """Of an empty table the planner takes all that is live in a shard for a handful, which it could look through."""
     statement, parameters = commit_of(0, 1, batch_of([stored.running(stored.execution())]))
-    numbers = itertools.count(1)
-    statement = re.sub("%b", lambda _: f"${next(numbers)}", statement)
     types = ", ".join(TYPES[type(parameter)] for parameter in parameters)
     with psycopg.connect(postgres_url, options=_OPTIONS) as connection:
-        connection.execute(f"PREPARE changes ({types}) AS {statement}")
+        connection.execute(f"PREPARE changes ({types}) AS {numbered(statement)}")
         plan = str(connection.execute(f"EXPLAIN EXECUTE changes ({', '.join(['NULL'] * len(parameters))})").fetchall())
     assert "executions_pkey" in plan
     assert "executions_live" not in plan
