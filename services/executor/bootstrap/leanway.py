@@ -86,7 +86,8 @@ class LeanWay:
         self.loops: Any = asyn.loop_manager
         self.lost: dict[str, Any] = {}
         self.accesses: dict[str, Any] = {}
-        base_task.run_sync = self.loops.run_sync = shortcuts.Conversions(self.loops.run_sync).run_sync
+        self.conversions: Any = shortcuts.Conversions(self.loops.run_sync)
+        base_task.run_sync = self.loops.run_sync = self.conversions.run_sync
         # Where a context was opened is for flytekit's own debugging; finding it out reads source files.
         origin = traceback.FrameSummary("airscrew", 0, "task", lookup_line=False, line="")
         contexts: Any = context_manager.FlyteContextManager
@@ -261,6 +262,13 @@ class LeanWay:
         access._raw_output_prefix = raw if raw.endswith(separator) else raw + separator
         access._execution_metadata = None if last._execution_metadata is None else metadata
         return access
+
+    def forget(self) -> None:
+        """What is remembered from one task to the next."""
+        self.exchange = None
+        self.accesses.clear()
+        self.configuration.settings.clear()
+        self.conversions.close()
 
     def write_files(self) -> None:
         """Writes the last task's outputs to their place, if they were to be handed back: nobody can take them."""

@@ -121,6 +121,12 @@ class Conversions:
             return self.elsewhere(work, *arguments, **more)
         return self.loop.run(work(*arguments, **more))
 
+    def close(self) -> None:
+        """The next conversion opens a loop of its own."""
+        if self.loop is not None:
+            self.loop.close()
+        self.loop, self.owner = None, 0
+
     def ready(self) -> bool:
         """Whether this is the thread that runs tasks, and no loop of it runs already."""
         if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:

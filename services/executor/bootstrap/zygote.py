@@ -2,9 +2,9 @@
 
     python zygote.py CONTROL_FD
 
-Run by the task environment's own interpreter. It never runs a task, holds no secret of any, has one thread and no
-connection: what is forked from it may do what it likes. Where importing has left threads or connections, it says why
-and forks nothing more; tasks of that module then get a process of their own each.
+Run by the task environment's own interpreter. It runs no task but one of ours (`rehearsal.py`), holds no secret of any,
+has one thread and no connection: what is forked from it may do what it likes. Where importing has left threads or
+connections, it says why and forks nothing more; tasks of that module then get a process of their own each.
 
 It does not answer for task processes either. For that it forks *wardens*: each takes one task process at a time, with
 the supervisor's guarantees (`supervisor.py`), and has a socket to the executor that is its life-line.
@@ -81,10 +81,18 @@ class Zygote:
         self.frames = sibling("frames")
         self.worker = sibling("worker")
         self.way = sibling("leanway").LeanWay(sibling("exchange"), sibling("shortcuts"))
+        self.rehearse()
         self.code = ""
         self.spoilt = False
         self.wardens: set[int] = set()
         self.supervisor.prctl(self.supervisor.PR_SET_CHILD_SUBREAPER, 1)
+
+    def rehearse(self) -> None:
+        """Runs a task of ours: what that costs no fork has to pay."""
+        try:
+            sibling("rehearsal").rehearse(self.way, self.worker, os.path.join(os.environ["TMPDIR"], "flyte"))
+        except Exception:
+            traceback.print_exc()  # a flytekit that is built otherwise: it goes without
 
     def serve(self) -> None:
         """Until the executor is gone."""

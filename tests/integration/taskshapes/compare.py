@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import shapes
@@ -179,7 +180,7 @@ def found(folder: Path) -> dict[str, object]:
 
 def load(bootstrap: Path, name: str):
     spec = importlib.util.spec_from_file_location(f"_airscrew_{name}", bootstrap / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -208,6 +209,12 @@ def main() -> None:
 
     way = load(bootstrap, "leanway").LeanWay(load(bootstrap, "exchange"), load(bootstrap, "shortcuts"))
     assert way.fits
+    rehearsal = load(bootstrap, "rehearsal")
+    rehearsed = []
+    rehearsal.run, run = lambda *given: (rehearsed.append(given[-1]), run(*given)), rehearsal.run
+    rehearsal.rehearse(way, load(bootstrap, "worker"), str(root / "rehearsal"))
+    assert rehearsed == [rehearsal.TIMES], "as every zygote does"
+    assert threading.active_count() == 1
     for name in CASES:
         folder = folder_of(name, "fork")
 
