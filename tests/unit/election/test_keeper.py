@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -15,8 +17,60 @@ from libs.election.tenure import Tenure
 from libs.runtime.clock import SystemClock
 from libs.workflow import errors
 
-CLOCK = SystemClock()
 LEASE = 7
+
+
+class Time:
+    """A clock that goes on when a test says so, and the jobs of a thread that waits by it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._now = 0.0
+        self._jobs: deque[Any] = deque()
+        self._waits_until: float | None = None
+        """When whoever waits for a job is to go on without; None while nobody waits."""
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def now_us(self) -> int:
+        return int(self._now * 1e6)
+
+    def put(self, job: Any) -> None:
+        with self._changed:
+            self._jobs.append(job)
+            self._waits_until = None
+            self._changed.notify_all()
+
+    def get(self, timeout: float | None = None) -> Any:
+        with self._changed:
+            until = math.inf if timeout is None else self._now + timeout
+            while not self._jobs and self._now < until:
+                self._waits_until = until
+                self._changed.notify_all()
+                self._changed.wait()
+            self._waits_until = None
+            if not self._jobs:
+                raise queue.Empty
+            return self._jobs.popleft()
+
+    def takes(self, seconds: float) -> None:
+        """What the thread itself does takes so long."""
+        self._now += seconds
+
+    def passes(self, seconds: float) -> None:
+        """From when the thread waits on; returns when it waits again, with all done that was due."""
+        with self._changed:
+            self._await_wait()
+            end = self._now + seconds
+            while self._waits_until is not None and self._waits_until <= end:
+                self._now, self._waits_until = self._waits_until, None
+                self._changed.notify_all()
+                self._await_wait()
+            self._now = max(self._now, end)
+
+    def _await_wait(self) -> None:
+        assert self._changed.wait_for(lambda: self._waits_until is not None, 10), "the thread does not wait"
 
 
 class ScriptedEtcd:
@@ -46,8 +100,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.etcd = ScriptedEtcd()
-        self.keeper = Keeper(cast(Etcd, self.etcd), 1, 0.2, CLOCK, "keeper")
-        self.tenure = Tenure(LEASE, CLOCK.monotonic() + 0.8, CLOCK)
+        self.time = Time()
+        self.keeper = Keeper(cast(Etcd, self.etcd), 1, 0.2, self.time, "keeper")
+        self.keeper._jobs = cast(Any, self.time)
+        self.tenure = Tenure(LEASE, 0.8, self.time)
         self.losses: list[str] = []
 
     def hold(self) -> None:
@@ -55,13 +111,6 @@ class Bench:
 
     def run(self, job: Callable[[Any], Any]) -> Any:
         return self.keeper.call(job).result(5)
-
-    def until_lost(self) -> str:
-        give_up = time.monotonic() + 5
-        while not self.losses:
-            assert time.monotonic() < give_up
-            time.sleep(0.005)
-        return self.losses[0]
 
 
 @pytest.fixture
@@ -73,23 +122,25 @@ def bench() -> Iterator[Bench]:
 
 def test_a_lease_is_kept_alive_every_third_of_its_life_from_the_keepers_thread(bench: Bench) -> None:
     bench.hold()
-    time.sleep(1.2)
-    assert bench.etcd.refreshed in (2, 3) and bench.etcd.threads == {"keeper"}
-    assert not bench.losses and bench.tenure.deadline() > CLOCK.monotonic() + 0.3
+    bench.time.passes(1.2)
+    assert bench.etcd.refreshed == 3 and bench.etcd.threads == {"keeper"}
+    assert not bench.losses and bench.tenure.deadline() == pytest.approx(1.8)
 
 
 def test_jobs_cannot_keep_a_keep_alive_from_its_turn(bench: Bench) -> None:
     bench.hold()
     for _ in range(24):
-        bench.keeper.call(lambda _: time.sleep(0.05))
-    time.sleep(1.0)
-    assert bench.etcd.refreshed >= 2 and not bench.losses
+        bench.keeper.call(lambda _: bench.time.takes(0.05))
+    bench.time.passes(0.0)
+    assert bench.time.monotonic() == pytest.approx(1.2)
+    assert bench.etcd.refreshed == 3 and not bench.losses
 
 
 def test_a_lease_that_is_gone_is_a_loss_at_once(bench: Bench) -> None:
     bench.etcd.refresh_answer = lambda: 0
     bench.hold()
-    assert bench.until_lost() == "its lease is gone"
+    bench.time.passes(0.4)
+    assert bench.losses == ["its lease is gone"]
     assert bench.tenure.ended and bench.etcd.refreshed == 1
 
 
@@ -99,11 +150,11 @@ def test_failures_are_tried_again_until_the_deadline_and_not_beyond(bench: Bench
 
     bench.etcd.refresh_answer = fail
     bench.hold()
-    assert bench.until_lost() == "it was not renewed in time"
-    tries = bench.etcd.refreshed
-    assert 3 <= tries <= 6
-    time.sleep(0.4)
-    assert bench.etcd.refreshed == tries
+    bench.time.passes(0.9)
+    assert bench.losses == ["it was not renewed in time"]
+    assert bench.etcd.refreshed == 5  # a third of a second after the start, and four times again after a tenth
+    bench.time.passes(1.0)
+    assert bench.etcd.refreshed == 5
 
 
 def test_a_surprise_does_not_end_the_thread(bench: Bench) -> None:
@@ -116,32 +167,34 @@ def test_a_surprise_does_not_end_the_thread(bench: Bench) -> None:
 
     bench.etcd.refresh_answer = surprise_once
     bench.hold()
-    time.sleep(1.0)
-    assert bench.etcd.refreshed >= 3 and not bench.losses
+    bench.time.passes(1.0)
+    assert bench.etcd.refreshed == 3 and not bench.losses
 
 
 def test_an_answer_that_comes_after_the_deadline_does_not_renew(bench: Bench) -> None:
     def slow() -> int:
-        time.sleep(0.7)
+        bench.time.takes(0.7)
         return 1
 
     bench.etcd.refresh_answer = slow
     bench.hold()
-    assert bench.until_lost() == "it was renewed too late"
+    bench.time.passes(0.4)
+    assert bench.losses == ["it was renewed too late"]
     assert bench.tenure.ended
 
 
 def test_a_key_that_was_deleted_or_taken_is_a_loss(bench: Bench) -> None:
     bench.etcd.key_lease = 8
     bench.hold()
-    assert bench.until_lost() == "its key was deleted"
+    bench.time.passes(0.4)
+    assert bench.losses == ["its key was deleted"]
 
 
 def test_what_is_let_go_is_kept_alive_no_longer(bench: Bench) -> None:
     bench.hold()
     bench.run(lambda _: bench.keeper.let_go(LEASE + 1))
     bench.run(lambda _: bench.keeper.let_go(LEASE))
-    time.sleep(0.5)
+    bench.time.passes(0.5)
     assert bench.etcd.refreshed == 0 and not bench.losses
 
 
@@ -161,5 +214,5 @@ def test_closing_finishes_the_jobs_given_and_ends_the_thread_and_the_connection(
 
 
 def test_a_keeper_that_never_had_a_job_has_no_thread() -> None:
-    Keeper(cast(Etcd, ScriptedEtcd()), 1, 0.2, CLOCK, "lazy").close()
+    Keeper(cast(Etcd, ScriptedEtcd()), 1, 0.2, SystemClock(), "lazy").close()
     assert "lazy" not in {thread.name for thread in threading.enumerate()}
