@@ -36,7 +36,7 @@ class Lost:
 
     id: AttemptId
     supervisor: ProcessId | None
-    """None when it died before the process was started, or before that could be written down."""
+    """None when it died before the process was started, or when that is found by its environment."""
 
 
 class Journal:
@@ -81,7 +81,9 @@ class Journal:
         return self._write({_key(id): ""})
 
     def started(self, id: AttemptId, supervisor: ProcessId | None) -> None:
-        self._write({_key(id): str(supervisor or "")})
+        """The process that answers for an attempt; None: what runs is found by its environment."""
+        if supervisor is not None:
+            self._write({_key(id): str(supervisor)})
 
     def end(self, *ids: AttemptId) -> None:
         """No process of these attempts is left."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.executor import processes, runner
-from services.executor.processes import ProcessId
 
 if TYPE_CHECKING:
     from services.executor.zygotes import Zygote
@@ -38,16 +37,14 @@ class Warden:
         self.gone = asyncio.Event()
         """It has ended, and nothing of it is left."""
 
-    async def run(self, order: dict[str, Any], *descriptors: int) -> ProcessId | None:
+    async def run(self, order: dict[str, Any], *descriptors: int) -> None:
         """Starts a process. Raises BrokenPipeError when the warden is dead."""
         loop = asyncio.get_running_loop()
         self.broken = True  # until `ended` says otherwise
         socket.send_fds(self._control, [json.dumps(order).encode()], list(descriptors))
         said = await loop.sock_recv(self._control, 4096)
-        kind, _, pid = said.decode().strip().partition(" ")
-        if kind != "started":
+        if not said.startswith(b"started "):
             raise BrokenPipeError("the warden has died")
-        return ProcessId.of(int(pid))
 
     def stop(self) -> None:
         """Asks the process to end, and after its grace makes it."""
