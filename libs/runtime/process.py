@@ -52,9 +52,9 @@ at older ones: with Python's own 700 it takes a tenth of a busy process's time, 
 """
 
 GIVE_WAY_SECONDS: Final = 0.0005
-"""How long a thread that wants Python's lock waits before whoever has it must give way. A writer of the store lets go of
-the lock for every statement, and beside an event loop that is busy waits for it again: with Python's own 5 ms the
-statements of a large commit waited ten times as long as they ran.
+"""How long a thread that wants Python's lock waits before whoever has it must give way. The store's writer lets go of
+the lock for every statement, and beside an event loop that is busy waits for it again: with Python's own 5 ms a large
+commit waited several times as long as it ran.
 """
 
 

@@ -2,8 +2,9 @@
 
 The whole system runs as `airscrew start` runs it; the client is `libs.clients.bulk`, as `airscrew submit` uses it, in a
 process of its own. `submit` counts until the last acknowledgement, `end` until the last execution has succeeded;
-`ended_during_submit_per_s` is what ended a second while there was still something to be submitted. Mode `paused` is the
-submission alone: nothing begins meanwhile.
+`ended_during_submit_per_s` is what ended a second while there was still something to be submitted. Mode `engine`
+submits as fast as it goes, `steady` half as much as the goal is, no faster, and `paused` is the submission alone:
+nothing begins meanwhile.
 
     python -m tests.bench.bulk [--executions 50000] [--runs 2] [--database postgres]
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -41,6 +43,7 @@ from tests.support.system import System
 _EXECUTIONS = 50_000
 _RUNS = 2
 _PORTION = 500
+_STEADY_PER_S = 8_333.0
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 110.0
 
@@ -63,15 +66,19 @@ class Run:
     cpu_us: dict[str, float]
 
 
-async def submit(endpoint: str, plan: identifier_pb2.Identifier, batch: str, number: int) -> None:
-    """All of them, durable when this returns."""
+async def submit(
+    endpoint: str, plan: identifier_pb2.Identifier, batch: str, number: int, per_s: float = math.inf
+) -> None:
+    """All of them, durable when this returns, not more than `per_s` a second."""
     common = execution_pb2.ExecutionCreateRequest(project=flyte.PROJECT, domain=flyte.DOMAIN)
     common.spec.launch_plan.CopyFrom(plan)
     portions: asyncio.Queue[Portion | None] = asyncio.Queue(4)
     given = literals_pb2.LiteralMap(literals={"x": value(7)})
+    began = time.perf_counter()
 
     async def offer() -> None:
         for first in range(0, number, _PORTION):
+            await asyncio.sleep(max(0.0, began + first / per_s - time.perf_counter()))
             await portions.put(Portion(first, [given] * min(_PORTION, number - first)))
         await portions.put(None)
 
@@ -82,14 +89,16 @@ async def submit(endpoint: str, plan: identifier_pb2.Identifier, batch: str, num
         await offering
 
 
-async def run(system: System, plan: identifier_pb2.Identifier, url: str, batch: str, number: int) -> Run:
-    """One run."""
+async def run(
+    system: System, plan: identifier_pb2.Identifier, url: str, batch: str, number: int, per_s: float = math.inf
+) -> Run:
+    """One run, in which not more than `per_s` a second are submitted."""
     pids = {name: int(process["pid"]) for name, process in system.state()["processes"].items()}
     engine = open_async(url)
     before, began = cpu_seconds(pids), time.perf_counter()
     already = await _ended(engine)
     seen: list[_Seen] = []
-    submitting = asyncio.create_task(submit(system.endpoint, plan, batch, number), name="submit")
+    submitting = asyncio.create_task(submit(system.endpoint, plan, batch, number, per_s), name="submit")
     submitted: float | None = None
     ended = 0
     while ended < number and time.perf_counter() - began < _PATIENCE_SECONDS:
@@ -118,14 +127,14 @@ async def _ended(engine: AsyncEngine) -> int:
         return int(found.scalar_one())
 
 
-def result(database: str, number: int, runs: list[Run]) -> str:
+def result(mode: str, database: str, number: int, runs: list[Run]) -> str:
     """Medians of the runs, as JSON."""
     seconds = statistics.median(each.submit_seconds for each in runs)
     ends = [each.end_seconds for each in runs if each.end_seconds is not None]
     return json.dumps(
         {
             "workload": "BULK",
-            "mode": "engine",
+            "mode": mode,
             "n": number,
             "seconds": round(seconds, 3),
             "tasks_per_s": round(number / seconds),
@@ -161,8 +170,9 @@ def measure(database: str, number: int, runs: int) -> Iterator[str]:
             plan = workloads.register(stubs, workloads.chain(1), Mode.ENGINE)
             where = url or f"sqlite:///{system.database_file}"
             asyncio.run(run(system, plan, where, "warm", min(1000, number)))
-            done = [asyncio.run(run(system, plan, where, f"run-{each}", number)) for each in range(runs)]
-            yield result(database, number, done)
+            for mode, per_s in (("engine", math.inf), ("steady", _STEADY_PER_S)):
+                done = [asyncio.run(run(system, plan, where, f"{mode}-{n}", number, per_s)) for n in range(runs)]
+                yield result(mode, database, number, done)
             yield submitted_alone(system, stubs, plan, database, number)
 
 
