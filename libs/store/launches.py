@@ -11,6 +11,20 @@ from libs.workflow.state import ExecutionState
 
 COLUMNS = (*rows.EXECUTION_COLUMNS, "resource_type", "mode", "state")
 
+SELDOM = (
+    "next_wake_at_us",
+    "started_at_us",
+    "ended_at_us",
+    "outputs_inline",
+    "outputs_uri",
+    "outputs_size",
+    "error",
+    "inputs_uri",
+    "parent_key",
+    "recovers_key",
+)
+"""Those that are NULL in most new executions."""
+
 TAG_COLUMNS = ("execution_key", "key", "value")
 
 _LAUNCH_PLAN = 3  # flyteidl.core.ResourceType.LAUNCH_PLAN

@@ -46,9 +46,25 @@ class Layout:
         return tuple(dict.fromkeys((*self.always, *chain.from_iterable(self.optional))))
 
 
+def fill(values: list[Any], optional: Sequence[Any], bit: int = 1) -> int:
+    """Adds what of `optional` is not NULL; returns its shape, in which `bit` is that of the first."""
+    shape = 0
+    for value in optional:
+        if value is not None:
+            shape |= bit
+            values.append(value)
+        bit <<= 1
+    return shape
+
+
 def insert(connection: sqlite3.Connection, layout: Layout, groups: Groups) -> int:
     """Adds rows; returns how many."""
     return _run(connection, layout, groups, _insert)
+
+
+def insert_new(connection: sqlite3.Connection, layout: Layout, groups: Groups) -> int:
+    """Adds the rows that clash with none that is there; returns how many."""
+    return _run(connection, layout, groups, _insert_new)
 
 
 def upsert(connection: sqlite3.Connection, layout: Layout, groups: Groups) -> int:
@@ -90,6 +106,11 @@ def _rows(width: int, size: int) -> str:
 def _insert(layout: Layout, shape: int, size: int) -> str:
     columns = layout.columns(shape)
     return f"INSERT INTO {layout.table} ({', '.join(columns)}) {_rows(len(columns), size)}"
+
+
+@lru_cache(maxsize=2 * STATEMENTS)
+def _insert_new(layout: Layout, shape: int, size: int) -> str:
+    return f"{_insert(layout, shape, size)} ON CONFLICT DO NOTHING"
 
 
 @lru_cache(maxsize=2 * STATEMENTS)

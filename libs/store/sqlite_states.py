@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 from libs.store import rows, schema
 from libs.store.ledger_rows import Batch
-from libs.store.sqlite_groups import Groups, Layout, insert, update, upsert
+from libs.store.sqlite_groups import Groups, Layout, fill, insert, update, upsert
 from libs.workflow.state import AttemptState, Data, ExecutionState, NodeState
 
 EXECUTIONS = Layout(
@@ -176,7 +176,7 @@ def nodes(states: Iterable[tuple[int, NodeState]]) -> Groups:
             node.cache_key,
         )
         if seldom != _NO_SELDOM:
-            shape |= _filled(values, seldom, 128)
+            shape |= fill(values, seldom, 128)
         groups[shape] += values
     return groups
 
@@ -204,19 +204,8 @@ def attempts(states: Iterable[tuple[int, AttemptState]]) -> Groups:
             attempt.error,
             attempt.checkpoint_uri,
         )
-        groups[_filled(values, optional, 1)] += values
+        groups[fill(values, optional)] += values
     return groups
-
-
-def _filled(values: list[Any], optional: Sequence[Any], bit: int) -> int:
-    """Adds what of `optional` is not NULL; returns its shape, in which `bit` is that of the first."""
-    shape = 0
-    for value in optional:
-        if value is not None:
-            shape |= bit
-            values.append(value)
-        bit <<= 1
-    return shape
 
 
 def _data(values: list[Any], data: Data, inline: int) -> int:

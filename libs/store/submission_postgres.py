@@ -115,10 +115,7 @@ _EXECUTIONS = Part(
     lambda columns, new: (
         f"INSERT INTO executions ({', '.join(columns)}) SELECT new.* FROM {new} ON CONFLICT DO NOTHING RETURNING key"
     ),
-    seldom=(
-        *("next_wake_at_us", "started_at_us", "ended_at_us", "outputs_inline", "outputs_uri", "outputs_size", "error"),
-        *("inputs_uri", "parent_key", "recovers_key"),
-    ),
+    seldom=launches.SELDOM,
     name="created",
 )
 _TAGS = Part(

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from libs.store import launches, sqlite
 from libs.store.at_once import AtOnce
 from libs.store.rows import Row
+from libs.store.sqlite_groups import Groups, Layout, fill, insert_new
 from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
 from libs.workflow.identity import ExecutionId
-
-_AT_ONCE = (256, 32, 4, 1)
-"""Rows that one statement inserts. The driver lets other threads run once for each statement, and comes back only when
-a busy one lets go: with a statement for each row, a batch would take as many times 5 ms as it has rows. A few sizes,
-so that statements stay prepared."""
 
 
 class SqliteDoor:
@@ -75,7 +72,7 @@ def _store(connection: sqlite3.Connection, batch: Batch) -> Stored:
     if batch.parents and (ending := _ending(connection, batch.parents)):
         orphans = {row[KEY] for row in executions if row[PARENT] in ending}
         executions = [row for row in executions if row[KEY] not in orphans]
-    inserted = _insert(connection, "executions", launches.COLUMNS, executions)
+    inserted = insert_new(connection, _EXECUTIONS, _groups(executions))
     created = {row[KEY] for row in executions}
     taken: Mapping[ExecutionId, int | None] = {}
     if inserted < len(executions):
@@ -83,7 +80,7 @@ def _store(connection: sqlite3.Connection, batch: Batch) -> Stored:
     if tags:
         if len(created) < len(batch.executions) or batch.wishes:
             tags = [row for row in tags if row[0] in created]
-        _insert(connection, "execution_tags", launches.TAG_COLUMNS, tags)
+        insert_new(connection, _TAGS, {0: list(chain.from_iterable(tags))})
     return Stored(created, taken, orphans)
 
 
@@ -112,21 +109,22 @@ def _sort_out(
     return created, taken
 
 
-def _insert(connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Row]) -> int:
-    """Inserts what does not clash with what is there; returns how many."""
-    inserted = start = 0
-    for size in _AT_ONCE:
-        while len(values) - start >= size:
-            row = chain.from_iterable(values[start : start + size])
-            inserted += connection.execute(_insert_many(table, tuple(columns), size), tuple(row)).rowcount
-            start += size
-    return inserted
+def _groups(executions: Iterable[Row]) -> Groups:
+    groups: defaultdict[int, list[Any]] = defaultdict(list)
+    for row in executions:
+        seldom = _seldom(row)
+        if seldom == _NO_SELDOM:
+            groups[0] += _usual(row)
+        else:
+            values = list(_usual(row))
+            groups[fill(values, seldom)] += values
+    return groups
 
 
-@cache
-def _insert_many(table: str, columns: tuple[str, ...], rows: int) -> str:
-    row = f"({', '.join('?' * len(columns))})"
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} ON CONFLICT DO NOTHING"
-
-
+_USUAL = [name for name in launches.COLUMNS if name not in launches.SELDOM]
+_usual = itemgetter(*(launches.COLUMNS.index(name) for name in _USUAL))
+_seldom = itemgetter(*(launches.COLUMNS.index(name) for name in launches.SELDOM))
+_NO_SELDOM = (None,) * len(launches.SELDOM)
+_EXECUTIONS = Layout("executions", _USUAL, optional=[(name,) for name in launches.SELDOM])
+_TAGS = Layout("execution_tags", launches.TAG_COLUMNS)
 _NAMED = "SELECT collected_at_us FROM executions WHERE project = ? AND domain = ? AND name = ?"
