@@ -130,6 +130,9 @@ class PostgresLedger:
             finally:
                 connection.patience_seconds = usual
 
+    def prepare(self) -> None:
+        """There is nothing to do."""
+
     def lead_alone(self) -> None:
         """Any number of propellers may work on PostgreSQL: the fence sorts them out."""
 

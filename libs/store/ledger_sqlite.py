@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from libs.store import cache_rows, launches, rows, sqlite
+from libs.store import cache_rows, launches, rows, sqlite, sqlite_log
 from libs.store.at_once import AtOnce, NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.sqlite_groups import STATEMENTS
@@ -81,6 +81,10 @@ class SqliteLedger:
             for statement, parameters in self.aborts(batch.aborts, shard, epoch) if batch.aborts else ():
                 connection.execute(statement, parameters)
         return written
+
+    def prepare(self) -> None:
+        """See `sqlite_log`."""
+        sqlite_log.stretch(self._path)
 
     def lead_alone(self) -> None:
         """Refuses a second leading process: nobody but the kernel ends this lock, however the process ends."""

@@ -54,6 +54,7 @@ async def serve(
         leader_store = LeaderStore(open_ledger or (lambda: Ledger(settings.database)))
         stack.push_async_callback(leader_store.close)
         await leader_store.check_schema()
+        await leader_store.prepare()
         await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
         publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
         housekeeping = _housekeeping(settings, life) if open_ledger is None else None
