@@ -1,9 +1,9 @@
 """Executions on their way into memory: read together, put together one by one.
 
-One worker reads for all: what is asked for while a read is under way shares the next one. No more are on their way than
-the pool has workers; beyond that, keys are left in the work queue, where what is most urgent comes first. An execution
-that needs more than its rows (a graph that has to be built, more nodes than can be put together in between) takes a
-worker of its own, so that nobody waits for it.
+One worker reads for all: what is asked for while a read is under way shares the next one, which begins at once, while
+others give turns to what has been read. No more are on their way than the pool has workers; beyond that, keys are left
+in the work queue, where what is most urgent comes first. An execution that needs more than its rows (a graph that is to
+be built, more nodes than can be put together in between) takes a worker of its own, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from libs.workflow.machine import Execution
 from libs.workflow.state import Snapshot
 from services.propeller.library import Library
 
-IN_A_ROW: Final = 48
-"""How many have their first turn before others go on: some milliseconds."""
+GATHERING_TURNS: Final = 8
+"""How often the event loop may go round before a read, while more may be asked for: some milliseconds."""
 
 
 class Arrivals:
-    """Belongs to the event loop. `len` is how many have been read and have not had their turn."""
+    """Belongs to the event loop. `len` is how many have been read and can begin."""
 
     def __init__(
         self,
@@ -34,24 +34,24 @@ class Arrivals:
         clock: Clock,
         begin: Callable[[int, Execution | None, int], None],
         fail: Callable[[int, Exception], None],
-        there_is_room: Callable[[], None],
+        call_a_worker: Callable[[], None],
     ) -> None:
         """`begin` takes an execution that was read, with its key and the time; None when there is none, or it is final.
-        `fail` takes the key of one that cannot be read: now, if the reason is Unavailable.
+        `fail` takes the key of one that cannot be read: now, if the reason is Unavailable. Who is called by
+        `call_a_worker` comes for what can begin, and asks for more where there is room.
         """
         self._library = library
         self._pool = pool
         self._clock = clock
         self._begin = begin
         self._fail = fail
-        self._there_is_room = there_is_room
+        self._call_a_worker = call_a_worker
         self._wanted: list[int] = []
         """Keys for the next read."""
         self._asked = 0
         """How many are being read."""
         self._read: deque[tuple[int, Snapshot | Exception | None]] = deque()
         self._reading = False
-        """Whether somebody sees to all of these."""
 
     def __len__(self) -> int:
         return len(self._read)
@@ -62,8 +62,8 @@ class Arrivals:
         return self._asked + len(self._read) + len(self._wanted) >= self._pool.size
 
     async def read(self, key: int) -> None:
-        """Sees to it that an execution is read and begins; it may have begun when this returns, or somebody else does
-        it."""
+        """Sees to it that an execution is read, by whoever reads already or else by the caller, who reads for others
+        too."""
         self._wanted.append(key)
         if not self._reading:
             self._reading = True
@@ -74,25 +74,27 @@ class Arrivals:
                 self._reading = False
 
     async def _read_what_is_wanted(self) -> None:
+        for _ in range(GATHERING_TURNS):
+            if len(self._wanted) > self._pool.size // 2 or not self._pool.waiting_queue_size:
+                break
+            await asyncio.sleep(0)  # others have something to do, and may ask for more
         keys, self._wanted = self._wanted, []
         self._asked = len(keys)
         try:
             found = await self._library.read(keys)
-            self._read.extend((key, found.get(key)) for key in keys)
+            self._read.extend([(key, found.get(key)) for key in keys])
         except Unavailable as error:
             for key in keys:
                 self._fail(key, error)
         finally:
             self._asked = 0
-        self._there_is_room()
-        while self._read:
-            now_us = self._clock.now_us()
-            for _ in range(min(IN_A_ROW, len(self._read))):
-                self._arrived(*self._read.popleft(), now_us)
-            self._there_is_room()
-            await asyncio.sleep(0)
+        self._call_a_worker()
 
-    def _arrived(self, key: int, found: Snapshot | Exception | None, now_us: int) -> None:
+    def begin_next(self, now_us: int) -> None:
+        """Lets one begin that has been read, if there is one."""
+        if not self._read:
+            return
+        key, found = self._read.popleft()
         try:
             if isinstance(found, Exception):
                 raise found

@@ -80,7 +80,7 @@ class Reconciler:
         self._clock = clock
         self._spans = spans
         self._stepper = Stepper()
-        self._arrivals = Arrivals(library, pool, clock, self._begin, self._fail, self.advance)
+        self._arrivals = Arrivals(library, pool, clock, self._begin, self._fail, self._call_a_worker)
         self._queue: DelayingQueue[int] = DelayingQueue(WorkQueue(observer))
         self._observed = observer is not None
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
@@ -115,7 +115,7 @@ class Reconciler:
     @property
     def busy(self) -> bool:
         """Whether there are keys that could have their turn now."""
-        return len(self._arrivals) > 0 or len(self._queue) > 0
+        return len(self._arrivals) > 0 or (len(self._queue) > 0 and not self._arrivals.full)
 
     def next_due_us(self) -> int | None:
         """When the earliest delayed key is due; None when there is none, or no turn is begun any more."""
@@ -129,7 +129,7 @@ class Reconciler:
         if delay_us > 0:
             self.delayed.set()
         else:
-            self.advance()
+            self._call_a_worker()
 
     def attend_all(self, items: Iterable[Item[int]]) -> None:
         """These keys shall have turns now; later, where they wait for another try of the store."""
@@ -137,22 +137,24 @@ class Reconciler:
         for item in items:
             if item.key not in self._resting:
                 self._queue.add(item, now_us)
-        self.advance()
+        self._call_a_worker()
 
     def advance(self) -> None:
         """Gives turns to the keys that are due, unless no turn is begun any more."""
-        if self._pool.stopped or self._arrivals.full:
-            return
         if self._queue.next_due_us() is not None:
             self._queue.advance(self._clock.now_us())
-        for _ in range(len(self._queue) - self._pool.waiting_queue_size):
+        self._call_a_worker()
+
+    def _call_a_worker(self) -> None:
+        """One is enough: before it has a turn, it calls another for the next key, should it get stuck itself."""
+        if self.busy and not self._pool.waiting_queue_size and not self._pool.stopped:
             self._pool.submit(self._next)
 
     def tell(self, key: int, event: m.Event, priority: int = 0) -> None:
         """A fact about an execution: it gets a turn. Told again before that, it counts from now on."""
         self._inbox[key].pop(event, None)
         self._inbox[key][event] = None
-        self.attend(key, priority=priority)
+        self.attend(key, str(key), priority)
 
     def tell_all(self, facts: Mapping[int, Iterable[m.Event]]) -> None:
         """Facts about several executions: each gets one turn for its own, in their order."""
@@ -161,7 +163,7 @@ class Reconciler:
             for event in events:
                 inbox.pop(event, None)
                 inbox[event] = None
-        self.attend_all(map(Item, facts))
+        self.attend_all([Item(key, str(key)) for key in facts])
 
     def when_settled(self, key: int, callback: Callable[[], None]) -> None:
         """Calls back once a turn of this key has begun after now and is durable."""
@@ -182,9 +184,11 @@ class Reconciler:
     # ------------------------------------------------------------------------------------------------------ turns
 
     async def _next(self) -> None:
-        """What a worker does: the turn of the next key, once its execution is in memory."""
+        """What a worker does: one execution that has been read begins, and the next key has its turn, or is read."""
         now_us = self._clock.now_us()
+        self._arrivals.begin_next(now_us)
         handed = None if self._arrivals.full else self._queue.get(now_us)
+        self._call_a_worker()
         if handed is None:
             return
         key = handed.item.key
@@ -250,7 +254,7 @@ class Reconciler:
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
         self._done(key, self._settled.pop(key, []))
         self.fill()
-        self.advance()
+        self._call_a_worker()
 
     def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
         """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit.
@@ -304,7 +308,7 @@ class Reconciler:
         for opened in batch:
             self._follow(opened)
         self.fill()
-        self.advance()
+        self._call_a_worker()
 
     def _follow(self, opened: Opened) -> None:
         execution, turn = opened.execution, opened.turn

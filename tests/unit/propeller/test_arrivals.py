@@ -55,7 +55,8 @@ class Wanting:
     pool: WorkerPool = field(default_factory=lambda: WorkerPool(WORKERS))
     begun: dict[int, Execution | None] = field(default_factory=dict)
     failed: dict[int, Exception] = field(default_factory=dict)
-    rooms: int = 0
+    comes: bool = True
+    """Whether anybody comes for what has been read."""
 
     def __post_init__(self) -> None:
         self.arrivals = Arrivals(
@@ -64,15 +65,20 @@ class Wanting:
             SystemClock(),
             self.begin,
             self.failed.__setitem__,
-            self.there_is_room,
+            self.call_a_worker,
         )
 
     def begin(self, key: int, execution: Execution | None, now_us: int) -> None:
         assert key not in self.begun
         self.begun[key] = execution
 
-    def there_is_room(self) -> None:
-        self.rooms += not self.arrivals.full
+    def call_a_worker(self) -> None:
+        if self.comes and len(self.arrivals):
+            self.pool.submit(self.come)
+
+    async def come(self) -> None:
+        self.arrivals.begin_next(0)
+        self.call_a_worker()
 
     def want(self, *keys: int) -> None:
         for key in keys:
@@ -100,11 +106,21 @@ async def test_nothing_more_is_asked_for_when_as_many_are_on_their_way_as_there_
         assert not it.arrivals.full
         it.want(4)
         await until(lambda: it.arrivals.full)
-        assert it.rooms == 0
         it.library.go.set()
         await until(lambda: len(it.begun) == 4)
-        assert it.rooms > 0
         assert not it.arrivals.full
+
+
+async def test_the_next_read_does_not_wait_until_what_was_read_has_begun() -> None:
+    async with (it := Wanting(comes=False)).pool:
+        it.want(1)
+        await until(lambda: it.library.reads)
+        it.want(2, 3)
+        await asyncio.sleep(0)
+        it.library.go.set()
+        await until(lambda: len(it.arrivals) == 3)
+        assert it.library.reads == [[1], [2, 3]]
+        assert not it.begun
 
 
 async def test_one_that_is_not_there_begins_as_none_and_one_that_makes_no_sense_fails_alone() -> None:
@@ -124,7 +140,6 @@ async def test_while_the_store_is_away_all_are_given_back_and_the_next_ones_are_
         it.want(1, 2)
         await until(lambda: len(it.failed) == 2)
         assert {type(error) for error in it.failed.values()} == {Unavailable}
-        assert it.rooms > 0
         it.library.away = False
         it.want(3)
         await until(lambda: it.begun)
