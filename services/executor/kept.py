@@ -251,6 +251,9 @@ class Kept:
             if not messages[-1]:
                 messages.pop()
                 break
+        messages += self._unsent  # one packet each: nobody is behind a message that is more
+        self._unsent.clear()
+        asyncio.get_running_loop().remove_writer(self._channel)
         if len(messages) == len(self._line) and not self._dead:
             self._unsent.append(messages.pop(0))  # it has not even taken what it is to run now
             self._send()

@@ -124,9 +124,10 @@ async def test_who_is_stopped_in_line_never_begins_and_who_is_stopped_running_st
         assert line.noted() in (["runs", "follows"], ["follows"])
 
 
-async def test_who_is_stopped_whenever_it_may_be_hurts_no_other(lines: Any) -> None:
+@pytest.mark.parametrize("size", [0, 30_000])  # of the larger, the channel does not take as many as may be in line
+async def test_who_is_stopped_whenever_it_may_be_hurts_no_other(lines: Any, size: int) -> None:
     async with lines() as line:
-        tasks = [line.task(f"t{number}") for number in range(60)]
+        tasks = [line.task(f"t{number}", f"len({'x' * size!r})") for number in range(60)]
         line.session.assign(*tasks)
         for number in range(5, 60, 10):
             line.session.stop(tasks[number][0].id, "not wanted")
