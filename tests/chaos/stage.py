@@ -17,8 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from services.standalone import health, lifeline, ports
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.standalone import lifeline, ports
 from services.standalone.etcd import find_etcd
 from tests.chaos.disk import Disk
 from tests.chaos.history import History
@@ -199,8 +203,7 @@ class Stage:
     async def _ready(self, addresses: Iterator[str]) -> None:
         async with asyncio.timeout(READY_SECONDS):
             for address in addresses:
-                serving = health.serving(address)
-                while not await serving():
+                while not await _serving(address):
                     await asyncio.sleep(0.1)
 
     def _keep(self) -> None:
@@ -226,3 +229,14 @@ class Stage:
         for process in self._processes.values():
             process.wait()
         self._opened.close()
+
+
+async def _serving(address: str) -> bool:
+    # A channel for each look: one that failed would wait out its back-off, and starting would take longer.
+    async with grpc.aio.insecure_channel(address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            reply = await health.Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
