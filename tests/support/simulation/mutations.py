@@ -170,7 +170,7 @@ class ForgetBegun(Mutation):
     name = "what had begun is taken for what had not"
 
     def on_request(self, world: World, call: Call, message: Any) -> None:
-        if isinstance(message, propeller_pb2.ExecutorMessage):
+        if isinstance(message, propeller_pb2.ExecutorMessage) and message.HasField("hello"):
             message.hello.ClearField("begun")
 
 
