@@ -7,8 +7,10 @@ time, and nothing is made for a task: no directory, no file, no thread.
 What it runs next it may have before it has ended the last: a *line*, of which it takes the first whenever it has said
 how the last has ended. So neither waits for the other, and several ends are heard of by one wake-up. What is in line
 has not begun, for the channel keeps messages apart, and a message is with the process or can be taken back, never both:
-we hold the process's end too, and `recall` reads it empty. That is done as soon as there is a reason: the process ends
-or is to be ended, the task before takes long, another process is free.
+we hold the process's end too, and `recall` reads it empty. The process may read at the same moment, and get one from
+behind one that was taken back: so each says which it follows, and the process passes over what does not follow the last
+that it ran. Recalling is done as soon as there is a reason: the process ends or is to be ended, the task before takes
+long, another process is free.
 
 What a task prints comes through a pipe that is read here, because only here it is known whose it is; tasks that follow
 one another have different ones. When a task's end has arrived, everything that it printed before has too.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import socket
@@ -93,6 +96,10 @@ class Job:
     recalled: Callable[[], None]
     """It was not begun, and will not be."""
     pipe: int = -1
+    number: int = 0
+    """Of those that the process was given."""
+    message: bytes = b""
+    """What it was given; empty if that is more than a packet."""
 
 
 class Kept:
@@ -122,8 +129,11 @@ class Kept:
             os.set_blocking(printed, False)
         self._free_pipes = deque(range(len(pipes)))
         self._replies = framing.Replies(0)
+        self._numbers = itertools.count(1)
+        self._tail = 0
+        """Number of the last task that it was given and that was not recalled …"""
         self._environment: Mapping[str, str] = {}
-        """That of the last task that it was given."""
+        """… and its environment."""
         self._line: deque[Job] = deque()
         """The task that it runs, and those in line."""
         self._current: Job | None = None
@@ -207,11 +217,13 @@ class Kept:
         job.pipe = self._free_pipes.popleft()
         changes: dict[str, str | None] = dict(job.environment.items() - self._environment.items())
         changes.update(dict.fromkeys(self._environment.keys() - job.environment.keys()))
-        self._environment = job.environment
-        header = {**job.header, "environment": changes, "furnish": self.tasks == 1, "log": job.pipe}
+        job.number = next(self._numbers)
+        place = {"number": job.number, "after": self._tail, "furnish": self.tasks == 1, "log": job.pipe}
+        self._tail, self._environment = job.number, job.environment
         self._line.append(job)
-        packets = framing.packets(framing.request(header, job.inputs))
+        packets = framing.packets(framing.request({**job.header, "environment": changes, **place}, job.inputs))
         self._large = len(packets) > 1
+        job.message = b"" if self._large else packets[0]
         self._unsent.extend(packets)
         self._send()
         if self._current is None:
@@ -242,28 +254,36 @@ class Kept:
         """Takes back who is in line, last first."""
         if self._large or len(self._line) < (1 if self._dead else 2):
             return
-        messages: list[bytes] = []
-        while len(messages) < len(self._line):
-            try:
-                messages.append(self._theirs.recv(_PIECE_BYTES, socket.MSG_DONTWAIT))
-            except OSError:
-                break
-            if not messages[-1]:
-                messages.pop()
-                break
-        messages += self._unsent  # one packet each: nobody is behind a message that is more
-        self._unsent.clear()
-        asyncio.get_running_loop().remove_writer(self._channel)
-        if len(messages) == len(self._line) and not self._dead:
-            self._unsent.append(messages.pop(0))  # it has not even taken what it is to run now
+        taken = self._take_back()
+        stay = list(itertools.takewhile(lambda job: job.message not in taken, self._line))
+        if not stay and not self._dead:
+            # It has not even taken what it is to run now, and takes nothing that follows it.
+            stay = [self._line[0]]
+            self._unsent.append(self._line[0].message)
             self._send()
-        recalled = [self._line.pop() for _ in messages]
+        recalled = [self._line.pop() for _ in range(len(self._line) - len(stay))]
         self.tasks -= len(recalled)
-        if self._line:
-            self._environment = self._line[-1].environment
+        if stay:
+            self._tail, self._environment = stay[-1].number, stay[-1].environment
         for job in recalled:
             self._free_pipes.append(job.pipe)
             job.recalled()
+
+    def _take_back(self) -> set[bytes]:
+        """The messages that the process does not have, and will not get; one packet each, or nobody is in line."""
+        messages: set[bytes] = set()
+        while len(messages) < len(self._line):
+            try:
+                message = self._theirs.recv(_PIECE_BYTES, socket.MSG_DONTWAIT)
+            except OSError:
+                break
+            if not message:
+                break
+            messages.add(message)
+        messages.update(self._unsent)
+        self._unsent.clear()
+        asyncio.get_running_loop().remove_writer(self._channel)
+        return messages
 
     def _begin(self) -> None:
         self._current = job = self._line[0]

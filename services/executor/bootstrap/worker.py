@@ -79,11 +79,16 @@ class Worker:
         """Runs tasks until the channel is closed, or until one leaves something behind.
 
         What each prints goes into one of the pipes `printed`, as the request says: not into that of the task before, of
-        which the executor may not have heard that it has ended.
+        which the executor may not have heard that it has ended. A request that follows one which the executor has taken
+        back is taken back with it.
         """
         start: Belongings | None = None
+        last = 0
         while (message := self.channel.receive()) is not None:
             request, inputs = message
+            if request["after"] != last:
+                continue
+            last = request["number"]
             print_to(printed[request["log"]])
             self.enter(request)
             if start is None:
