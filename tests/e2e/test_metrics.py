@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from libs.rpc import metered
 from libs.telemetry.metrics import Metric
@@ -17,6 +19,7 @@ from services.propeller.garbage import housekeeping
 from services.queue import meters as queue
 from tests.support import executions, otlp, scrape, smalltasks
 from tests.support.markers import Markers
+from tests.support.system import System
 
 LISTED: dict[str, tuple[Metric, ...]] = {
     "admin": (*admin.METRICS, *metered.METRICS),
@@ -30,8 +33,12 @@ OTHERS = ("process_", "python_", "target")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def worked(registrar: smalltasks.Registrar, markers: Markers) -> Iterator[None]:
-    """A workflow of two tasks that may be cached has run, twice, and another one runs."""
+def worked(system: System, registrar: smalltasks.Registrar, markers: Markers) -> Iterator[None]:
+    """A workflow of two tasks that may be cached has run, twice, and another one runs. Every service was asked for its
+    health, as Kubernetes does it: nobody asks an executor anything else."""
+    for service in scrape.SERVICES:
+        with grpc.insecure_channel(system.state()["processes"][service]["address"]) as channel:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
     task = registrar.marking_task("measured", markers.path, seconds=0.0, cached=True)
     plan = registrar.lanes("measured", task, lanes=2)
     for _ in range(2):
