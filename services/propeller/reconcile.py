@@ -94,6 +94,8 @@ class Reconciler:
         """By key, the turns that wait for their commit."""
         self._resting: set[int] = set()
         """Keys that wait for another try of the store: whatever comes for them meanwhile waits with them."""
+        self._called = False
+        """Whether a worker is on its way to `_next`."""
         self._last_commit = (0, 0)
         self.delayed = asyncio.Event()
         """Set when a key was delayed, so that whoever keeps the time looks again at `next_due_us`."""
@@ -146,8 +148,12 @@ class Reconciler:
         self._call_a_worker()
 
     def _call_a_worker(self) -> None:
-        """One is enough: before it has a turn, it calls another for the next key, should it get stuck itself."""
-        if self.busy and not self._pool.waiting_queue_size and not self._pool.stopped:
+        """One is enough: before it has a turn, it calls another for the next key, should it get stuck itself.
+
+        What else waits for a worker of the pool calls nobody. A pool that drops who was called takes no more jobs.
+        """
+        if self.busy and not self._called and not self._pool.stopped:
+            self._called = True
             self._pool.submit(self._next)
 
     def tell(self, key: int, event: m.Event, priority: int = 0) -> None:
@@ -185,6 +191,7 @@ class Reconciler:
 
     async def _next(self) -> None:
         """What a worker does: one execution that has been read begins, and the next key has its turn, or is read."""
+        self._called = False
         now_us = self._clock.now_us()
         self._arrivals.begin_next(now_us)
         handed = None if self._arrivals.full else self._queue.get(now_us)

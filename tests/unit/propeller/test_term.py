@@ -13,9 +13,11 @@ from libs.runtime.clock import SystemClock
 from libs.wire.session import Assignment, ExecutorSays, Heartbeat, ReportPhase
 from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
+from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.machine.starts import STARTS_AT_ONCE
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
+from libs.workflow.state import Snapshot
 from services.propeller import sessions, term
 from tests.support.graphs import Plan, Step
 from tests.support.terms import leading, report_of
@@ -299,6 +301,26 @@ async def test_an_illegal_transition_changes_nothing_but_that_its_execution_is_s
         await executor.stopped("n1")
         assert it.store.executions[2].phase is ExecutionPhase.RUNNING
         await until(lambda: len(it.term.placement.attempts_on("e1")) == 2, "only the slots of the other are held")
+
+
+async def test_executions_that_have_to_be_loaded_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with leading(tmp_path) as it:
+        load, loading, go = it.term.library.load, set[int](), asyncio.Event()
+
+        async def slowly(snapshot: Snapshot) -> Execution:
+            loading.add(snapshot.execution.key)
+            await go.wait()
+            return await load(snapshot)
+
+        monkeypatch.setattr(it.term.library, "load", slowly)
+        keys = range(1, 6)
+        it.submit(ONE, *keys)
+        await until(lambda: loading == set(keys), "all loads at once")
+        go.set()
+        for key in keys:
+            await it.phase(key, ExecutionPhase.RUNNING)
 
 
 async def test_a_session_with_a_term_that_is_over_is_ended_at_once(tmp_path: Path) -> None:
