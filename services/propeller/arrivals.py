@@ -15,7 +15,6 @@ from typing import Final
 
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
-from libs.workflow.errors import Unavailable
 from libs.workflow.machine import Execution
 from libs.workflow.state import Snapshot
 from services.propeller.library import Library
@@ -83,7 +82,7 @@ class Arrivals:
         try:
             found = await self._library.read(keys)
             self._read.extend([(key, found.get(key)) for key in keys])
-        except Unavailable as error:
+        except Exception as error:  # whatever it is: a key of which nobody hears has no turn any more
             for key in keys:
                 self._fail(key, error)
         finally:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from libs.runtime.clock import SystemClock
 from libs.workerpool import WorkerPool
 from libs.workflow.errors import Unavailable
@@ -24,7 +26,7 @@ class Library:
     """Reads executions below 100, of which those from 10 on need more than that; `go` lets it."""
 
     reads: list[list[int]] = field(default_factory=list)
-    away: bool = False
+    away: Exception | None = None
     go: asyncio.Event = field(default_factory=asyncio.Event)
     built: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -32,7 +34,7 @@ class Library:
         self.reads.append(list(keys))
         await self.go.wait()
         if self.away:
-            raise Unavailable("away")
+            raise self.away
         return {
             key: ValueError("13 makes no sense") if key == 13 else Snapshot(state_of(PLAN, key=key), [], [])
             for key in keys
@@ -133,14 +135,15 @@ async def test_one_that_is_not_there_begins_as_none_and_one_that_makes_no_sense_
     assert isinstance(it.failed[13], ValueError)
 
 
-async def test_while_the_store_is_away_all_are_given_back_and_the_next_ones_are_read() -> None:
+@pytest.mark.parametrize("error", [Unavailable("away"), RuntimeError("a bug")])
+async def test_a_read_that_fails_fails_all_that_it_was_for_and_the_next_ones_are_read(error: Exception) -> None:
     async with (it := Wanting()).pool:
-        it.library.away = True
+        it.library.away = error
         it.library.go.set()
         it.want(1, 2)
         await until(lambda: len(it.failed) == 2)
-        assert {type(error) for error in it.failed.values()} == {Unavailable}
-        it.library.away = False
+        assert it.failed == {1: error, 2: error}
+        it.library.away = None
         it.want(3)
         await until(lambda: it.begun)
     assert it.begun.keys() == {3}
