@@ -97,7 +97,10 @@ class Lanes(Generic[K]):
         self._levels: dict[int, Turns[str, K]] = {}
         """By priority. No level is ever empty."""
         self._priorities: list[int] = []
-        """Heap of negated priorities: all that have a level, and some whose level is gone, which `pop` drops."""
+        """Heap of negated priorities, each once: all that have a level, and some whose level is gone: `pop` drops them.
+        """
+        self._listed: set[int] = set()
+        """The priorities in the heap."""
         self._size = 0
 
     def __len__(self) -> int:
@@ -108,7 +111,9 @@ class Lanes(Generic[K]):
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = Turns()
-            heappush(self._priorities, -priority)
+            if priority not in self._listed:
+                self._listed.add(priority)
+                heappush(self._priorities, -priority)
         level.push(key, lane)
         self._size += 1
 
@@ -142,7 +147,7 @@ class Lanes(Generic[K]):
 
     def _highest(self) -> int:
         while -self._priorities[0] not in self._levels:
-            heappop(self._priorities)
+            self._listed.discard(-heappop(self._priorities))
         return -self._priorities[0]
 
     def _shrink(self, priority: int) -> None:

@@ -66,6 +66,18 @@ def test_a_priority_that_ran_empty_can_come_back() -> None:
     assert emptied(lanes) == "cb"
 
 
+def test_priorities_that_come_and_go_leave_nothing_behind() -> None:
+    lanes: Lanes[int] = Lanes()
+    lanes.push(-1, "x", 0)
+    for key in range(1000):
+        lanes.push(key, "x", 1)
+        assert lanes.pop() == key
+        lanes.push(key, "x", -1)
+        lanes.remove(key, "x", -1)
+    assert len(lanes._priorities) <= 3
+    assert lanes.pop() == -1
+
+
 def test_nothing_can_be_taken_from_no_lanes() -> None:
     with pytest.raises(IndexError):
         Lanes[str]().pop()
