@@ -59,14 +59,16 @@ class Graphs:
             try:
                 known.set_result(await self._of(await self._store.program(workflow), f"workflow {workflow}"))
             except BaseException as error:
-                del self._of_workflows[workflow]
+                if self._of_workflows.get(workflow) is known:  # others may have taken its place meanwhile
+                    del self._of_workflows[workflow]
                 if isinstance(error, Exception):
                     known.set_exception(error)
                     known.exception()  # whoever waits gets it too; nobody has to
                 else:
                     known.cancel()
                 raise
-        self._of_workflows.move_to_end(workflow)
+        if self._of_workflows.get(workflow) is known:
+            self._of_workflows.move_to_end(workflow)
         while len(self._of_workflows) > GRAPHS_KEPT:
             self._of_workflows.popitem(last=False)
         return known.result() if known.done() else await asyncio.shield(known)
