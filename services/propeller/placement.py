@@ -192,6 +192,9 @@ class Placement:
         """The attempt waits for a slot no longer. Does nothing for one that does not wait."""
         if self.lines.remove(attempt):
             self._unlist(attempt)
+            kept = self.rooms.kept
+            if kept is not None and not self._is_wanted(kept[1]):
+                self._more_room = True  # for the others: nobody wants any more what it was kept for
 
     def hold(self, attempt: AttemptId, slots: Slots, executor: str, project: str) -> None:
         """A restored attempt has its executor already."""

@@ -341,6 +341,23 @@ def test_slots_are_kept_from_those_who_are_as_urgent_and_not_from_the_more_urgen
     assert placement.seek(attempt(5), CORE, NOW, project="p", priority=2) is not None
 
 
+def test_when_nobody_wants_any_more_what_slots_are_kept_for_the_others_get_them_at_once() -> None:
+    placement = with_cores(2)
+    for number in (1, 2):
+        placement.seek(attempt(number), CORE, NOW, project="p")
+    large = attempt(0, execution=2)
+    placement.seek(large, Slots(cpu_millis=2000), NOW, project="p")
+    placement.seek(attempt(3), CORE, NOW, project="p")
+    placement.release(attempt(1))
+    placement.fill(NOW)
+    placement.release(attempt(2))
+    assert placement.fill(NOW + PASSED_OVER_US) == []
+    assert placement.seek(attempt(4), CORE, NOW, project="p") is None
+    assert placement.fill(NOW + PASSED_OVER_US) == []
+    placement.unseek(large)
+    assert [found for found, _ in placement.fill(NOW + PASSED_OVER_US)] == [attempt(4)]
+
+
 def test_nothing_is_kept_for_what_no_executor_could_ever_grant() -> None:
     placement = with_cores(1)
     placement.seek(attempt(1), CORE, NOW, project="p")
