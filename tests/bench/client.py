@@ -8,10 +8,12 @@ else is to be done meanwhile.
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+import grpc
 from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
 from flyteidl.core import execution_pb2 as core_execution_pb2
 from flyteidl.core import identifier_pb2, literals_pb2
@@ -21,6 +23,9 @@ from tests.support.flyte import DOMAIN, PROJECT, Stubs
 from tests.support.flytetypes import value
 
 PATIENCE_SECONDS = 300.0
+"""How long is waited for what was submitted together. The stream has no deadline of its own: a case keeps it open for
+all its runs.
+"""
 PAGE = 1_000
 _FINAL = frozenset(
     core_execution_pb2.WorkflowExecution.Phase.Value(name) for name in ("SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT")
@@ -36,35 +41,54 @@ class Client:
         self._stubs = stubs
         self._prefix = prefix
         self._numbers = itertools.count()
+        self._call: grpc.Call | None = None
         self._watch: Iterator[airscrew_pb2.WatchExecutionsReply] | None = None
+        """What `_call` tells."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """The stream is open, and has told what there was before."""
         asked = airscrew_pb2.WatchExecutionsRequest(project=PROJECT, domain=DOMAIN)
-        call = self._stubs.airscrew.WatchExecutions(asked, timeout=PATIENCE_SECONDS)
-        call.initial_metadata()  # it is being served
-        self._watch = iter(call)
+        call = self._stubs.airscrew.WatchExecutions(asked)
+        self._call, self._watch = call, iter(call)
         try:
+            with self.patience():
+                call.initial_metadata()  # it is being served
             yield
         finally:
             call.cancel()
-            self._watch = None
+            self._call = self._watch = None
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Ends the stream should the block take longer than `PATIENCE_SECONDS`. Entered before the clock starts, for it
+        starts a thread.
+        """
+        assert self._call is not None
+        timer = threading.Timer(PATIENCE_SECONDS, self._call.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def run(
         self, plan: identifier_pb2.Identifier, count: int = 1, given: literals_pb2.Literal = INPUT
     ) -> tuple[float, list[str]]:
         """Submits so many executions at once and waits for the outputs of all: seconds, and their names."""
         requests = [self._request(plan, given) for _ in range(count)]
-        began = time.perf_counter()
-        if count == 1:
-            self._stubs.admin.CreateExecution(requests[0], timeout=60)
-        else:
-            calls = [self._stubs.admin.CreateExecution.future(request, timeout=60) for request in requests]
-            for call in calls:
-                call.result()
-        self.outputs(request.name for request in requests)
-        return time.perf_counter() - began, [request.name for request in requests]
+        with self.patience():
+            began = time.perf_counter()
+            if count == 1:
+                self._stubs.admin.CreateExecution(requests[0], timeout=60)
+            else:
+                calls = [self._stubs.admin.CreateExecution.future(request, timeout=60) for request in requests]
+                for call in calls:
+                    call.result()
+            self.outputs(request.name for request in requests)
+            seconds = time.perf_counter() - began
+        return seconds, [request.name for request in requests]
 
     def run_in_bulk(self, plan: identifier_pb2.Identifier, count: int) -> tuple[float, list[str]]:
         """The same, submitted by the RPC for many."""
@@ -73,20 +97,25 @@ class Client:
         common.CopyFrom(first)
         common.ClearField("name")
         items = [airscrew_pb2.SubmitExecutionsRequest.Item(name=request.name) for request in requests]
-        began = time.perf_counter()
-        sent = iter([airscrew_pb2.SubmitExecutionsRequest(common=common, items=items)])
-        for reply in self._stubs.airscrew.SubmitExecutions(sent, timeout=60):
-            assert {result.outcome for result in reply.results} == {airscrew_pb2.SubmitExecutionsReply.OUTCOME_CREATED}
-        self.outputs(item.name for item in items)
-        return time.perf_counter() - began, [item.name for item in items]
+        with self.patience():
+            began = time.perf_counter()
+            sent = iter([airscrew_pb2.SubmitExecutionsRequest(common=common, items=items)])
+            for reply in self._stubs.airscrew.SubmitExecutions(sent, timeout=60):
+                outcomes = {result.outcome for result in reply.results}
+                assert outcomes == {airscrew_pb2.SubmitExecutionsReply.OUTCOME_CREATED}
+            self.outputs(item.name for item in items)
+            seconds = time.perf_counter() - began
+        return seconds, [item.name for item in items]
 
     def outputs(self, names: Sequence[str] | Iterator[str]) -> dict[str, literals_pb2.LiteralMap]:
-        """What these executions returned, as soon as the last of them has."""
+        """What these executions returned, as soon as the last of them has.
+
+        Raises TimeoutError, which names one that has not ended, when `patience` ends the stream.
+        """
         waiting = set(names)
         outputs: dict[str, literals_pb2.LiteralMap] = {}
-        assert self._watch is not None
         while waiting:
-            for execution in next(self._watch).executions:
+            for execution in self._told(waiting):
                 name, closure = execution.id.name, execution.closure
                 if name not in waiting or closure.phase not in _FINAL:
                     continue
@@ -95,6 +124,18 @@ class Client:
                 outputs[name] = self._given(execution)
         assert all("o0" in each.literals for each in outputs.values())
         return outputs
+
+    def _told(self, waiting: Collection[str]) -> Sequence[execution_pb2.Execution]:
+        """What has changed, while these are waited for."""
+        assert self._watch is not None
+        try:
+            return next(self._watch).executions
+        except grpc.RpcError as error:
+            if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.CANCELLED:
+                raise
+            raise TimeoutError(
+                f"{min(waiting)} and {len(waiting) - 1} others have not ended in {PATIENCE_SECONDS:g} seconds"
+            ) from None
 
     def id(self, name: str) -> identifier_pb2.WorkflowExecutionIdentifier:
         return identifier_pb2.WorkflowExecutionIdentifier(project=PROJECT, domain=DOMAIN, name=name)
