@@ -32,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from libs.clients.bulk import Bulk, Outcome, Portion
 from libs.rpc import channel
 from libs.store.engine import open_async
+from libs.store.schema import EXECUTION_IS_LIVE
 from protos import queue_pb2
 from tests.bench import databases, workloads
 from tests.bench.measured import cpu_seconds
@@ -122,8 +123,10 @@ async def run(
 
 
 async def _ended(engine: AsyncEngine) -> int:
+    """All without those that live, which are counted by indices: to look at each row took a tenth of a core."""
+    count = "SELECT count(*) FROM executions"
     async with engine.connect() as connection:
-        found = await connection.execute(text("SELECT count(*) FROM executions WHERE ended_at_us IS NOT NULL"))
+        found = await connection.execute(text(f"SELECT ({count}) - ({count} WHERE {EXECUTION_IS_LIVE})"))
         return int(found.scalar_one())
 
 
