@@ -20,7 +20,7 @@ class ImageError(Exception):
 
 def may_be_imported(pid: int) -> bool:
     """Whether the node's containerd listens."""
-    return Path(f"/proc/{pid}/root/run/containerd/containerd.sock").exists()
+    return Path("/proc", str(pid), "root", "run/containerd/containerd.sock").exists()
 
 
 def build(folders: Folders) -> list[str]:
