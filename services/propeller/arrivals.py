@@ -56,9 +56,14 @@ class Arrivals:
         return len(self._read)
 
     @property
+    def under_way(self) -> int:
+        """How many have been asked for and have not had their turn."""
+        return self._asked + len(self._read) + len(self._wanted)
+
+    @property
     def full(self) -> bool:
         """Whether nothing more is to be asked for now."""
-        return self._asked + len(self._read) + len(self._wanted) >= self._pool.size
+        return self.under_way >= self._pool.size
 
     async def read(self, key: int) -> None:
         """Sees to it that an execution is read, by whoever reads already or else by the caller, who reads for others

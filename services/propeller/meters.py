@@ -120,9 +120,13 @@ LOOKED_AT: Final = (
     ),
     Metric("airscrew.slots.used", Kind.GAUGE, "1", "What of it attempts hold", ("airscrew.shard", "airscrew.resource")),
     Metric(
-        "airscrew.workers", Kind.GAUGE, "{worker}", "Turns that may be loaded or stepped at once", ("airscrew.shard",)
+        "airscrew.workers",
+        Kind.GAUGE,
+        "{worker}",
+        "Executions that may be on their way into memory at once",
+        ("airscrew.shard",),
     ),
-    Metric("airscrew.workers.free", Kind.GAUGE, "{worker}", "How many of them have nothing to do", ("airscrew.shard",)),
+    Metric("airscrew.workers.free", Kind.GAUGE, "{worker}", "How many more could be", ("airscrew.shard",)),
 )
 METRICS: Final = (*LOOKED_AT, *HISTOGRAMS, *queues.METRICS)
 

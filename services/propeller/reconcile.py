@@ -119,6 +119,11 @@ class Reconciler:
         """Whether there are keys that could have their turn now."""
         return len(self._arrivals) > 0 or (len(self._queue) > 0 and not self._arrivals.full)
 
+    @property
+    def arriving(self) -> int:
+        """How many executions are on their way into memory."""
+        return self._arrivals.under_way
+
     def next_due_us(self) -> int | None:
         """When the earliest delayed key is due; None when there is none, or no turn is begun any more."""
         return None if self._pool.stopped else self._queue.next_due_us()

@@ -51,8 +51,8 @@ class PropellerSettings:
     services alike."""
 
     workers: int = 200
-    """Turns that may be under way at once, loading included, which is all that they wait for: so many executions are
-    read together."""
+    """Executions that may be on their way into memory at once, and so are read together. Turns, once they are there,
+    wait for nothing."""
 
     lease_ttl_seconds: int = 5
     """How long a dead leader keeps its place. Shorter means faster fail-over and less patience with a slow etcd."""

@@ -444,7 +444,7 @@ class Term:
             capacity=sum_of(room.capacity for room in rooms),
             used=sum_of(room.taken for room in rooms),
             workers=self._pool.size,
-            free_workers=self._pool.size - self._pool.running,
+            free_workers=self._pool.size - max(self._pool.running, self.reconciler.arriving),
             queue=self._queue_metrics.at(self._clock.now_us()) if self._queue_metrics else None,
         )
 

@@ -323,6 +323,24 @@ async def test_executions_that_have_to_be_loaded_do_not_wait_for_each_other(
             await it.phase(key, ExecutionPhase.RUNNING)
 
 
+def waited(go: threading.Event) -> None:
+    assert go.wait(30)
+
+
+async def test_no_worker_is_free_while_the_store_keeps_as_many_executions_as_there_are(tmp_path: Path) -> None:
+    go = threading.Event()
+    async with leading(tmp_path) as it:
+        look = it.term._look
+        assert look().free_workers == look().workers > 0
+        it.reader.before_load = lambda keys: waited(go)
+        try:
+            it.submit(ONE, *range(1, look().workers + 10))
+            await until(lambda: look().free_workers == 0, "none is free")
+        finally:
+            go.set()
+        await until(lambda: look().free_workers == look().workers, "all are free again")
+
+
 async def test_a_session_with_a_term_that_is_over_is_ended_at_once(tmp_path: Path) -> None:
     async with leading(tmp_path) as it:
         it.stopping.set()
