@@ -119,7 +119,7 @@ class AtOnce:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if not sqlite.is_busy(error):
                 self.close()
             return None
         return connection

@@ -23,7 +23,6 @@ _LOOK_SECONDS = 0.015
 """The longest sleep between two looks at the lock, see `begin_immediate`."""
 
 _PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA case_sensitive_like=ON",  # as PostgreSQL has it
     "PRAGMA temp_store=MEMORY",
@@ -51,6 +50,7 @@ def set_up(connection: Any, busy_seconds: float = BUSY_SECONDS) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(_busy_timeout(busy_seconds))
+    _insist(cursor, "PRAGMA journal_mode=WAL", busy_seconds, pause=_LOOK_SECONDS)
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
@@ -66,7 +66,7 @@ def begin_immediate(connection: Any, busy_seconds: float = BUSY_SECONDS) -> None
     cursor = connection.cursor()
     try:
         cursor.execute(_busy_timeout(_LOOK_SECONDS))
-        _begin(cursor, busy_seconds)
+        _insist(cursor, "BEGIN IMMEDIATE", busy_seconds)
     finally:
         cursor.execute(_busy_timeout(busy_seconds))
         cursor.close()
@@ -84,7 +84,7 @@ class Writer:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """See `begin_immediate`. It is durable after the block, unless that raises."""
-        _begin(self.connection, BUSY_SECONDS)
+        _insist(self.connection, "BEGIN IMMEDIATE", BUSY_SECONDS)
         try:
             yield self.connection
             self.connection.execute("COMMIT")
@@ -93,15 +93,26 @@ class Writer:
                 self.connection.execute("ROLLBACK")
 
 
-def _begin(connection: Any, busy_seconds: float) -> None:
+def _insist(connection: Any, statement: str, busy_seconds: float, *, pause: float = 0.0) -> None:
+    """Executes what takes a lock of the file, again until it has it.
+
+    The busy timeout alone does not do it. Of several who open a new file at once SQLite tells those whose waiting could
+    block another, while the file turns to a log (WAL), that it is busy, without any wait: hence `pause`, in seconds.
+    """
     deadline = time.monotonic() + busy_seconds
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(statement)
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
+        time.sleep(pause)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else has the lock, be it to recover the log after a crash: that has a code derived from BUSY."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _busy_timeout(seconds: float) -> str:
