@@ -7,8 +7,9 @@ connection of their own that never waits for anybody: readers of a write-ahead l
 that finds another one at work goes the long way instead, as everybody does who gets no answer here.
 
 What bounds how long the loop stands still: a few rows; no checkpoint, which copies thousands of pages (it is left to
-the threads' own connections, which get every `IN_A_ROW`th commit for that); and a disk that has once been slow has
-everything on threads for a while.
+the threads' own connections, which get every `IN_A_ROW`th commit for that); and after a commit that was slow all are
+made on threads for a while, a short one if that is seldom: any disk is slow now and then, one in a hundred times where
+others use it too.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ IN_A_ROW: Final = 64
 SLOW_SECONDS: Final = 0.002
 """A commit that took longer shows that the disk is slow …"""
 
-REST_SECONDS: Final = 1.0
-"""… which is then so for so long."""
+REST_SECONDS: Final = (0.004, 1.0)
+"""… and then so for so long: the first time, and at most. Each time it is twice as long as the last …"""
+
+SELDOM: Final = 8
+"""… unless there were so many quick ones in between: then it begins anew."""
 
 
 class NotNow(Enum):
@@ -56,7 +60,7 @@ class AtOnce:
         self._wanted = False
         """Whether anybody has asked for something."""
         self._commits = 0
-        self._rest_until = 0.0
+        self._rest = Rest()
 
     def open(self) -> None:
         """Connects, if somebody has asked in vain, which takes milliseconds. Raises what the driver does."""
@@ -95,9 +99,7 @@ class AtOnce:
         finally:
             if self._connection is not None and connection.in_transaction:
                 connection.execute("ROLLBACK")
-            ended = perf_counter()
-            if ended - began > SLOW_SECONDS:
-                self._rest_until = ended + REST_SECONDS
+            self._rest.took(began, perf_counter())
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -110,7 +112,7 @@ class AtOnce:
 
     def _begun(self, now: float) -> sqlite3.Connection | None:
         connection = self._at_hand()
-        if connection is None or now < self._rest_until:
+        if connection is None or now < self._rest.until:
             return None
         self._commits += 1
         if self._commits > IN_A_ROW:
@@ -123,3 +125,23 @@ class AtOnce:
                 self.close()
             return None
         return connection
+
+
+class Rest:
+    """How long the disk is left to threads."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        self._seconds = 0.0
+        self._quick = SELDOM
+        """Commits that were quick since the last slow one."""
+
+    def took(self, began: float, ended: float) -> None:
+        """A commit took so long."""
+        if ended - began <= SLOW_SECONDS:
+            self._quick += 1
+            return
+        first, longest = REST_SECONDS
+        self._seconds = first if self._quick >= SELDOM else min(2 * self._seconds, longest)
+        self._quick = 0
+        self.until = ended + self._seconds

@@ -44,7 +44,7 @@ def ready(path: Path, watch: Watch) -> Iterator[AtOnce]:
     ready.close()
 
 
-def write(ready: AtOnce, value: int) -> bool:
+def write(ready: AtOnce, value: int | None = None) -> bool:
     with ready.writing() as connection:
         if connection is None:
             return False
@@ -120,12 +120,31 @@ def test_now_and_then_a_commit_goes_the_long_way_because_only_there_the_log_is_c
     assert ready.rows("PRAGMA wal_autocheckpoint", ()) == [(0,)]
 
 
-def test_a_slow_disk_has_its_rest(ready: AtOnce, watch: Watch) -> None:
+def write_slowly(ready: AtOnce, watch: Watch) -> float:
+    """Seconds for which nothing is written at once after it."""
     with ready.writing() as connection:
         assert connection is not None
-        connection.execute("INSERT INTO t VALUES (1, 'b')")
+        connection.execute("INSERT INTO t (b) VALUES ('b')")
         watch.now += 2 * at_once.SLOW_SECONDS
-    assert not write(ready, 2)
-    assert ready.rows("SELECT a FROM t", ()) == [(1,)]
-    watch.now += at_once.REST_SECONDS
-    assert write(ready, 2)
+    began, step = watch.now, at_once.REST_SECONDS[0] / 4
+    with ready.writing() as connection:
+        assert connection is None
+    while connection is None:
+        watch.now += step
+        with ready.writing() as connection:
+            pass
+    return watch.now - began
+
+
+def test_a_slow_disk_has_its_rest_longer_each_time(ready: AtOnce, watch: Watch) -> None:
+    first, longest = at_once.REST_SECONDS
+    rests = [write_slowly(ready, watch) for _ in range(12)]
+    assert rests[:4] == pytest.approx([first, 2 * first, 4 * first, 8 * first])
+    assert rests[-1] == pytest.approx(longest)
+    assert ready.rows("SELECT count(*) FROM t", ()) == [(12,)]
+
+
+def test_a_disk_that_is_seldom_slow_rests_for_a_moment(ready: AtOnce, watch: Watch) -> None:
+    for _ in range(4):
+        assert write_slowly(ready, watch) == pytest.approx(at_once.REST_SECONDS[0])
+        assert all(write(ready) for _ in range(at_once.SELDOM))
