@@ -105,6 +105,7 @@ class System:
         return True
 
     async def _start(self) -> None:
+        refusal: CannotStart | None = None
         try:
             async with (
                 stores.prepared(
@@ -122,7 +123,9 @@ class System:
                 for program in (*self.plan.propellers, *self.plan.executors):
                     group.create_task(self._supervisor.start(program), name=f"start {program.name}")
         except* CannotStart as errors:
-            raise _first(errors) from None
+            refusal = _first(errors)  # what is raised here itself comes out within a group, before Python 3.11.4
+        if refusal is not None:
+            raise refusal
 
     async def _start_etcd(self) -> None:
         if self._etcd is not None:

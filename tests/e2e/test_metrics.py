@@ -104,10 +104,12 @@ def test_a_collector_receives_traces_metrics_and_logs_of_every_service(
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         told = [log for log in receiver.logs if log.attributes.get("execution") == about and log.trace_id]
-        if everybody == {service for service, _ in receiver.metrics} == {log.service for log in receiver.logs} and told:
+        traced = receiver.about("flyte.execution.id", about)
+        services = {service for service, _ in receiver.metrics}, {log.service for log in receiver.logs}
+        if services == (everybody, everybody) and told and traced:
             break
         time.sleep(0.5)
     assert {service for service, _ in receiver.metrics} == everybody
     assert {log.service for log in receiver.logs} == everybody
     assert ("airscrew-propeller", "airscrew.turn.duration") in receiver.metrics
-    assert {log.trace_id for log in told} == receiver.about("flyte.execution.id", about), "a log leads to its trace"
+    assert {log.trace_id for log in told} == traced, "a log leads to its trace"
