@@ -249,7 +249,7 @@ class Changes:
     """Reservations that end: whoever waits for them looks again."""
 
     def __bool__(self) -> bool:
-        return bool(self.execution_changed or self.nodes or self.attempts) or self.rows > 0
+        return self.rows > 0
 
     @property
     def rows(self) -> int:

@@ -34,10 +34,12 @@ class Arrivals:
         begin: Callable[[int, Execution | None, int], None],
         fail: Callable[[int, Exception], None],
         call_a_worker: Callable[[], None],
+        more_may_come: Callable[[], bool],
     ) -> None:
         """`begin` takes an execution that was read, with its key and the time; None when there is none, or it is final.
         `fail` takes the key of one that cannot be read: now, if the reason is Unavailable. Who is called by
-        `call_a_worker` comes for what can begin, and asks for more where there is room.
+        `call_a_worker` comes for what can begin, and asks for more where there is room. `more_may_come` tells whether
+        somebody is at it, so that a read had better wait for what else is wanted.
         """
         self._library = library
         self._pool = pool
@@ -45,10 +47,11 @@ class Arrivals:
         self._begin = begin
         self._fail = fail
         self._call_a_worker = call_a_worker
+        self._more_may_come = more_may_come
+        self.under_way = 0
+        """How many have been asked for and have not had their turn."""
         self._wanted: list[int] = []
         """Keys for the next read."""
-        self._asked = 0
-        """How many are being read."""
         self._read: deque[tuple[int, Snapshot | Exception | None]] = deque()
         self._reading = False
 
@@ -56,49 +59,51 @@ class Arrivals:
         return len(self._read)
 
     @property
-    def under_way(self) -> int:
-        """How many have been asked for and have not had their turn."""
-        return self._asked + len(self._read) + len(self._wanted)
-
-    @property
     def full(self) -> bool:
         """Whether nothing more is to be asked for now."""
         return self.under_way >= self._pool.size
 
-    async def read(self, key: int) -> None:
-        """Sees to it that an execution is read, by whoever reads already or else by the caller, who reads for others
+    def ask(self, key: int) -> None:
+        """Sees to it that an execution is read, by the worker who reads already, or else by one who reads for others
         too."""
         self._wanted.append(key)
+        self.under_way += 1
         if not self._reading:
             self._reading = True
-            try:
-                while self._wanted:
-                    await self._read_what_is_wanted()
-            finally:
-                self._reading = False
+            self._pool.submit(self._read_what_is_wanted)
 
     async def _read_what_is_wanted(self) -> None:
+        try:
+            while self._wanted:
+                await self._gather()
+                await self._read_once()
+        finally:
+            self._reading = False
+
+    async def _gather(self) -> None:
+        """Others have something to do, and may ask for more."""
         for _ in range(GATHERING_TURNS):
-            if len(self._wanted) > self._pool.size // 2 or not self._pool.waiting_queue_size:
-                break
-            await asyncio.sleep(0)  # others have something to do, and may ask for more
+            if len(self._wanted) > self._pool.size // 2 or not self._more_may_come():
+                return
+            await asyncio.sleep(0)
+
+    async def _read_once(self) -> None:
         keys, self._wanted = self._wanted, []
-        self._asked = len(keys)
         try:
             found = await self._library.read(keys)
             self._read.extend([(key, found.get(key)) for key in keys])
         except Exception as error:  # whatever it is: a key of which nobody hears has no turn any more
+            self.under_way -= len(keys)
             for key in keys:
                 self._fail(key, error)
-        finally:
-            self._asked = 0
         self._call_a_worker()
 
-    def begin_next(self, now_us: int) -> None:
-        """Lets one begin that has been read, if there is one."""
+    def begin_next(self, now_us: int) -> bool:
+        """Lets one begin that has been read; False if there is none."""
         if not self._read:
-            return
+            return False
         key, found = self._read.popleft()
+        self.under_way -= 1
         try:
             if isinstance(found, Exception):
                 raise found
@@ -109,6 +114,7 @@ class Arrivals:
                 self._pool.submit(self._load, key, found)
         except Exception as error:
             self._fail(key, error)
+        return True
 
     async def _load(self, key: int, found: Snapshot) -> None:
         try:

@@ -42,8 +42,10 @@ class Pending:
     """A turn that waits to be durable."""
 
     changes: Changes
-    rows: int = 0
-    """How many it has; counted by the committer."""
+    started_us: int
+    """When it began."""
+    rows: int
+    """How many it has changed."""
 
 
 P = TypeVar("P", bound=Pending)
@@ -109,7 +111,6 @@ class Committer(Generic[P]):
             self._idle.clear()
             self._wake.set()
         self._waiting.append(pending)
-        pending.rows = pending.changes.rows
         self._waiting_rows += pending.rows
 
     def set_aside(self, key: int, reason: str, then: Callable[[], None]) -> None:

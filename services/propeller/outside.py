@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
-from libs.workflow.state import Changes
+from services.propeller.committer import Pending
 
 Question = m.ReadBlob | m.WriteBlob | m.BuildGraph
 QUESTIONS = (m.ReadBlob, m.WriteBlob, m.BuildGraph)
@@ -32,8 +33,8 @@ class Outside(Protocol):
     def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
         """Tells an executor that its final report is committed, or will never matter."""
 
-    def changed(self, changes: Changes, started_us: int) -> None:
-        """Tells watchers of a turn that began then."""
+    def changed(self, turns: Sequence[Pending]) -> None:
+        """Tells watchers of turns that have changed something."""
 
     def ask(self, execution: Execution, command: Question) -> None:
         """Finds out what the machine asks, and puts the answer into the inbox. Needs no commit before."""

@@ -14,24 +14,26 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
 from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
 from libs.workflow.errors import AirscrewError, KeyTaken, Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.launch import priority
-from libs.workflow.machine import Execution, LiveNode, Stepper, Turn, interruptible
+from libs.workflow.machine import Execution, Stepper, Turn
 from libs.workflow.machine import messages as m
 from libs.workqueue import DelayingQueue, Item, ItemExponential, WorkQueue
 from libs.workqueue.observer import Observer
 from services.propeller.arrivals import Arrivals
 from services.propeller.assignments import Assignments
 from services.propeller.committer import Committer, Pending
+from services.propeller.consequences import Consequences
 from services.propeller.library import Library
-from services.propeller.outside import QUESTIONS, Outside
-from services.propeller.placement import Place, Placement
+from services.propeller.outside import Outside
+from services.propeller.placement import Placement
+from services.propeller.placing import Placing
 from services.propeller.spans import Spans, child_traceparent
 
 logger = logging.getLogger(__name__)
@@ -40,18 +42,21 @@ RETRY_BASE_US = 100_000
 RETRY_CAP_US = 5_000_000
 """How long an execution waits after a turn that could not be committed or loaded."""
 
+IN_A_ROW: Final = 32
+"""So many keys have their turns before the event loop goes round, which costs as much as one of them: a millisecond or
+two, in which nobody else has the loop, and nothing has another time than the first of them."""
 
-@dataclass(slots=True, kw_only=True)
+
+@dataclass(slots=True)
 class Opened(Pending):
     """A turn between its step and its commit."""
 
     execution: Execution
     events: list[m.Event]
     turn: Turn
-    started_us: int
-    settled: list[Callable[[], None]]
+    settled: Sequence[Callable[[], None]]
     """Whom to tell that what they wanted is dealt with."""
-    quiet: list[Callable[[], None]] = field(default_factory=list)
+    quiet: Sequence[Callable[[], None]] = ()
     """Whom to call when it has an outcome."""
 
 
@@ -78,9 +83,12 @@ class Reconciler:
         self._outside = outside
         self._pool = pool
         self._clock = clock
-        self._spans = spans
         self._stepper = Stepper()
-        self._arrivals = Arrivals(library, pool, clock, self._begin, self._fail, self._call_a_worker)
+        self._placing = Placing(placement, assignments, self._stepper)
+        self._consequences = Consequences(outside, placement, spans, clock, self.attend)
+        self._arrivals = Arrivals(
+            library, pool, clock, self._begin, self._fail, self._call_a_worker, lambda: self._working
+        )
         self._queue: DelayingQueue[int] = DelayingQueue(WorkQueue(observer))
         self._observed = observer is not None
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
@@ -94,23 +102,11 @@ class Reconciler:
         """By key, the turns that wait for their commit."""
         self._resting: set[int] = set()
         """Keys that wait for another try of the store: whatever comes for them meanwhile waits with them."""
-        self._called = False
-        """Whether a worker is on its way to `_next`."""
-        self._last_commit = (0, 0)
+        self._working = False
+        """Whether a worker gives turns, or is on its way to."""
         self.delayed = asyncio.Event()
         """Set when a key was delayed, so that whoever keeps the time looks again at `next_due_us`."""
         self.turns = 0
-        self._carriers: dict[type, Callable[[Execution, Any], None]] = {
-            m.Dispatch: self._dispatch,
-            m.Stop: self._stop,
-            m.Disown: self._disown,
-            m.AttendChild: self._attend_child,
-            m.LookUpCache: outside.look_up_cache,
-            m.LookUpChild: outside.look_up_child,
-            m.AttendBelow: lambda _execution, _command: outside.attend_below(),
-            m.End: lambda execution, _command: outside.ended(execution),
-        }
-        """What follows from a committed turn, by the kind of command; the others have been answered before."""
 
     # ------------------------------------------------------------------------------------------------- attention
 
@@ -153,13 +149,10 @@ class Reconciler:
         self._call_a_worker()
 
     def _call_a_worker(self) -> None:
-        """One is enough: before it has a turn, it calls another for the next key, should it get stuck itself.
-
-        What else waits for a worker of the pool calls nobody. A pool that drops who was called takes no more jobs.
-        """
-        if self.busy and not self._called and not self._pool.stopped:
-            self._called = True
-            self._pool.submit(self._next)
+        """One is enough, for turns never wait. A pool that drops who was called takes no more jobs."""
+        if not self._working and self.busy and not self._pool.stopped:
+            self._working = True
+            self._pool.submit(self._work)
 
     def tell(self, key: int, event: m.Event, priority: int = 0) -> None:
         """A fact about an execution: it gets a turn. Told again before that, it counts from now on."""
@@ -184,35 +177,47 @@ class Reconciler:
         """Calls back when no turn of this key is open: at once, or when the open one has its outcome."""
         opened = self._open.get(key)
         if opened is not None:
-            opened.quiet.append(callback)
+            opened.quiet = [*opened.quiet, callback]
         else:
             callback()
 
     def note_batch(self, start_us: int, end_us: int, executions: int) -> None:
         """The committer tells when it wrote the batch whose turns follow."""
-        self._last_commit = (start_us, end_us)
+        self._consequences.last_commit = (start_us, end_us)
 
     # ------------------------------------------------------------------------------------------------------ turns
 
-    async def _next(self) -> None:
-        """What a worker does: one execution that has been read begins, and the next key has its turn, or is read."""
-        self._called = False
-        now_us = self._clock.now_us()
-        self._arrivals.begin_next(now_us)
-        handed = None if self._arrivals.full else self._queue.get(now_us)
-        self._call_a_worker()
-        if handed is None:
-            return
-        key = handed.item.key
-        self._resting.discard(key)
-        execution = self._library.get(key)
-        if execution is None:
-            await self._arrivals.read(key)
-            return
+    async def _work(self) -> None:
+        """What a worker does as long as there are keys."""
         try:
-            self._turn(key, execution, now_us)
-        except Exception as error:
-            self._fail(key, error)
+            while not self._pool.stopped:
+                self._give_turns()
+                if not self.busy:
+                    return
+                await asyncio.sleep(0)
+        finally:
+            self._working = False
+
+    def _give_turns(self) -> None:
+        """By turns, one execution that has been read begins, and the next key has its turn or is read."""
+        arrivals, queue = self._arrivals, self._queue
+        now_us = self._clock.now_us()
+        for _ in range(IN_A_ROW):
+            begun = arrivals.begin_next(now_us)
+            handed = None if arrivals.full else queue.get(now_us)
+            if handed is not None:
+                key = handed.item.key
+                self._resting.discard(key)
+                execution = self._library.get(key)
+                if execution is None:
+                    arrivals.ask(key)
+                    continue
+                try:
+                    self._turn(key, execution, now_us)
+                except Exception as error:
+                    self._fail(key, error)
+            elif not begun:
+                return
 
     def _begin(self, key: int, execution: Execution | None, now_us: int) -> None:
         """The first turn of an execution since it is in memory."""
@@ -224,36 +229,32 @@ class Reconciler:
         facts = [event for event in self._inbox.pop(key, ()) if not isinstance(event, m.Placed)]
         self._inbox[key] = dict.fromkeys([m.IntentRead(execution.state.intent), *facts])
         if execution.live:
-            self._hold_what_is_placed(execution)
+            self._placing.hold(execution)
             self._outside.adopt(execution)
         self._turn(key, execution, now_us)
 
     def _turn(self, key: int, execution: Execution, now_us: int) -> None:
         events = list(self._inbox.pop(key, ()))
-        settled = self._settled.pop(key, [])
+        settled = self._settled.pop(key, ())
         try:
             turn = self._stepper.step(execution, events, now_us)
-            self._place(execution, turn, now_us)
+            if turn.commands:
+                self._placing.place(execution, turn, now_us)
         except Exception:
             self._take_back(key, events, settled)
             raise
         self.turns += 1
-        for child in turn.changes.children:
+        changes = turn.changes
+        for child in changes.children:
             child.traceparent = child_traceparent(execution.state, child.parent_node_id)
-        self._ask(execution, turn)
-        opened = Opened(turn.changes, execution=execution, events=events, turn=turn, started_us=now_us, settled=settled)
-        if turn.changes:
+        self._consequences.ask(execution, turn)
+        rows = changes.rows
+        opened = Opened(changes, now_us, rows, execution, events, turn, settled)
+        if rows:
             self._open[key] = opened
             self._committer().submit(opened)
         else:
             self.committed([opened])
-
-    def _hold_what_is_placed(self, execution: Execution) -> None:
-        for node in execution.live.values():
-            attempt = node.attempt
-            if attempt is not None and attempt.executor is not None:
-                identity = AttemptId(execution.state.key, attempt.node_id, attempt.attempt)
-                self._placement.hold(identity, node.spec.slots, attempt.executor, execution.state.id.project)
 
     def _turn_away(self, key: int) -> None:
         """There is no such execution any more: whoever works for it must stop, and its reports are done with."""
@@ -264,115 +265,33 @@ class Reconciler:
                 self._outside.disown(AttemptId(key, event.node_id, event.attempt), event.executor)
             elif isinstance(event, m.REPORTS):
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
-        self._done(key, self._settled.pop(key, []))
+        self._done(key, self._settled.pop(key, ()))
         self.fill()
         self._call_a_worker()
-
-    def _place(self, execution: Execution, turn: Turn, now_us: int) -> None:
-        """Takes slots that are free for what the turn seeks, so that placement and attempt are one commit.
-
-        In rounds: what has got its slot may make room for more that seeks one.
-        """
-        seen = 0
-        while placed := self._placed_now(execution, turn.commands[seen:], now_us):
-            seen = len(turn.commands)
-            self._stepper.place(execution, placed, now_us, turn)
-
-    def _placed_now(self, execution: Execution, commands: Iterable[m.Command], now_us: int) -> list[m.Placed]:
-        """Attempts that get a slot at once; what seeks one no longer gives it back."""
-        key = execution.state.key
-        placed: list[m.Placed] = []
-        for command in commands:
-            if isinstance(command, m.Seek):
-                node = execution.node(command.node_id)
-                place = node and self._seek(execution, node, command, now_us)
-                if place:
-                    placed.append(
-                        self.placed(execution, command.node_id, command.attempt, place.executor, place.incarnation)
-                    )
-            elif isinstance(command, (m.Unseek, m.AttemptEnded)):
-                self._placement.release(AttemptId(key, command.node_id, command.attempt))
-        return placed
-
-    def _seek(self, execution: Execution, node: LiveNode, command: m.Seek, now_us: int) -> Place | None:
-        return self._placement.seek(
-            AttemptId(execution.state.key, command.node_id, command.attempt),
-            node.spec.slots,
-            now_us,
-            project=execution.state.id.project,
-            priority=priority(execution.spec),
-            interruptible=interruptible(execution, node),
-        )
-
-    def placed(self, execution: Execution, node_id: str, attempt: int, executor: str, incarnation: str) -> m.Placed:
-        log_uri = self._assignments.log_uri(execution, node_id, attempt)
-        return m.Placed(node_id, attempt, executor, incarnation, log_uri)
-
-    def _ask(self, execution: Execution, turn: Turn) -> None:
-        for command in turn.commands:
-            if isinstance(command, QUESTIONS):
-                self._outside.ask(execution, command)
 
     # ----------------------------------------------------------------------------------------------- after commit
 
     def committed(self, batch: Sequence[Opened]) -> None:
         """These turns are durable: what they wished for follows."""
+        self._outside.changed([opened for opened in batch if opened.rows])
         for opened in batch:
-            self._follow(opened)
+            execution = opened.execution
+            self._consequences.follow(execution, opened)
+            key = execution.state.key
+            self._done(key, opened.settled)
+            if execution.state.phase.terminal:
+                self._forget(key)
+            else:
+                self._go_on(key, execution)
         self.fill()
         self._call_a_worker()
 
-    def _follow(self, opened: Opened) -> None:
-        execution, turn = opened.execution, opened.turn
-        key = execution.state.key
-        if turn.changes:
-            self._outside.changed(turn.changes, opened.started_us)
-            if self._spans.enabled:
-                self._spans.turn(turn.changes, opened.started_us, self._clock.now_us(), self._last_commit)
-        for command in turn.commands:
-            carry_out = self._carriers.get(type(command))
-            if carry_out is not None:
-                carry_out(execution, command)
-        self._release_unused(execution, opened.events, turn)
-        self._acknowledge(key, opened.events)
-        self._done(key, opened.settled)
-        if execution.state.phase.terminal:
-            self._forget(key)
-        else:
-            if execution.ready:
-                self.attend(key, execution.state.id.project, priority(execution.spec))
-            if execution.state.next_wake_at_us is not None:
-                self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
-
-    def _dispatch(self, execution: Execution, command: m.Dispatch) -> None:
-        self._outside.dispatch(execution, command.node_id, command.attempt)
-
-    def _stop(self, execution: Execution, command: m.Stop) -> None:
-        node = execution.attempt(command.node_id, command.attempt)
-        if node is not None and node.attempt is not None and node.attempt.executor is not None:
-            identity = AttemptId(execution.state.key, command.node_id, command.attempt)
-            self._outside.stop(identity, node.attempt.executor, command.reason)
-
-    def _disown(self, execution: Execution, command: m.Disown) -> None:
-        self._outside.disown(AttemptId(execution.state.key, command.node_id, command.attempt), command.executor)
-
-    def _attend_child(self, execution: Execution, command: m.AttendChild) -> None:
-        self.attend(command.child_key, execution.state.id.project, priority(execution.spec))
-
-    def _release_unused(self, execution: Execution, events: Iterable[m.Event], turn: Turn) -> None:
-        """Slots taken for an attempt that did not want them any more."""
-        placed = [event for event in events if isinstance(event, m.Placed)]
-        if not placed:
-            return
-        used = {(command.node_id, command.attempt) for command in turn.commands if isinstance(command, m.Dispatch)}
-        for event in placed:
-            if (event.node_id, event.attempt) not in used:
-                self._placement.release(AttemptId(execution.state.key, event.node_id, event.attempt))
-
-    def _acknowledge(self, key: int, events: Iterable[m.Event]) -> None:
-        for event in events:
-            if isinstance(event, m.ENDS):
-                self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
+    def _go_on(self, key: int, execution: Execution) -> None:
+        """It has another turn, if it is not to wait for something else."""
+        if execution.ready:
+            self.attend(key, execution.state.id.project, priority(execution.spec))
+        if execution.state.next_wake_at_us is not None:
+            self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
 
     def fill(self) -> None:
         """Gives free slots to attempts that wait for one."""
@@ -383,10 +302,7 @@ class Reconciler:
             if execution is None:
                 self._placement.release(identity)
             else:
-                self.tell(
-                    identity.execution,
-                    self.placed(execution, identity.node, identity.attempt, place.executor, place.incarnation),
-                )
+                self.tell(identity.execution, self._placing.placed(execution, identity, place))
 
     # ------------------------------------------------------------------------------------------- when it goes wrong
 
@@ -427,16 +343,16 @@ class Reconciler:
         self._close(key)
         self.attend(key)
 
-    def _take_back(self, key: int, events: list[m.Event], settled: list[Callable[[], None]]) -> None:
+    def _take_back(self, key: int, events: list[m.Event], settled: Iterable[Callable[[], None]]) -> None:
         self._inbox[key] = dict.fromkeys([*events, *self._inbox[key]])
-        self._settled[key] = settled + self._settled[key]
+        self._settled[key] = [*settled, *self._settled[key]]
 
     def _again_later(self, key: int) -> None:
         self._close(key)
         self.attend(key, delay_us=self._limiter.when_us(key, self._clock.now_us()))
         self._resting.add(key)
 
-    def _done(self, key: int, settled: list[Callable[[], None]]) -> None:
+    def _done(self, key: int, settled: Iterable[Callable[[], None]]) -> None:
         if self._limiter.retries(key):
             self._limiter.forget(key, self._clock.now_us())
         self._close(key)

@@ -7,6 +7,7 @@ commit, so the log never tells what did not happen.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from libs.workflow.state import Changes, RecordedEvent
 from services.propeller.spans import root_context
@@ -16,14 +17,19 @@ logger = logging.getLogger(__name__)
 ORDINARY = frozenset({"ExecutionStarted", "ExecutionSucceeded"})
 
 
-def tell(changes: Changes) -> None:
-    """Logs the events of a committed turn."""
-    for event in changes.events:
-        level = logging.DEBUG if event.kind in ORDINARY else logging.INFO
-        if logger.isEnabledFor(level):
-            logger.log(
-                level, "%s%s", event.kind, f": {event.message}" if event.message else "", extra=_about(changes, event)
-            )
+def tell(turns: Iterable[Changes]) -> None:
+    """Logs the events of committed turns."""
+    all_of_it = logger.isEnabledFor(logging.DEBUG)
+    for changes in turns:
+        for event in changes.events:
+            if all_of_it or event.kind not in ORDINARY:
+                logger.log(
+                    logging.DEBUG if event.kind in ORDINARY else logging.INFO,
+                    "%s%s",
+                    event.kind,
+                    f": {event.message}" if event.message else "",
+                    extra=_about(changes, event),
+                )
 
 
 def _about(changes: Changes, event: RecordedEvent) -> dict[str, object]:

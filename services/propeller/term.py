@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,14 +35,13 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.quantities import Slots, sum_of
-from libs.workflow.state import Changes
 from libs.workqueue import Item
 from services.propeller import story
 from services.propeller.assignments import Assignments
 from services.propeller.blobs import Blobs
 from services.propeller.cache import Cache
 from services.propeller.children import Children
-from services.propeller.committer import Committer
+from services.propeller.committer import Committer, Pending
 from services.propeller.demands import Demands
 from services.propeller.dynamics import Dynamics
 from services.propeller.garbage.housekeeping import Housekeeping
@@ -387,13 +386,16 @@ class Term:
     def acknowledge(self, identity: AttemptId, executor: str, seq: int) -> None:
         self.sessions.acknowledge(identity, executor, seq)
 
-    def changed(self, changes: Changes, started_us: int) -> None:
-        story.tell(changes)
+    def changed(self, turns: Sequence[Pending]) -> None:
+        story.tell(turn.changes for turn in turns)
         if self._meters is not None:
-            self._meters.turn(changes, started_us)
+            for turn in turns:
+                self._meters.turn(turn.changes, turn.started_us)
         if self._publisher is not None:
-            self._publisher.publish(changes.execution.key, changes.execution.phase)
-        self._cache.released(changes.released)
+            self._publisher.publish((turn.changes.execution.key, turn.changes.execution.phase) for turn in turns)
+        for turn in turns:
+            if turn.changes.released:
+                self._cache.released(turn.changes.released)
 
     def ask(self, execution: Execution, command: Question) -> None:
         if isinstance(command, m.BuildGraph):

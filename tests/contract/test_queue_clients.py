@@ -79,7 +79,7 @@ async def test_many_single_keys_travel_in_few_messages_on_every_hop(queue_server
             submitting = asyncio.create_task(submit(), name="submit")
             for leased in await take(feed, 1000):
                 feed.done(leased)
-                publisher.publish(leased.key.id, 2)
+                publisher.publish([(leased.key.id, 2)])
                 await asyncio.sleep(0)
             await submitting
             await watching
@@ -289,10 +289,10 @@ async def test_a_feed_that_is_left_ends_whoever_iterates_over_it(queue_server: Q
 async def test_a_subscriber_begins_by_not_knowing_and_then_hears_everything(queue_server: QueueServer) -> None:
     async with Publisher(queue_server.address) as publisher, Subscriber(queue_server.address) as subscriber:
         assert await anext(subscriber) == ([], True)
-        publisher.publish(1, 2)
+        publisher.publish([(1, 2)])
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(1, 2)], False)
-        publisher.publish(1, 4)
-        publisher.publish(2, 6)
+        publisher.publish([(1, 4)])
+        publisher.publish([(2, 6)])
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(1, 4), (2, 6)], False)
 
 
@@ -300,12 +300,12 @@ async def test_what_goes_on_is_told_once_and_an_end_before_it(queue_server: Queu
     async with Publisher(queue_server.address) as publisher, Subscriber(queue_server.address) as subscriber:
         await anext(subscriber)
         for _ in range(100):
-            publisher.publish(1, ExecutionPhase.RUNNING)
-            publisher.publish(2, ExecutionPhase.RUNNING)
-        publisher.publish(2, ExecutionPhase.FAILED)
+            publisher.publish([(1, ExecutionPhase.RUNNING)])
+            publisher.publish([(2, ExecutionPhase.RUNNING)])
+        publisher.publish([(2, ExecutionPhase.FAILED)])
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(2, ExecutionPhase.FAILED)], False)
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(1, ExecutionPhase.RUNNING)], False)
-        publisher.publish(3, ExecutionPhase.RUNNING)
+        publisher.publish([(3, ExecutionPhase.RUNNING)])
     # Leaving does not lose it, and this would not return if it had been said twice.
     assert publisher.counters.items_sent == 3
 
@@ -319,7 +319,7 @@ async def test_a_subscriber_that_was_cut_off_does_not_know_again(queue_server: Q
         await queue_server.start()
         assert await asyncio.wait_for(waiting_for_news, 5) == ([], True)
         await until(lambda: publisher.counters.connections == 2)
-        publisher.publish(3, 4)
+        publisher.publish([(3, 4)])
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(3, 4)], False)
 
 
@@ -329,7 +329,7 @@ async def test_a_subscriber_may_be_asked_with_a_deadline(queue_server: QueueServ
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(subscriber), 0.05)
         assert await asyncio.wait_for(anext(subscriber), 5) == ([], True), "what came meanwhile may be lost"
-        publisher.publish(1, 2)
+        publisher.publish([(1, 2)])
         assert await asyncio.wait_for(anext(subscriber), 5) == ([(1, 2)], False)
 
 
@@ -337,5 +337,5 @@ async def test_publishing_to_nobody_costs_nothing(queue_server: QueueServer) -> 
     await queue_server.stop()
     async with Publisher(queue_server.address, capacity_hints=10) as publisher:
         for number in range(1000):
-            publisher.publish(number, 4)
+            publisher.publish([(number, 4)])
         assert len(publisher._waiting) == 10

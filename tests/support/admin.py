@@ -170,7 +170,7 @@ class Door:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(START_SECONDS)
 
     def publish(self, key: int, phase: ExecutionPhase) -> None:
-        self._loop.call_soon_threadsafe(self._publisher.publish, key, int(phase))
+        self._loop.call_soon_threadsafe(self._publisher.publish, [(key, int(phase))])
 
     async def find(self, name: str) -> int:
         """Key of an execution in the default project and domain."""

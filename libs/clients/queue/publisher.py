@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import grpc.aio
@@ -49,14 +49,16 @@ class Publisher(Client):
         """Phases of what goes on, not told yet."""
         self._gathering: asyncio.TimerHandle | None = None
 
-    def publish(self, id: int, phase: int) -> None:
-        """The execution has changed and is in `phase` now. Returns at once."""
-        if phase in _FINAL:
-            self._going_on.pop(id, None)
-            self._waiting.put(Hint(id, phase))
-            return
-        self._going_on[id] = phase
-        if self._gathering is None:
+    def publish(self, hints: Iterable[tuple[int, int]]) -> None:
+        """These executions have changed and are in these phases now. Returns at once."""
+        going_on = self._going_on
+        for id, phase in hints:
+            if phase in _FINAL:
+                going_on.pop(id, None)
+                self._waiting.put(Hint(id, phase))
+            else:
+                going_on[id] = phase
+        if going_on and self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._tell_what_goes_on)
 
     def _tell_what_goes_on(self) -> None:

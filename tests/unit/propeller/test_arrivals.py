@@ -68,6 +68,7 @@ class Wanting:
             self.begin,
             self.failed.__setitem__,
             self.call_a_worker,
+            lambda: self.pool.waiting_queue_size > 0,
         )
 
     def begin(self, key: int, execution: Execution | None, now_us: int) -> None:
@@ -84,7 +85,7 @@ class Wanting:
 
     def want(self, *keys: int) -> None:
         for key in keys:
-            self.pool.submit(self.arrivals.read, key)
+            self.arrivals.ask(key)
 
 
 async def test_what_is_asked_for_during_a_read_shares_the_next_one() -> None:

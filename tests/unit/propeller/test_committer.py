@@ -96,7 +96,7 @@ async def running(store: Store, leading: Callable[[], bool] = lambda: True) -> A
 
 
 def pending(key: int, log: list[object]) -> Logged:
-    return Logged(Changes(state_of(PLAN, key=key), execution_changed=True), log=log)
+    return Logged(Changes(state_of(PLAN, key=key), execution_changed=True), started_us=0, rows=1, log=log)
 
 
 async def test_turns_that_end_while_a_batch_is_written_share_the_next_one() -> None:

@@ -22,7 +22,7 @@ def changes(*events: RecordedEvent) -> Changes:
 
 def test_a_failure_names_execution_node_attempt_and_trace(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    story.tell(changes(RecordedEvent(1, "AttemptFailed", "n0", 2, "USER:ValueError: too hot")))
+    story.tell([changes(RecordedEvent(1, "AttemptFailed", "n0", 2, "USER:ValueError: too hot"))])
     (line,) = caplog.records
     assert line.getMessage() == "AttemptFailed: USER:ValueError: too hot"
     told = {name: getattr(line, name) for name in ("execution", "node", "attempt", "trace_id", "span_id")}
@@ -37,8 +37,8 @@ def test_a_failure_names_execution_node_attempt_and_trace(caplog: pytest.LogCapt
 
 def test_what_goes_well_is_told_to_those_who_debug(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    story.tell(changes(RecordedEvent(1, "ExecutionStarted")))
+    story.tell([changes(RecordedEvent(1, "ExecutionStarted"))])
     assert caplog.records == []
     caplog.set_level(logging.DEBUG)
-    story.tell(changes(RecordedEvent(1, "ExecutionStarted")))
+    story.tell([changes(RecordedEvent(1, "ExecutionStarted"))])
     assert [line.getMessage() for line in caplog.records] == ["ExecutionStarted"]
