@@ -273,45 +273,30 @@ class WorkReply(_message.Message):
 Global___WorkReply: _TypeAlias = WorkReply  # noqa: Y015
 
 @_typing.final
-class Hint(_message.Message):
-    """One execution changed. `phase` is its phase after the commit, for watchers that filter."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
-    id: _builtins.int
-    phase: _builtins.int
-    """ExecutionPhase"""
-    def __init__(
-        self,
-        *,
-        id: _builtins.int = ...,
-        phase: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "phase", b"phase"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Hint: _TypeAlias = Hint  # noqa: Y015
-
-@_typing.final
 class PublishRequest(_message.Message):
+    """Executions that have changed, and the phase of each after the commit, for watchers that filter: two lists of equal
+    length rather than a message for each, which would cost more than all that is done with it.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    HINTS_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hint]: ...
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def phases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """ExecutionPhase"""
+
     def __init__(
         self,
         *,
-        hints: _abc.Iterable[Global___Hint] | None = ...,
+        ids: _abc.Iterable[_builtins.int] | None = ...,
+        phases: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hints", b"hints"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "phases", b"phases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,21 +336,27 @@ Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
 class SubscribeReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HINTS_FIELD_NUMBER: _builtins.int
     LAGGED_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
     lagged: _builtins.bool
     """hints were dropped for this watcher: look at everything that matters to it again"""
     @_builtins.property
-    def hints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hint]: ...
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """as they were published"""
+
+    @_builtins.property
+    def phases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
-        hints: _abc.Iterable[Global___Hint] | None = ...,
         lagged: _builtins.bool = ...,
+        ids: _abc.Iterable[_builtins.int] | None = ...,
+        phases: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hints", b"hints", "lagged", b"lagged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "lagged", b"lagged", "phases", b"phases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

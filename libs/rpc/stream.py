@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
@@ -97,6 +98,15 @@ class Batcher(Generic[Item]):
             self.dropped += 1
         self._waiting.append(item)
         self._wake.set()
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Adds many items at once, as `put` adds each."""
+        if len(self._waiting) + len(items) > self._capacity:
+            for item in items:
+                self.put(item)
+        elif items and not self._closed:
+            self._waiting.extend(items)
+            self._wake.set()
 
     def close(self) -> None:
         """No more items: the sender gets what is left, then its loop ends."""

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from protos import queue_pb2
-
-
-class Hint(NamedTuple):
-    """An execution has changed."""
-
-    id: int
-    phase: int
-    """Its phase after the commit (`ExecutionPhase`)."""
+Hint = tuple[int, int]
+"""The key of an execution that has changed, and its phase after the commit (`ExecutionPhase`). They come by the
+thousand, so they are nothing but pairs."""
 
 
 class News(NamedTuple):
@@ -24,9 +18,16 @@ class News(NamedTuple):
     """Whether others may have been missed before these: look at everything that matters again."""
 
 
-def to_messages(hints: Iterable[Hint]) -> list[queue_pb2.Hint]:
-    return [queue_pb2.Hint(id=hint.id, phase=hint.phase) for hint in hints]
+class Message(Protocol):
+    """A message that carries hints."""
+
+    @property
+    def ids(self) -> Iterable[int]: ...
+
+    @property
+    def phases(self) -> Iterable[int]: ...
 
 
-def of_messages(messages: Iterable[queue_pb2.Hint]) -> list[Hint]:
-    return [Hint(message.id, message.phase) for message in messages]
+def hints_in(message: Message) -> list[Hint]:
+    """What a message carries."""
+    return list(zip(message.ids, message.phases, strict=False))

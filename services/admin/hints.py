@@ -59,15 +59,20 @@ class Bell:
         anything, self._any = self._any, False
         return None if anything else keys
 
-    def ring(self, hint: Hint | None = None) -> None:
-        """Wakes the owner, now or when it waits next: for this execution, or for whatever may have changed."""
-        if hint is None or len(self._keys) >= MANY:
+    def ring(self, key: int, phase: int) -> None:
+        """Wakes the owner, now or when it waits next: for this execution, which is in this phase."""
+        if len(self._keys) >= MANY:
             self._any = True
         else:
-            self._keys.add(hint.id)
+            self._keys.add(key)
         self._rung = True
-        if hint is None or hint.phase in _FINAL:
+        if phase in _FINAL:
             self._urgent = True
+        self._wake()
+
+    def ring_for_all(self) -> None:
+        """Wakes the owner for whatever may have changed."""
+        self._any = self._rung = self._urgent = True
         self._wake()
 
     def close(self) -> None:
@@ -120,16 +125,18 @@ class Hints:
 
     def tell(self, hints: Iterable[Hint]) -> None:
         """These executions have changed."""
-        for hint in hints:
-            for bell in self._of.get(hint.id, ()):
-                bell.ring(hint)
+        if not self._of and not self._of_any:
+            return
+        for key, phase in hints:
+            for bell in self._of.get(key, ()):
+                bell.ring(key, phase)
             for bell in self._of_any:
-                bell.ring(hint)
+                bell.ring(key, phase)
 
     def tell_all(self) -> None:
         """Hints were lost: anything may have changed."""
         for bell in self._bells():
-            bell.ring()
+            bell.ring_for_all()
 
     def close(self) -> None:
         """Ends all waiting, for ever: the replica stops."""

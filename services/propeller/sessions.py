@@ -290,12 +290,11 @@ class Sessions:
 
     def _send_acks(self, session: Session) -> None:
         acks, session.acks = session.acks, []
-        for ack in acks:
-            self._send(session, ack)
+        self._send(session, *acks)
 
-    def _send(self, session: Session, item: FromLeader) -> None:
+    def _send(self, session: Session, *items: FromLeader) -> None:
         try:
-            session.outbox.put(item)
+            session.outbox.put_all(items)
         except ResourceExhausted as error:
             logger.warning("the session of executor %s is ended: %s", session.executor, error.message)
             self.close(session)

@@ -6,7 +6,7 @@ it can always look at the store instead; nobody waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from libs.rpc.stream import Batcher, WhenFull
@@ -20,10 +20,6 @@ class Watcher:
         self.hints: Batcher[Hint] = Batcher(buffer_hints, when_full=WhenFull.DROP_OLDEST)
         """What has gathered, as soon as something has."""
         self._told_dropped = 0
-
-    def tell(self, hint: Hint) -> None:
-        """Adds a hint, at the cost of the oldest one if there is no room."""
-        self.hints.put(hint)
 
     def lagged(self) -> bool:
         """Whether hints have been lost since this was asked last."""
@@ -57,9 +53,7 @@ class Relay:
         finally:
             self._watchers.discard(watcher)
 
-    def publish(self, hints: Iterable[Hint]) -> None:
-        """Tells all who watch now."""
-        if self._watchers:
-            for hint in hints:
-                for watcher in self._watchers:
-                    watcher.tell(hint)
+    def publish(self, hints: Sequence[Hint]) -> None:
+        """Tells all who watch now; who has no room for them loses the oldest ones."""
+        for watcher in self._watchers:
+            watcher.hints.put_all(hints)

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from libs.rpc import channel
 from libs.telemetry.traces import TraceContext
+from libs.wire.hints import hints_in
 from protos import queue_pb2, queue_pb2_grpc
 from tests.support.queue_server import QueueServer
 
@@ -202,11 +203,9 @@ async def test_hints_reach_those_who_subscribed_before(stub: Any) -> None:
     watching = stub.Subscribe(queue_pb2.SubscribeRequest())
     await watching.initial_metadata()
     publishing = stub.Publish()
-    await publishing.write(
-        queue_pb2.PublishRequest(hints=[queue_pb2.Hint(id=1, phase=2), queue_pb2.Hint(id=2, phase=4)])
-    )
+    await publishing.write(queue_pb2.PublishRequest(ids=[1, 2], phases=[2, 4]))
     reply = await asyncio.wait_for(watching.read(), 5)
-    assert [(hint.id, hint.phase) for hint in reply.hints] == [(1, 2), (2, 4)] and not reply.lagged
+    assert hints_in(reply) == [(1, 2), (2, 4)] and not reply.lagged
     await publishing.done_writing()
     assert await publishing == queue_pb2.PublishReply()
     watching.cancel()

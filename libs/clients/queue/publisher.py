@@ -13,7 +13,7 @@ from libs.clients.streams import converse, opened
 from libs.rpc import channel
 from libs.rpc.pace import Pace
 from libs.rpc.stream import Batcher, WhenFull
-from libs.wire.hints import Hint, to_messages
+from libs.wire.hints import Hint
 from libs.workflow.phases import ExecutionPhase
 from protos import queue_pb2
 
@@ -49,22 +49,24 @@ class Publisher(Client):
         """Phases of what goes on, not told yet."""
         self._gathering: asyncio.TimerHandle | None = None
 
-    def publish(self, hints: Iterable[tuple[int, int]]) -> None:
+    def publish(self, hints: Iterable[Hint]) -> None:
         """These executions have changed and are in these phases now. Returns at once."""
-        going_on = self._going_on
-        for id, phase in hints:
+        going_on, ended = self._going_on, list[Hint]()
+        for hint in hints:
+            id, phase = hint
             if phase in _FINAL:
                 going_on.pop(id, None)
-                self._waiting.put(Hint(id, phase))
+                ended.append(hint)
             else:
                 going_on[id] = phase
+        if ended:
+            self._waiting.put_all(ended)
         if going_on and self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._tell_what_goes_on)
 
     def _tell_what_goes_on(self) -> None:
         self._gathering = None
-        for id, phase in self._going_on.items():
-            self._waiting.put(Hint(id, phase))
+        self._waiting.put_all(list(self._going_on.items()))
         self._going_on.clear()
 
     async def _session(self) -> bool:
@@ -76,7 +78,9 @@ class Publisher(Client):
         if await opened(call):
             self._connection.works()
         async for hints in self._waiting:
-            await call.write(queue_pb2.PublishRequest(hints=to_messages(hints)))
+            await call.write(
+                queue_pb2.PublishRequest(ids=[id for id, _ in hints], phases=[phase for _, phase in hints])
+            )
             self.counters.messages_sent += 1
             self.counters.items_sent += len(hints)
             await pace.rest(len(hints))

@@ -10,7 +10,7 @@ import grpc.aio
 from libs.clients.streams import ENDED, Connection, Counters, opened
 from libs.rpc import channel
 from libs.rpc.errors import from_rpc
-from libs.wire.hints import News, of_messages
+from libs.wire.hints import News, hints_in
 from protos import queue_pb2, queue_pb2_grpc
 
 Call = grpc.aio.UnaryStreamCall[queue_pb2.SubscribeRequest, queue_pb2.SubscribeReply]
@@ -65,5 +65,5 @@ class Subscriber:
         if not isinstance(reply, queue_pb2.SubscribeReply):
             return None
         self.counters.messages_received += 1
-        self.counters.items_received += len(reply.hints)
-        return News(of_messages(reply.hints), reply.lagged)
+        self.counters.items_received += len(reply.ids)
+        return News(hints_in(reply), reply.lagged)

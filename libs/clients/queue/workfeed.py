@@ -149,8 +149,7 @@ class WorkFeed(Client):
         return ours
 
     def _tell_done(self) -> None:
-        for number in self._forget_done():
-            self._answers.put(_Answer(number, None))
+        self._answers.put_all([_Answer(number, None) for number in self._forget_done()])
 
     def _forget_done(self) -> list[int]:
         if self._gathering is not None:

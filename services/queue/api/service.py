@@ -15,7 +15,7 @@ import grpc.aio
 from libs.rpc.pace import Pace
 from libs.runtime import together
 from libs.runtime.clock import Clock
-from libs.wire import hints as wire
+from libs.wire.hints import hints_in
 from libs.workflow import errors
 from libs.workqueue.items import Item
 from protos import queue_pb2, queue_pb2_grpc
@@ -153,7 +153,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
 
     async def _pass_on(self, requests: AsyncIterator[queue_pb2.PublishRequest]) -> None:
         async for request in requests:
-            self._relay.publish(wire.of_messages(request.hints))
+            self._relay.publish(hints_in(request))
 
     async def _tell(self, context: Context) -> None:
         with self._relay.watcher() as watcher:
@@ -161,7 +161,9 @@ class Queue(queue_pb2_grpc.QueueServicer):
             await context.send_initial_metadata(())
             pace = Pace()
             async for hints in watcher.hints:
-                message = queue_pb2.SubscribeReply(hints=wire.to_messages(hints), lagged=watcher.lagged())
+                message = queue_pb2.SubscribeReply(
+                    lagged=watcher.lagged(), ids=[id for id, _ in hints], phases=[phase for _, phase in hints]
+                )
                 await context.write(message)
                 await pace.rest(len(hints))
 

@@ -7,13 +7,12 @@ import time
 
 import pytest
 
-from libs.wire.hints import Hint
 from libs.workflow.errors import Unavailable
 from libs.workflow.phases import ExecutionPhase
 from services.admin.hints import MANY, Hints
 
 LONG = 30.0
-RUNS = Hint(1, ExecutionPhase.RUNNING)
+RUNS = (1, ExecutionPhase.RUNNING)
 
 
 async def test_a_hint_wakes_who_watches_that_execution_and_nobody_else() -> None:
@@ -77,7 +76,7 @@ async def test_an_end_is_told_at_once_and_what_goes_on_at_a_pace() -> None:
         looking = asyncio.create_task(bell.wait(LONG, pace_seconds=LONG))
         await asyncio.sleep(0.05)
         assert not looking.done()
-        hints.tell([Hint(1, ExecutionPhase.SUCCEEDED)])
+        hints.tell([(1, ExecutionPhase.SUCCEEDED)])
         await asyncio.wait_for(looking, 10)
         hints.tell([RUNS])
         await asyncio.wait_for(bell.wait(LONG, pace_seconds=0.01), 10)
@@ -86,10 +85,10 @@ async def test_an_end_is_told_at_once_and_what_goes_on_at_a_pace() -> None:
 async def test_a_bell_tells_what_it_has_rung_for() -> None:
     hints = Hints()
     with hints.bell() as bell:
-        hints.tell([RUNS, Hint(2, ExecutionPhase.FAILED), RUNS])
+        hints.tell([RUNS, (2, ExecutionPhase.FAILED), RUNS])
         assert bell.taken() == {1, 2}
         assert bell.taken() == set()
         hints.tell_all()
         assert bell.taken() is None
-        hints.tell(Hint(key, ExecutionPhase.RUNNING) for key in range(MANY + 1))
+        hints.tell((key, ExecutionPhase.RUNNING) for key in range(MANY + 1))
         assert bell.taken() is None

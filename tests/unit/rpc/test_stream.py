@@ -108,6 +108,23 @@ async def test_hints_may_be_forgotten_the_oldest_first() -> None:
     assert batcher.dropped == 3
 
 
+async def test_many_at_once_are_as_each_by_itself() -> None:
+    batcher: Batcher[int] = Batcher(3, when_full=WhenFull.DROP_OLDEST)
+    batcher.put_all([1, 2])
+    assert await anext(batcher) == [1, 2]
+    batcher.put_all([])
+    batcher.put_all([3, 4])
+    batcher.put_all([5, 6])
+    assert (await anext(batcher), batcher.dropped) == ([4, 5, 6], 1)
+    strict: Batcher[int] = Batcher(3)
+    with pytest.raises(errors.ResourceExhausted):
+        strict.put_all([1, 2, 3, 4])
+    assert len(strict) == 3
+    strict.close()
+    strict.put_all([5])
+    assert await anext(strict) == [1, 2, 3]
+
+
 async def test_closing_ends_a_waiting_sender_and_never_raises() -> None:
     batcher = Batcher[int](2)
     collecting = asyncio.create_task(collect(batcher))
