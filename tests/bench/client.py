@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import grpc
 from flyteidl.admin import execution_pb2, node_execution_pb2, task_execution_pb2
@@ -131,7 +132,8 @@ class Client:
         try:
             return next(self._watch).executions
         except grpc.RpcError as error:
-            if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.CANCELLED:
+            # The error of a call is a grpc.Call too, which its type does not say.
+            if cast(Any, error).code() is not grpc.StatusCode.CANCELLED:
                 raise
             raise TimeoutError(
                 f"{min(waiting)} and {len(waiting) - 1} others have not ended in {PATIENCE_SECONDS:g} seconds"

@@ -51,7 +51,7 @@ def noop(mode: str, code: Path) -> tasks_pb2.TaskTemplate:
     integer = interface_pb2.Variable(type=types_pb2.LiteralType(simple=types_pb2.INTEGER))
     task.interface.inputs.variables["x"].CopyFrom(integer)
     task.config.update(MODES[mode])
-    return task  # type: ignore[no-any-return]
+    return task
 
 
 def integer(value: int) -> literals_pb2.Literal:
@@ -109,10 +109,10 @@ class Ends:
     async def run(self, work: Assignments, task: tasks_pb2.TaskTemplate, number: int) -> float:
         """Runs one task; how long it took in seconds. One that has waited too long for a slot is assigned anew."""
         begun = time.perf_counter()
-        for attempt in itertools.count():
-            report = await self._attempt(work, task, number, attempt)
-            if report.phase != executor_pb2.Report.PHASE_REJECTED:
-                break
+        attempts = itertools.count()
+        while (
+            report := await self._attempt(work, task, number, next(attempts))
+        ).phase == executor_pb2.Report.PHASE_REJECTED:
             self.rejected += 1
         assert report.phase == executor_pb2.Report.PHASE_SUCCEEDED, (report, report.error)
         found = literals_pb2.LiteralMap.FromString(report.outputs.inline).literals["o0"].scalar.primitive.integer
@@ -124,7 +124,8 @@ class Ends:
     ) -> executor_pb2.Report:
         node, one_core = f"n{number}", executor_pb2.Resources(cpu_millis=1000)
         assigned = work.of(task, {"x": integer(number)}, node=node, attempt=attempt, resources=one_core)
-        waiting = self._waiting[node] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[executor_pb2.Report] = asyncio.get_running_loop().create_future()
+        self._waiting[node] = waiting
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._assign)
         self._gathered.append(assigned)

@@ -37,7 +37,7 @@ class Collector(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.taken = 0
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         return grpc.unary_unary_rpc_method_handler(self._take)
 
     def _take(self, request: bytes, context: grpc.ServicerContext) -> bytes:
