@@ -91,11 +91,24 @@ class Submissions:
         self._door.drop()
 
     async def _store(self, submissions: Sequence[_Submission]) -> Sequence[Verdict]:
+        if len(submissions) == 1 and self._writer is None and self._is_quiet():
+            verdict = self._at_once(submissions)
+            if verdict is not None:
+                return verdict
         answer: asyncio.Future[Sequence[Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Group(submissions, answer))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all(), name="submissions")
         return await answer
+
+    def _at_once(self, submissions: Sequence[_Submission]) -> Sequence[Verdict] | None:
+        """What has become of a lone one; None when it cannot be stored on the spot."""
+        batch = _batch(submissions)
+        try:
+            stored = self._transact(self._door.store_at_once, batch) if batch.small else None
+        except Refused as error:
+            return [error]
+        return None if stored is None else self._verdicts_of(submissions, stored)
 
     async def _write_all(self) -> None:
         try:
@@ -135,13 +148,14 @@ class Submissions:
         """Stores them. One that the database refuses makes that each is stored alone, so that nobody else is hurt."""
         batch = _batch(submissions)
         try:
-            stored = self._transact(self._door.store_at_once, batch) if batch.small and self._is_quiet() else None
-            if stored is None:
-                stored = await asyncio.to_thread(self._transact, self._door.store, batch)
+            stored = await asyncio.to_thread(self._transact, self._door.store, batch)
         except Refused as error:
             if len(submissions) == 1:
                 return [error]
             return [verdict for each in submissions for verdict in await self._verdicts([each])]
+        return self._verdicts_of(submissions, stored)
+
+    def _verdicts_of(self, submissions: Sequence[_Submission], stored: Stored) -> list[Verdict]:
         self.transactions += 1
         self._ended = time.monotonic()
         return [_verdict(each.row, stored) for each in submissions]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,11 +28,14 @@ from libs.workflow.identity import ExecutionId
 from libs.workflow.state import ExecutionState
 from services.admin import encode, identifiers, tags
 from services.admin.projects import Projects
-from services.admin.submission import Common, Limits, Queue, Submission, Submitter
-from services.admin.targets import Target, Targets
+from services.admin.submission import Common, Limits, Queue, Settings, Submission, Submitter
+from services.admin.targets import Target, Targets, remember
 
 _LARGE_BYTES = 1024 * 1024
 """Inputs of this size are checked in a thread: the checks take as long as thousands of other requests."""
+
+_KNOWN_BYTES = 4096
+"""Specifications up to this size are remembered, with what follows from them."""
 
 _IN_A_ROW = 64
 """Items of a bulk that are checked before others have their turn: about a millisecond."""
@@ -102,6 +106,8 @@ class Launcher:
         self._clock = clock
         self._entropy = entropy
         self._limits = limits
+        self._known: OrderedDict[bytes, Settings] = OrderedDict()
+        """By specification, as it was sent."""
 
     async def create(self, request: execution_pb2.ExecutionCreateRequest, traceparent: str) -> ExecutionId:
         """Submits an execution of a launch plan or of a task; durable when this returns.
@@ -112,9 +118,9 @@ class Launcher:
         """
         started_us = self._clock.now_us()
         id = self._id(request.project, request.domain, request.name)
-        target = await self._target(request.spec)
-        inputs = await _complete(target, launch.given_inputs(request.spec, request.inputs))
-        common = await self._common(id.project, id.domain, request.spec, target, traceparent)
+        settings = await self._settings(request.spec)
+        inputs = await _complete(settings.target, launch.given_inputs(request.spec, request.inputs))
+        common = await self._common(id.project, id.domain, request.spec, settings, traceparent)
         await self._projects.use(id.project, id.domain)
         await self._submit(common, Submission(id, inputs), started_us)
         return id
@@ -124,8 +130,8 @@ class Launcher:
         if request.name:
             raise InvalidArgument(f"{field}.name: many executions cannot have one name: give each item its own")
         try:
-            target = await self._target(request.spec)
-            common = await self._common(request.project, request.domain, request.spec, target, traceparent)
+            settings = await self._settings(request.spec)
+            common = await self._common(request.project, request.domain, request.spec, settings, traceparent)
         except (InvalidArgument, NotFound, FailedPrecondition) as error:
             raise type(error)(f"{field}.{error.message}") from None
         await self._projects.use(request.project, request.domain, field)
@@ -147,7 +153,7 @@ class Launcher:
                     else ExecutionId(bulk.project, bulk.domain, name)
                 )
                 given = item.inputs if item.inputs.literals else bulk.inputs
-                submissions.append(Submission(id, await _complete(bulk.common.target, given)))
+                submissions.append(Submission(id, await _complete(bulk.common.settings.target, given)))
             except InvalidArgument as error:
                 refused[place] = error
             if place % _IN_A_ROW == _IN_A_ROW - 1:
@@ -211,6 +217,19 @@ class Launcher:
             return identity.execution_name(self._entropy(16))
         return identity.execution_name(hashlib.blake2b(f"{place}/{batch}".encode(), digest_size=16).digest())
 
+    async def _settings(self, spec: execution_pb2.ExecutionSpec) -> Settings:
+        """What follows from a request's specification. Clients send the same one again and again."""
+        sent = spec.SerializeToString()  # what is the same may look different: then it is looked at once more
+        settings = self._known.get(sent)
+        if settings is None:
+            target = await self._target(spec)
+            settings = Settings(target, launch.resolve_spec(spec, target.plan), self._blob.root)
+            if len(sent) <= _KNOWN_BYTES:
+                remember(self._known, sent, settings)
+        else:
+            self._known.move_to_end(sent)
+        return settings
+
     async def _target(self, spec: execution_pb2.ExecutionSpec) -> Target:
         if not spec.HasField("launch_plan"):
             raise InvalidArgument("spec.launch_plan: missing")
@@ -219,10 +238,9 @@ class Launcher:
         return await self._targets.find(spec.launch_plan)
 
     async def _common(
-        self, project: str, domain: str, spec: execution_pb2.ExecutionSpec, target: Target, traceparent: str
+        self, project: str, domain: str, spec: execution_pb2.ExecutionSpec, settings: Settings, traceparent: str
     ) -> Common:
-        parent_key = await self._parent_key(project, domain, spec)
-        return Common(target, launch.resolve_spec(spec, target.plan), traceparent, parent_key=parent_key)
+        return Common(settings, traceparent, await self._parent_key(project, domain, spec))
 
     async def _submit(self, common: Common, submission: Submission, started_us: int) -> None:
         (refusal,) = await self._submitter.submit(common, [submission], started_us)
@@ -249,7 +267,7 @@ class Launcher:
         inputs = original.inputs.inline
         if inputs is None:
             inputs = await self._blob.read(str(original.inputs.uri), self._limits.inputs_bytes)
-        common = Common(target, spec, traceparent, recovers_key=recovers_key)
+        common = Common(Settings(target, spec, self._blob.root), traceparent, recovers_key=recovers_key)
         await self._submit(common, Submission(id, inputs), started_us)
         return id
 

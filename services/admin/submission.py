@@ -55,37 +55,37 @@ class Limits:
     inputs_bytes: int
 
 
-class Common:
-    """What executions that are submitted together have in common.
+class Settings:
+    """What follows from a specification, for all that are submitted with it.
 
     Args:
         target: what they launch.
         spec: the settings in effect, whole.
-        traceparent: the caller's trace, or empty.
-        parent_key: of the execution whose task launches them.
-        recovers_key: of the execution whose results they take over.
+        root: where the blob store's own paths begin.
 
     Raises InvalidArgument for tags or labels that cannot be stored.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        spec: execution_pb2.ExecutionSpec,
-        traceparent: str,
-        *,
-        parent_key: int | None = None,
-        recovers_key: int | None = None,
-    ) -> None:
+    def __init__(self, target: Target, spec: execution_pb2.ExecutionSpec, root: str) -> None:
         self.target = target
         self.spec = spec.SerializeToString()
         self.searchable = tags.of(spec)
         self.mode = spec.metadata.mode
         self.principal = spec.metadata.principal
         self.priority = launch.priority(spec)
-        self.traceparent = traceparent
-        self.parent_key = parent_key
-        self.recovers_key = recovers_key
+        self.names = frozenset(layout.references(root, self.spec))
+
+
+class Common(NamedTuple):
+    """What executions that are submitted together have in common."""
+
+    settings: Settings
+    traceparent: str
+    """The caller's trace, or empty."""
+    parent_key: int | None = None
+    """Of the execution whose task launches them."""
+    recovers_key: int | None = None
+    """Of the execution whose results they take over."""
 
 
 class Submission(NamedTuple):
@@ -134,7 +134,8 @@ class Submitter:
 
         Raises what kept the database from answering: then some may have been created.
         """
-        await self._targets.register(common.target)
+        settings = common.settings
+        await self._targets.register(settings.target)
         verdicts: dict[int, AirscrewError | None] = {}
         left: list[tuple[int, Submission]] = []
         for place, submission in enumerate(submissions):
@@ -147,7 +148,7 @@ class Submitter:
             if not left:
                 break
             new = await self._mint(common, [submission for _, submission in left])
-            answers = await self._executions.create_many([(each.record, common.searchable) for each in new])
+            answers = await self._executions.create_many([(each.record, settings.searchable) for each in new])
             again: list[tuple[int, Submission]] = []
             for (place, submission), each, answer in zip(left, new, answers, strict=True):
                 if answer is None:
@@ -175,7 +176,7 @@ class Submitter:
         """Gives each a key and a row, after whatever the row refers to has been written."""
         now_us = self._clock.now_us()
         keys = identity.execution_keys(now_us, len(submissions), self._entropy)
-        named = layout.references(self._blob.root, common.spec)
+        settings = common.settings
         new = []
         for submission, key in zip(submissions, keys, strict=True):
             root = self._spans.root(common.traceparent, key)
@@ -192,19 +193,19 @@ class Submitter:
                 id=submission.id,
                 shard=identity.shard_of(key, self._limits.shards),
                 root_key=key,
-                workflow=common.target.workflow,
-                launch_plan=common.target.id,
-                spec=common.spec,
+                workflow=settings.target.workflow,
+                launch_plan=settings.target.id,
+                spec=settings.spec,
                 inputs=await self._keep(submission, key),
                 created_at_us=now_us,
                 traceparent=root.traceparent(),
                 intent=_CREATED,
-                principal=common.principal,
+                principal=settings.principal,
                 parent_key=common.parent_key,
                 recovers_key=common.recovers_key,
             )
-            names = named | layout.references(self._blob.root, submission.inputs) - {submission.id}
-            record = ExecutionRecord(state, resource_type=common.target.kind, mode=common.mode, names=frozenset(names))
+            names = settings.names | layout.references(self._blob.root, submission.inputs) - {submission.id}
+            record = ExecutionRecord(state, settings.target.kind, settings.mode, names=names)
             new.append(_New(submission, record, root))
         return new
 
@@ -232,7 +233,7 @@ class Submitter:
                     id=state.key,
                     shard=state.shard,
                     lane=state.id.project,
-                    priority=common.priority,
+                    priority=common.settings.priority,
                     reasons=Reason.SUBMITTED,
                     traceparent=state.traceparent,
                 )
@@ -249,9 +250,9 @@ class Submitter:
         if len(created) == 1:
             state, root = states[0], created[0].root
             with logs.bind(execution=str(state.id), trace_id=root.trace_id, span_id=root.span_id):
-                logger.info("submitted %s as key %d", common.target.id, state.key)
+                logger.info("submitted %s as key %d", common.settings.target.id, state.key)
         else:
-            logger.info("submitted %d of %s, from %s", len(created), common.target.id, states[0].id)
+            logger.info("submitted %d of %s, from %s", len(created), common.settings.target.id, states[0].id)
 
 
 def _verdict(answer: Exception | None) -> AirscrewError | None:

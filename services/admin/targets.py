@@ -78,7 +78,7 @@ class Targets:
         if target.task is None or target.workflow in self._registered:
             return
         await self._registration.register_workflow_of_task(target.task)
-        _remember(self._registered, target.workflow, None)
+        remember(self._registered, target.workflow, None)
 
     async def _read(self, kind: int, id: EntityId) -> Target:
         """Reads a target once for all who ask meanwhile, as after a start, when a burst of launches finds nothing
@@ -94,7 +94,7 @@ class Targets:
     def _have_read(self, key: tuple[int, EntityId], done: asyncio.Task[Target]) -> None:
         del self._reading[key]
         if not done.cancelled() and done.exception() is None:
-            _remember(self._known, key, done.result())
+            remember(self._known, key, done.result())
 
     async def _launch_plan(self, id: EntityId) -> Target:
         record = await self._registration.launch_plan(id)
@@ -130,7 +130,7 @@ def _quality_of_service(closure: bytes) -> core_execution_pb2.QualityOfService:
     return template.metadata.quality_of_service
 
 
-def _remember(known: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+def remember(known: OrderedDict[Key, Value], key: Key, value: Value) -> None:
     """Keeps what was used of late."""
     known[key] = value
     known.move_to_end(key)
