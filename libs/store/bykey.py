@@ -1,8 +1,9 @@
 """Executions by key, for those who are told of every end.
 
-The asynchronous engine takes its time for every step of a query: to begin, to execute, to fetch, to end what was begun;
-with SQLite each is a thread's, with PostgreSQL all together are a millisecond. Here a look is one step of one thread,
-with a statement that is prepared once; and with SQLite one at a few rows is made on the spot (`at_once`).
+The asynchronous engine takes its time for every step of a query: to begin, to execute, to fetch, to end what was
+begun; with SQLite each is a thread's, with PostgreSQL all together are a millisecond. Here a look is one step, with a
+statement that is prepared once: with PostgreSQL a step of the event loop (`postgres_loop`), with SQLite one of a
+thread, unless it is at a few rows and is made on the spot (`at_once`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,43 +28,36 @@ _READ = f"{ROWS} AND key IN (SELECT value FROM json_each(?)) ORDER BY key"
 _READ_ONE = f"{ROWS} AND key = ?"
 
 
-class ByKey:
-    """A connection and its thread, both begun when they are first needed."""
+class ByKey(ABC):
+    """A connection of its own, begun when it is first needed."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="by-key")
-
+    @abstractmethod
     async def read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
         """The rows, columns as `launches.COLUMNS`, in order of their keys. Raises Unavailable."""
-        with translated():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, keys)
 
+    @abstractmethod
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown(wait=False)
-
-    def _read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
-        raise NotImplementedError
-
-    def _drop(self) -> None:
-        """Forgets the connection; the next read opens another one."""
-        raise NotImplementedError
+        """Ends it."""
 
 
 class SqliteByKey(ByKey):
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="by-key")
         self._connection: sqlite3.Connection | None = None
         self._at_once = AtOnce(path)
 
     async def read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
         found = self._look(sorted(set(keys))) if len(keys) <= FEW else None
-        return await super().read(keys) if found is None else found
+        if found is not None:
+            return found
+        with translated():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, keys)
 
     async def close(self) -> None:
         self._at_once.close()
-        await super().close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
+        self._thread.shutdown(wait=False)
 
     def _look(self, keys: Sequence[int]) -> Sequence[rows.Row] | None:
         found: list[rows.Row] = []
@@ -84,6 +79,7 @@ class SqliteByKey(ByKey):
             raise
 
     def _drop(self) -> None:
+        """Forgets the connection; the next read opens another one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

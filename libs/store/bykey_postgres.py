@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import psycopg
 
 from libs.store import rows
 from libs.store.bykey import ROWS, ByKey
-from libs.store.postgres import Connection
+from libs.store.failures import translated
 from libs.store.postgres_arrays import Int8Array
+from libs.store.postgres_loop import LoopConnection
 
-_READ = f"{ROWS} AND key = ANY(%b) ORDER BY key"
+_READ = f"{ROWS} AND key = ANY($1) ORDER BY key"
 
 _OPTIONS = "-c statement_timeout=1500 -c jit=off -c application_name=airscrew-by-key"
 
 
 class PostgresByKey(ByKey):
     def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-        self._connection: Connection | None = None
+        self._connection = LoopConnection(url, _OPTIONS)
+        self._turn = asyncio.Lock()
 
-    def _read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
-        known = self._connection is not None
-        try:
-            return self._fetch(keys)
-        except psycopg.OperationalError:
-            self._drop()
-            if not known:
-                raise
-        # After a restart of the server the first look must not meet a dead connection.
-        return self._fetch(keys)
+    async def read(self, keys: Sequence[int]) -> Sequence[rows.Row]:
+        with translated():
+            async with self._turn:
+                known = self._connection.connected
+                try:
+                    return await self._fetch(keys)
+                except psycopg.OperationalError:
+                    if not known:
+                        raise
+                # After a restart of the server the first look must not meet a dead connection.
+                return await self._fetch(keys)
 
-    def _fetch(self, keys: Sequence[int]) -> Sequence[rows.Row]:
-        if self._connection is None:
-            self._connection = Connection.open(self._url, _OPTIONS)
-        return self._connection.execute(_READ, (Int8Array(tuple(keys)),), binary=True).fetchall()
+    async def close(self) -> None:
+        self._connection.drop()
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+    async def _fetch(self, keys: Sequence[int]) -> Sequence[rows.Row]:
+        return await self._connection.execute(_READ, [Int8Array(tuple(keys))])

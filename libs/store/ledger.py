@@ -51,11 +51,13 @@ class Connection(ledger_cache.Connection, Protocol):
     def cluster_lock(self) -> str | None:
         """A statement that keeps other claims, of any shard, out until the transaction ends."""
 
-    def read_at_once(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row] | None: ...
+    async def read_on_loop(
+        self, statement: str, keys: Sequence[int], parameters: Mapping[str, int]
+    ) -> list[rows.Row] | None: ...
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None: ...
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None: ...
 
     def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]: ...
 
@@ -64,6 +66,8 @@ class Connection(ledger_cache.Connection, Protocol):
     def prepare(self) -> None: ...
 
     def drop(self) -> None: ...
+
+    def leave_loop(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -76,6 +80,11 @@ class Ledger:
         self._claims: dict[int, claims.Claim] = {}
         """The last claim of each shard."""
         self._taken = ledger_cache.Taken()
+
+    def leave_loop(self) -> None:
+        """Ends the connection of `commit_on_loop` and `load_on_loop`. On the event loop's thread, while none of them
+        is under way; the next one connects anew."""
+        self._database.leave_loop()
 
     def close(self) -> None:
         """Ends the connection and, on SQLite, the right to lead."""
@@ -145,15 +154,15 @@ class Ledger:
             written = self._database.commit(shard, epoch, values)
         self._judge(shard, epoch, values, written)
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
-        """Does what `commit` does, and raises as it does, if that waits for nothing but the disk; else does nothing.
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        """Does what `commit` does, and raises as it does, if that can be had without another thread; else does nothing.
         Returns whether it is done.
 
-        For an event loop's own thread, see `at_once`; not beside another commit. With PostgreSQL it is never done.
+        For an event loop that has little to write, see `at_once` and `postgres_loop`; not beside another commit.
         """
         values = batch_of(batch)
         with translated():  # the connection is another one than that of all other calls
-            written = self._database.commit_at_once(shard, epoch, values)
+            written = await self._database.commit_on_loop(shard, epoch, values)
         if written is NotNow.NOT_NOW:
             return False
         self._judge(shard, epoch, values, written)
@@ -209,18 +218,20 @@ class Ledger:
             for each in executions
         ]
 
-    def load_new(self, shard: int, key: int) -> Snapshot | None:
-        """An execution that has only been accepted, as `load` gives it, if it can be had without waiting for anything;
-        None else, and for every other one.
+    async def load_on_loop(self, shard: int, keys: Sequence[int]) -> list[Snapshot] | None:
+        """A few executions as `load` gives them, if all of them have only been accepted, and can be had without another
+        thread; else None.
 
-        For an event loop's own thread, see `at_once`; also beside a call on another one. With PostgreSQL there is never
-        an answer.
+        For an event loop, see `at_once` and `postgres_loop`; also beside a call on another thread.
         """
-        found = self._database.read_at_once(_NEW, {"shard": shard, "key": key})
-        if not found:
+        with translated():
+            found = await self._database.read_on_loop(_NEW, keys, {"shard": shard})
+        if found is None or len(found) < len(keys):
             return None
-        execution = rows.execution_from(found[0])
-        return None if execution.recovers_key is not None else Snapshot(execution, [], [], [])
+        executions = [rows.execution_from(row) for row in found]
+        if any(each.recovers_key is not None for each in executions):
+            return None
+        return [Snapshot(each, [], [], []) for each in executions]
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
         """What is wanted of each of these executions; unknown keys are left out.
@@ -399,7 +410,7 @@ _EXECUTIONS = (
 )
 _NEW = (
     f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions "
-    f"WHERE key = :key AND shard = :shard AND phase = {ExecutionPhase.QUEUED:d}"
+    f"WHERE key {{keys_in}} AND shard = :shard AND phase = {ExecutionPhase.QUEUED:d} ORDER BY key"
 )
 _PHASE = rows.EXECUTION_COLUMNS.index("phase")
 _NODES = (

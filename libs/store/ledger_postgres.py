@@ -27,8 +27,10 @@ import psycopg
 from libs.store import rows
 from libs.store.at_once import NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
-from libs.store.postgres import ANSWER_SECONDS, Connection, named, numbered
+from libs.store.postgres import ANSWER_SECONDS, Connection, named, numbered, positional
+from libs.store.postgres_arrays import Int8Array
 from libs.store.postgres_commit import commit_of
+from libs.store.postgres_loop import LoopConnection
 
 WORK_SECONDS = 1.0
 """How long the server may work on a statement."""
@@ -56,7 +58,7 @@ _OPTIONS = " ".join(
 
 
 class PostgresLedger:
-    """One connection, opened when it is needed and dropped after a failure."""
+    """One connection for a thread and one for an event loop, opened when they are needed, dropped after a failure."""
 
     keys_in = "= ANY(:keys)"
     blobs_in = "= ANY(:blobs)"
@@ -69,6 +71,9 @@ class PostgresLedger:
         self._connection: Connection | None = None
         self._patience = self._next_patience = 1
         """Of this connection, and of the one after it: a connection on which a statement took too long is dropped."""
+        self._loop = LoopConnection(url, f"{_OPTIONS} -c statement_timeout={WORK_SECONDS * 1000:.0f}")
+        self._loop_failed = False
+        """Then everything goes the thread's way, which has more patience, until something has been committed there."""
 
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
@@ -80,11 +85,29 @@ class PostgresLedger:
         with self._patient() as connection:
             return connection.execute(named(statement), parameters).fetchall()
 
-    def read_at_once(self, statement: str, parameters: Mapping[str, Any]) -> None:
-        """A server's answer has to be waited for."""
+    async def read_on_loop(
+        self, statement: str, keys: Sequence[int], parameters: Mapping[str, int]
+    ) -> list[rows.Row] | None:
+        written, names = positional(statement.format(keys_in=self.keys_in))
+        values: dict[str, Any] = {"keys": Int8Array(tuple(keys)), **parameters}
+        answer = await self._on_loop(written, [values[name] for name in names])
+        return None if isinstance(answer, NotNow) else answer
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Batch) -> NotNow:
-        return NotNow.NOT_NOW
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None:
+        if batch.aborts:
+            return NotNow.NOT_NOW
+        statement, values = commit_of(shard, epoch, batch)
+        answer = await self._on_loop(numbered(statement), values)
+        return answer if isinstance(answer, NotNow) else _written(answer[0])
+
+    async def _on_loop(self, statement: str, values: Sequence[Any]) -> list[rows.Row] | NotNow:
+        if self._loop.busy or self._loop_failed:
+            return NotNow.NOT_NOW
+        try:
+            return await self._loop.execute(statement, values)
+        except (psycopg.OperationalError, TimeoutError):
+            self._loop_failed = True
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[rows.Row]]]:
@@ -105,8 +128,8 @@ class PostgresLedger:
         else:
             with self._patient() as connection:
                 answer = psycopg.RawCursor(connection).execute(numbered(statement), values, prepare=True).fetchone()
-        leading, written = answer or (0, 0)
-        return written if leading else None
+        self._loop_failed = False
+        return _written(answer or (0, 0))
 
     def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Statements that abort what is asked for, with their parameters.
@@ -141,6 +164,9 @@ class PostgresLedger:
         if connection is not None:
             connection.close()
 
+    def leave_loop(self) -> None:
+        self._loop.drop()
+
     def close(self) -> None:
         self.drop()
 
@@ -166,6 +192,12 @@ class PostgresLedger:
                 self._next_patience = min(2 * self._patience, MOST_PATIENCE)
             raise
         self._next_patience = 1
+
+
+def _written(answer: rows.Row) -> int | None:
+    """Number of state rows written, or None when the epoch is not the present one."""
+    leading, written = answer
+    return written if leading else None
 
 
 _ABORT_TYPES = ("BIGINT", "BIGINT", "TEXT", "TEXT")

@@ -45,8 +45,10 @@ class SqliteLedger:
     def read(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row]:
         return self._connected().execute(statement, parameters).fetchall()
 
-    def read_at_once(self, statement: str, parameters: Mapping[str, Any]) -> list[rows.Row] | None:
-        return self._at_once.rows(statement, parameters)
+    async def read_on_loop(
+        self, statement: str, keys: Sequence[int], parameters: Mapping[str, int]
+    ) -> list[rows.Row] | None:
+        return self._at_once.rows(statement.format(keys_in=self.keys_in), {"keys": self.keys(keys), **parameters})
 
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[rows.Row]]]:
@@ -63,7 +65,7 @@ class SqliteLedger:
         with self._writing() as connection:
             return self._commit(connection, shard, epoch, batch, states)
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None:
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None:
         states = States(shard, batch)
         with self._at_once.writing() as connection:
             return NotNow.NOT_NOW if connection is None else self._commit(connection, shard, epoch, batch, states)
@@ -105,6 +107,9 @@ class SqliteLedger:
         connection, self._connection, self._writer = self._connection, None, None
         if connection is not None:
             connection.close()
+
+    def leave_loop(self) -> None:
+        self._at_once.close()
 
     def close(self) -> None:
         self.drop()

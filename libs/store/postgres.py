@@ -19,9 +19,11 @@ a network that lost it."""
 
 T = TypeVar("T")
 
-_CONNECT_SECONDS = 2
+_NAME = re.compile(r"(?<!:):(\w+)")
 
-Types = Sequence[type[postgres_arrays._Array]]
+CONNECT_SECONDS = 2
+
+Types = Sequence[type[postgres_arrays.Array]]
 
 
 class Connection(psycopg.Connection[rows.Row]):
@@ -35,7 +37,7 @@ class Connection(psycopg.Connection[rows.Row]):
     @classmethod
     def open(cls, url: str, options: str) -> Self:
         """Connects. `options` are those of the server's session, as libpq has them."""
-        connection = cls.connect(url, autocommit=True, connect_timeout=_CONNECT_SECONDS, options=options)
+        connection = cls.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options)
         postgres_arrays.register(connection)
         return connection
 
@@ -49,14 +51,27 @@ def numbered(statement: str) -> str:
 
 
 @cache
+def positional(statement: str) -> tuple[str, Sequence[str]]:
+    """A statement with `:name` in the server's own spelling, and the names in the order in which it wants them."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[1] not in names:
+            names.append(found[1])
+        return f"${names.index(found[1]) + 1}"
+
+    return _NAME.sub(number, statement), names
+
+
+@cache
 def named(statement: str) -> str:
     """`:name` of our shared statements in the driver's spelling."""
-    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", statement)
+    return _NAME.sub(r"%(\1)s", statement)
 
 
 def types_of(table: str, columns: Sequence[str]) -> Types:
     """What carries each of these columns."""
-    by_python_type: dict[type, type[postgres_arrays._Array]] = {
+    by_python_type: dict[type, type[postgres_arrays.Array]] = {
         int: postgres_arrays.Int8Array,
         str: postgres_arrays.TextArray,
         bytes: postgres_arrays.ByteaArray,

@@ -26,14 +26,25 @@ _LENGTH = Struct("!i")
 _NULL = _LENGTH.pack(-1)
 
 
-class _Array:
+class Array:
     """Values of one column."""
 
     __slots__ = ("values",)
+    oid: int
     element: int
+    """The server's numbers of the type, and of that of its elements."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         self.values = values
+
+    def binary(self) -> bytes:
+        """All of them in the wire's binary form. Raises Refused for a number that is too large."""
+        if not self.values:
+            return _EMPTY.pack(0, 0, self.element)
+        try:
+            return _HEADER.pack(1, 1, self.element, len(self.values), 1) + b"".join(self.encode())
+        except StructError as error:
+            raise Refused(f"the database cannot store a value: {error}") from error
 
     def encode(self) -> Iterable[bytes]:
         raise NotImplementedError
@@ -43,9 +54,10 @@ class _Array:
         raise NotImplementedError
 
 
-class Int8Array(_Array):
+class Int8Array(Array):
     """int8[], of int or None. Assignment casts it to the column's own width."""
 
+    oid = 1016
     element = 20
 
     def encode(self) -> Iterable[bytes]:
@@ -56,9 +68,10 @@ class Int8Array(_Array):
         return str(value)
 
 
-class TextArray(_Array):
+class TextArray(Array):
     """text[], of str or None."""
 
+    oid = 1009
     element = 25
 
     def encode(self) -> Iterable[bytes]:
@@ -71,9 +84,10 @@ class TextArray(_Array):
         return f'"{escaped}"'
 
 
-class ByteaArray(_Array):
+class ByteaArray(Array):
     """bytea[], of bytes or None."""
 
+    oid = 1001
     element = 17
 
     def encode(self) -> Iterable[bytes]:
@@ -91,28 +105,20 @@ def _sized(values: Iterable[bytes | None]) -> Iterable[bytes]:
 class _ArrayDumper(Dumper):
     format = pq.Format.BINARY
 
-    def dump(self, obj: _Array) -> bytes:
-        if not obj.values:
-            return _EMPTY.pack(0, 0, obj.element)
-        try:
-            return _HEADER.pack(1, 1, obj.element, len(obj.values), 1) + b"".join(obj.encode())
-        except StructError as error:
-            raise Refused(f"the database cannot store a value: {error}") from error
+    def dump(self, obj: Array) -> bytes:
+        return obj.binary()
 
 
 class _WrittenArrayDumper(Dumper):
     format = pq.Format.TEXT
 
-    def dump(self, obj: _Array) -> bytes:
+    def dump(self, obj: Array) -> bytes:
         written = ",".join("NULL" if value is None else obj.write(value) for value in obj.values)
         return f"{{{written}}}".encode()
 
 
-_TYPES: tuple[tuple[type[_Array], int], ...] = ((Int8Array, 1016), (TextArray, 1009), (ByteaArray, 1001))
-
-
 def register(context: AdaptContext) -> None:
     """Teaches a connection to send these."""
-    for kind, oid in _TYPES:
+    for kind in (Int8Array, TextArray, ByteaArray):
         for dumper in (_WrittenArrayDumper, _ArrayDumper):  # where the statement names no form, the last one is taken
-            context.adapters.register_dumper(kind, type(f"{kind.__name__}Dumper", (dumper,), {"oid": oid}))
+            context.adapters.register_dumper(kind, type(f"{kind.__name__}Dumper", (dumper,), {"oid": kind.oid}))

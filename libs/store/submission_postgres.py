@@ -1,8 +1,12 @@
-"""New executions into PostgreSQL: one statement, thus one round trip, unless some of them have parents."""
+"""New executions into PostgreSQL: one statement, thus one round trip, unless some of them have parents.
+
+That one the event loop sends and waits for itself (`postgres_loop`): to put rows into the wire's form is Python's work,
+of which a thread would do none beside the loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +14,8 @@ import psycopg
 
 from libs.store import launches
 from libs.store.postgres import Connection, named, numbered
+from libs.store.postgres_arrays import TextArray
+from libs.store.postgres_loop import LoopConnection
 from libs.store.postgres_parts import NOTHING, Part
 from libs.store.rows import Row
 from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
@@ -28,7 +34,7 @@ _OPTIONS = " ".join(
 
 
 class PostgresDoor:
-    """One connection, opened when it is needed and dropped after a failure."""
+    """One connection for a thread and one for an event loop, opened when they are needed, dropped after a failure."""
 
     keys_in = "= ANY(:keys)"
     fence_lock = "FOR SHARE"
@@ -36,6 +42,7 @@ class PostgresDoor:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: Connection | None = None
+        self._loop = LoopConnection(url, _OPTIONS)
 
     def store(self, batch: Batch) -> Stored:
         if self._connection is None or self._connection.closed:
@@ -59,11 +66,22 @@ class PostgresDoor:
                 hold(execute, batch.wishes, sources, created)
         else:
             created = _insert(connection, executions, batch.tags)
-        left = [id_of(row) for row in executions if row[KEY] not in created]
-        return Stored(created, _taken(connection, left) if left else {}, orphans, gone)
+        taken: list[Row] = []
+        if left := _left(executions, created):
+            taken = psycopg.RawCursor(connection).execute(numbered(_TAKEN), left, prepare=True).fetchall()
+        return Stored(created, _by_name(taken), orphans, gone)
 
     def store_at_once(self, batch: Batch) -> None:
         """A server's answer has to be waited for."""
+
+    async def store_on_loop(self, batch: Batch) -> Stored | None:
+        if batch.parents or batch.wishes:
+            return None
+        statement, values = _insertion(batch.executions, batch.tags)
+        created = {key for (key,) in await self._loop.execute(statement, values)}
+        left = _left(batch.executions, created)
+        taken = await self._loop.execute(numbered(_TAKEN), left) if left else ()
+        return Stored(created, _by_name(taken), set())
 
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
@@ -72,6 +90,10 @@ class PostgresDoor:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def close(self) -> None:
+        self.drop()
+        self._loop.drop()
 
 
 def _ending(connection: Connection, parents: Collection[int]) -> set[int]:
@@ -86,21 +108,26 @@ def _insert(connection: Connection, executions: Sequence[Row], tags: Sequence[Ro
     """Keys of the rows that were inserted: names and keys that exist are passed over."""
     if not executions:
         return set()
+    statement, values = _insertion(executions, tags)
+    return {key for (key,) in psycopg.RawCursor(connection).execute(statement, values, prepare=True)}
+
+
+def _insertion(executions: Sequence[Row], tags: Sequence[Row]) -> tuple[str, list[Any]]:
+    """The statement that does so, and its parameters."""
     # By name: two processes that insert the same names in different orders would wait for each other.
     kind, values = _EXECUTIONS.arrays(sorted(executions, key=id_of))
     kind_of_tags, values_of_tags = _TAGS.arrays(tags)
-    statement = _statement(kind, kind_of_tags)
-    cursor = psycopg.RawCursor(connection).execute(numbered(statement), [*values, *values_of_tags], prepare=True)
-    return {key for (key,) in cursor}
+    return numbered(_statement(kind, kind_of_tags)), [*values, *values_of_tags]
 
 
-def _taken(connection: Connection, ids: Sequence[ExecutionId]) -> Mapping[ExecutionId, int | None]:
-    asked = (
-        "SELECT project, domain, name, collected_at_us FROM executions "
-        "JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (project, domain, name) USING (project, domain, name)"
-    )
-    found = connection.execute(asked, list(map(list, zip(*ids, strict=True))))
-    return {ExecutionId(*row[:3]): row[3] for row in found}
+def _left(executions: Sequence[Row], created: Collection[int]) -> list[Any]:
+    """Names of those that were not created, as parameters of _TAKEN; nothing where there are none."""
+    ids = [id_of(row) for row in executions if row[KEY] not in created]
+    return [TextArray(column) for column in zip(*ids, strict=True)]
+
+
+def _by_name(taken: Iterable[Row]) -> Mapping[ExecutionId, int | None]:
+    return {ExecutionId(*row[:3]): row[3] for row in taken}
 
 
 @cache
@@ -109,6 +136,10 @@ def _statement(kind: int, kind_of_tags: int) -> str:
     return f"WITH {_EXECUTIONS.statement(kind)}{tagged} SELECT key FROM created"
 
 
+_TAKEN = (
+    "SELECT project, domain, name, collected_at_us FROM executions "
+    "JOIN unnest(%b, %b, %b) AS asked (project, domain, name) USING (project, domain, name)"
+)
 _EXECUTIONS = Part(
     "executions",
     launches.COLUMNS,

@@ -62,7 +62,7 @@ class Stored(NamedTuple):
 
 
 class Door(Protocol):
-    """A connection of its own; used by one thread at a time."""
+    """Connections of its own; one batch at a time."""
 
     def store(self, batch: Batch) -> Stored:
         """Stores the batch in one transaction, which is durable when this returns. Raises the driver's errors."""
@@ -71,8 +71,15 @@ class Door(Protocol):
         """Does what `store` does if that waits for nothing but the disk; else does nothing, and returns None. For an
         event loop's own thread, see `at_once`."""
 
+    async def store_on_loop(self, batch: Batch) -> Stored | None:
+        """Does what `store` does, without another thread, if that can be waited for so; else does nothing, and returns
+        None. See `postgres_loop`."""
+
     def drop(self) -> None:
-        """Forgets the connection; the next call opens another one."""
+        """Forgets the connection of `store`; the next call opens another one."""
+
+    def close(self) -> None:
+        """Ends all connections. On the event loop's thread, while nothing is under way."""
 
 
 def sources_of(execute: Execute, database: holds.Connection, wishes: Sequence[Wish]) -> Sources:

@@ -21,7 +21,7 @@ from libs.workflow.identity import ExecutionId
 
 
 class SqliteDoor:
-    """One connection, opened when it is needed and dropped after a failure."""
+    """One connection for a thread and one for an event loop, opened when they are needed, dropped after a failure."""
 
     keys_in = "IN (SELECT value FROM json_each(:keys))"
     fence_lock = ""  # BEGIN IMMEDIATE has locked everything already
@@ -41,6 +41,9 @@ class SqliteDoor:
     def store_at_once(self, batch: Batch) -> Stored | None:
         with self._at_once.writing() as connection:
             return None if connection is None else self._store(connection, batch)
+
+    async def store_on_loop(self, batch: Batch) -> None:
+        """Whatever is not small keeps its thread busy."""
 
     def keys(self, keys: Sequence[int]) -> str:
         return json.dumps(list(keys))
@@ -64,6 +67,9 @@ class SqliteDoor:
         if writer is not None:
             writer.connection.close()
         self._at_once.close()
+
+    def close(self) -> None:
+        self.drop()
 
 
 def _store(connection: sqlite3.Connection, batch: Batch) -> Stored:

@@ -8,8 +8,9 @@ the child can be seen: when a leader decides the end of an execution, it finds a
 
 An execution that recovers another one, or whose inputs name files of it, holds it in the same transaction (`holds`).
 
-A batch is written in a thread, over a connection of its own: one hand-over to the thread and back, however many
-statements it takes. A submission that comes alone is written on the spot, where that is possible (`at_once`).
+A batch is written over a connection of its own, in a thread: one hand-over to the thread and back, however many
+statements it takes. With PostgreSQL, where one statement is enough, the event loop sends it itself (`postgres_loop`);
+with SQLite a submission that comes alone is written on the spot (`at_once`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import URL
 
 from libs.store import address, launches
-from libs.store.failures import translate
+from libs.store.failures import translate, translated
 from libs.store.lookup import collected
 from libs.store.records import ExecutionRecord
 from libs.store.rows import Row
@@ -88,7 +89,7 @@ class Submissions:
         """Waits until everything that was submitted has been answered."""
         if self._writer is not None:
             await self._writer
-        self._door.drop()
+        self._door.close()
 
     async def _store(self, submissions: Sequence[_Submission]) -> Sequence[Verdict]:
         if len(submissions) == 1 and self._writer is None and self._is_quiet():
@@ -148,7 +149,10 @@ class Submissions:
         """Stores them. One that the database refuses makes that each is stored alone, so that nobody else is hurt."""
         batch = _batch(submissions)
         try:
-            stored = await asyncio.to_thread(self._transact, self._door.store, batch)
+            with translated():
+                stored = await self._door.store_on_loop(batch)
+            if stored is None:
+                stored = await asyncio.to_thread(self._transact, self._door.store, batch)
         except Refused as error:
             if len(submissions) == 1:
                 return [error]

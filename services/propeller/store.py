@@ -1,11 +1,15 @@
 """The leader's way to the store: synchronous ledgers, each on a thread of its own.
 
 Commits have a thread and a connection to themselves, so that nothing stands before them; reads (taking over, cold keys,
-intents, the sweep) share another; a few new executions are read without any, where that takes no longer than the way to
-a thread (`Ledger.load_new`). The cache has a third one: a look-up may write a reservation and then waits, on
+intents, the sweep) share another. The cache has a third one: a look-up may write a reservation and then waits, on
 SQLite, for the only write lock there is. Among the commits it would wait for all that stand before it and hold up those
-behind; among the reads it would hold up the intents. A call that is cancelled goes on in its thread to the end, so the
-outcome of a cancelled commit is unknown, like that of one that failed.
+behind; among the reads it would hold up the intents.
+
+A lone small commit, and a look at a few new executions, take the event loop's own way where they can, for that to a
+thread and back would take as long again (`Ledger.commit_on_loop`, `Ledger.load_on_loop`).
+
+A call that is cancelled goes on to the end, in its thread or in the server, so the outcome of a cancelled commit is
+unknown, like that of one that failed.
 """
 
 from __future__ import annotations
@@ -35,13 +39,13 @@ class Ledger(Protocol):
 
     def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None: ...
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool: ...
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool: ...
 
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None: ...
 
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]: ...
 
-    def load_new(self, shard: int, key: int) -> Snapshot | None: ...
+    async def load_on_loop(self, shard: int, keys: Sequence[int]) -> list[Snapshot] | None: ...
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]: ...
 
@@ -64,6 +68,8 @@ class Ledger(Protocol):
     def check_schema(self) -> None: ...
 
     def prepare(self) -> None: ...
+
+    def leave_loop(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -95,7 +101,7 @@ class LeaderStore:
         if len(batch) == 1 and batch[0].rows <= SMALL:
             # Nothing else wants to be written just now: to hand this one over would take as long again as to do it.
             ledger = self._writer.ledger
-            if ledger is not None and ledger.commit_at_once(shard, epoch, batch):
+            if ledger is not None and await ledger.commit_on_loop(shard, epoch, batch):
                 return
         await self._writer.call(self._open, lambda ledger: ledger.commit(shard, epoch, batch))
 
@@ -104,15 +110,12 @@ class LeaderStore:
 
     async def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
         """See `Ledger.load`."""
-        if len(keys) <= FEW:
-            found = [snapshot for key in keys if (snapshot := self._load_new(shard, key)) is not None]
-            if len(found) == len(keys):
+        ledger = self._writer.ledger  # it has what is needed for that already
+        if ledger is not None and len(keys) <= FEW:
+            found = await ledger.load_on_loop(shard, keys)
+            if found is not None:
                 return found
         return await self._reader.call(self._open, lambda ledger: ledger.load(shard, keys))
-
-    def _load_new(self, shard: int, key: int) -> Snapshot | None:
-        ledger = self._writer.ledger  # it has what is needed for that already
-        return None if ledger is None else ledger.load_new(shard, key)
 
     async def intents(self, keys: Sequence[int]) -> dict[int, Intent]:
         return await self._reader.call(self._open, lambda ledger: ledger.intents(keys))
@@ -181,6 +184,9 @@ class _Thread:
         def run() -> None:
             if self.ledger is not None:
                 self.ledger.close()
+
+        if self.ledger is not None:
+            self.ledger.leave_loop()
 
         await asyncio.get_running_loop().run_in_executor(self._executor, run)
         self._executor.shutdown(wait=False)

@@ -73,8 +73,8 @@ class _Observed(Ledger):
         super().commit(shard, epoch, batch)
         self._committed()
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
-        done = super().commit_at_once(shard, epoch, batch)
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        done = await super().commit_on_loop(shard, epoch, batch)
         if done:
             self._committed()
         return done

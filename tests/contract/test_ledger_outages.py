@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from libs.store import postgres_loop
 from libs.store.ledger import Ledger
 from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
 from libs.workflow.state import Changes
@@ -22,6 +24,7 @@ _SLOW_NODES = """
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2.5); RETURN NULL; END $$;
 CREATE TRIGGER slow AFTER INSERT ON nodes FOR EACH STATEMENT EXECUTE FUNCTION slow();
 """
+OF_THE_LEDGER = "datname = current_database() AND application_name = 'airscrew-ledger'"
 SOON_SECONDS = 20.0  # a second or two by design; here it is only seen that it ends
 
 
@@ -38,13 +41,10 @@ def claimed(url: str) -> tuple[Ledger, int]:
     return ledger, ledger.claim(0, "etcd-1", 10, "a", "a:1", 77)
 
 
-def backend_of_the_ledger(connection: psycopg.Connection[tuple[object, ...]]) -> int:
-    """The process of the server that serves the ledger."""
-    found = connection.execute(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'airscrew-ledger'"
-    ).fetchone()
-    assert found is not None
-    return int(str(found[0]))
+def backends_of_the_ledger(connection: psycopg.Connection[tuple[object, ...]]) -> set[int]:
+    """The processes of the server that serve the ledger."""
+    found = connection.execute(f"SELECT pid FROM pg_stat_activity WHERE {OF_THE_LEDGER}").fetchall()
+    return {int(str(pid)) for (pid,) in found}
 
 
 def test_a_locked_sqlite_file_is_unavailable_and_serves_again_after(sqlite_url: str) -> None:
@@ -92,7 +92,7 @@ def test_a_stopped_postgres_is_unavailable_and_serves_again_after(
 def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: str) -> None:
     ledger, epoch = claimed(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        backend = backend_of_the_ledger(other)
+        (backend,) = backends_of_the_ledger(other)
         with paused(backend), unavailable_soon():
             ledger.commit(0, epoch, [])
     ledger.commit(0, epoch, [])
@@ -102,7 +102,7 @@ def test_a_silent_postgres_is_unavailable_and_serves_again_after(postgres_url: s
 def test_a_commit_that_a_silent_postgres_still_has_can_not_happen_after_a_renewal(postgres_url: str) -> None:
     ledger, epoch = claimed(postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as other:
-        backend = backend_of_the_ledger(other)
+        (backend,) = backends_of_the_ledger(other)
         with paused(backend):
             with unavailable_soon():
                 ledger.commit(0, epoch, [Changes(stored.execution(), nodes={"n0": stored.node()})])
@@ -190,4 +190,78 @@ def test_a_commit_that_waits_for_a_claim_is_fenced_by_it(postgres_url: str) -> N
         assert waiting.is_alive()
     waiting.join()
     assert len(outcome) == 1
+    ledger.close()
+
+
+async def test_on_the_loop_a_stopped_postgres_is_unavailable_and_the_thread_is_to_be_asked_first(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    ledger, epoch = claimed(postgres_url)
+    assert await ledger.commit_on_loop(0, epoch, [])
+    postgres_server.stop()
+    try:
+        with unavailable_soon():
+            await ledger.commit_on_loop(0, epoch, [])
+        # What failed is tried again by way of the thread, which has more patience each time.
+        assert not await ledger.commit_on_loop(0, epoch, [])
+        assert await ledger.load_on_loop(0, [1]) is None
+        with unavailable_soon():
+            ledger.commit(0, epoch, [])
+        assert not await ledger.commit_on_loop(0, epoch, [])
+    finally:
+        postgres_server.start()
+    ledger.commit(0, epoch, [])
+    assert await ledger.commit_on_loop(0, epoch, [])
+    ledger.leave_loop()
+    ledger.close()
+
+
+async def test_on_the_loop_a_connection_that_the_server_has_ended_meanwhile_is_not_used(postgres_url: str) -> None:
+    ledger, epoch = claimed(postgres_url)
+    assert await ledger.commit_on_loop(0, epoch, [])
+    connection = ledger._database._loop  # type: ignore[attr-defined]
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        other.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OF_THE_LEDGER}")
+    async with asyncio.timeout(SOON_SECONDS):
+        while connection.connected:
+            await asyncio.sleep(0.01)
+    assert await ledger.commit_on_loop(0, epoch, [])
+    ledger.leave_loop()
+    ledger.close()
+
+
+async def test_on_the_loop_a_commit_that_a_silent_postgres_still_has_can_not_happen_after_a_renewal(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_loop, "ANSWER_SECONDS", 0.2)
+    ledger, epoch = claimed(postgres_url)
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        (of_the_thread,) = backends_of_the_ledger(other)
+        assert await ledger.commit_on_loop(0, epoch, [])
+        (backend,) = backends_of_the_ledger(other) - {of_the_thread}
+        with paused(backend):
+            with unavailable_soon():
+                await ledger.commit_on_loop(0, epoch, [Changes(stored.execution(), nodes={"n0": stored.node()})])
+            assert ledger.renew(0) == epoch + 1
+        # It wakes up with the commit in its hands, and does it.
+        while other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (backend,)).fetchone():
+            time.sleep(0.02)
+        assert other.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
+    ledger.close()
+
+
+async def test_on_the_loop_a_commit_whose_caller_is_cancelled_leaves_no_answer_for_the_next_one(
+    postgres_url: str,
+) -> None:
+    ledger, epoch = claimed(postgres_url)
+    assert await ledger.commit_on_loop(0, epoch, [])
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT 1 FROM leadership FOR UPDATE")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await ledger.commit_on_loop(0, epoch, [])
+    with pytest.raises(Fenced):
+        await ledger.commit_on_loop(0, epoch + 1, [])
+    assert await ledger.commit_on_loop(0, epoch, [])
+    ledger.leave_loop()
     ledger.close()

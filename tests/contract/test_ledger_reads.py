@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from libs.store.ledger import Ledger
-from libs.workflow.errors import Fenced, NotFound
+from libs.store import at_once
+from libs.workflow.errors import Fenced, NotFound, Refused
 from libs.workflow.identity import ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase, NodePhase
 from libs.workflow.state import AbortBelow, Changes, Data, Intent, SignalState
 from tests.support import stored
-from tests.support.ledgers import AtOnceLedger, Bench, SqlBench
+from tests.support.ledgers import Bench, SqlBench
 
 
 def lead(bench: Bench, shard: int = 0) -> int:
@@ -207,32 +207,51 @@ async def test_the_present_schema_is_accepted(bench: Bench) -> None:
     bench.ledger.check_schema()
 
 
-async def test_a_new_execution_can_be_loaded_at_once_or_not_at_all(bench: Bench) -> None:
-    new, begun, recovering, elsewhere = (
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes: SQLite goes another way once it was slow."""
+    monkeypatch.setattr(at_once, "SLOW_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("quick_disk")
+async def test_on_the_loop_what_is_new_is_loaded_as_on_a_thread_or_not_at_all(database_url: str) -> None:
+    bench = SqlBench(database_url)
+    new, begun, recovering, elsewhere, other = (
         stored.execution(1, inputs=Data.of(b"x")),
         stored.execution(2),
         stored.execution(3, recovers_key=1),
         stored.execution(4, shard=1),
+        stored.execution(6),
     )
-    await bench.submit(new, begun, recovering, elsewhere)
-    epoch = lead(bench)
-    bench.ledger.commit(0, epoch, [stored.running(begun)])
-    assert bench.ledger.load_new(0, 1) in (None, *bench.ledger.load(0, [1]))
-    assert [bench.ledger.load_new(0, key) for key in (2, 3, 4, 5)] == [None] * 4
+    await bench.submit(new, begun, recovering, elsewhere, other)
+    epoch = await lead_on_the_loop(bench)
+    assert await bench.ledger.commit_on_loop(0, epoch, [stored.running(begun)])
+    assert await bench.ledger.load_on_loop(0, [6, 1]) == bench.ledger.load(0, [1, 6]) != []
+    for key in (2, 3, 4, 5):
+        assert await bench.ledger.load_on_loop(0, [1, key]) is None
+    bench.ledger.leave_loop()
+    await bench.close()
 
 
-@pytest.mark.parametrize("kind", ["ledger", "at once"])
-async def test_sqlite_answers_at_once_what_postgres_never_does(sqlite_url: str, kind: str) -> None:
-    bench = SqlBench(sqlite_url, AtOnceLedger if kind == "at once" else Ledger)
+@pytest.mark.usefixtures("quick_disk")
+async def test_on_the_loop_commits_are_fenced_and_refused_as_on_a_thread(database_url: str) -> None:
+    bench = SqlBench(database_url)
     state = stored.execution(1)
     await bench.submit(state)
-    epoch = lead(bench)
-    if kind == "ledger":  # nobody has asked so far
-        assert not bench.ledger.commit_at_once(0, epoch, [stored.running(state)])
-        assert bench.ledger.load_new(0, 1) is None
-        bench.ledger.commit(0, epoch, [])
-    assert [bench.ledger.load_new(0, 1)] == bench.ledger.load(0, [1])
-    assert bench.ledger.commit_at_once(0, epoch, [stored.running(state)])
+    epoch = await lead_on_the_loop(bench)
     with pytest.raises(Fenced):
-        bench.ledger.commit_at_once(0, epoch - 1, [stored.running(state)])
+        await bench.ledger.commit_on_loop(0, epoch - 1, [stored.running(state)])
+    with pytest.raises(Refused):
+        await bench.ledger.commit_on_loop(0, epoch, [stored.running(state, updated_at_us=2**70)])
+    assert await bench.ledger.load_on_loop(0, [1]) is not None
+    assert await bench.ledger.commit_on_loop(0, epoch, [stored.running(state, updated_at_us=5)])
+    bench.ledger.leave_loop()
     await bench.close()
+
+
+async def lead_on_the_loop(bench: SqlBench) -> int:
+    """An epoch whose commits need no thread."""
+    await bench.ledger.load_on_loop(0, [1])  # so that SQLite knows that somebody asks …
+    epoch = lead(bench)
+    bench.ledger.commit(0, epoch, [])  # … and opens what it needs for an answer
+    return epoch

@@ -44,7 +44,7 @@ class Choosy(Ledger):
                 raise Refused("the test does not take these rows")
         super().commit(shard, epoch, batch)
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
         self.commit(shard, epoch, batch)
         return True
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from libs.store.ledger import Ledger
 from libs.workflow.errors import AirscrewError, Fenced, Unavailable
@@ -24,22 +25,25 @@ class FaultyLedger(Ledger):
         self._share = share
 
     def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
-        self._faulty(lambda: super(FaultyLedger, self).commit(shard, epoch, batch))
+        with self._faulty() as reaches_the_store:
+            if reaches_the_store:
+                super().commit(shard, epoch, batch)
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
-        done: list[bool] = []
-        self._faulty(lambda: done.append(super(FaultyLedger, self).commit_at_once(shard, epoch, batch)))
-        return done == [True]
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        done = False
+        with self._faulty() as reaches_the_store:
+            if reaches_the_store:
+                done = await super().commit_on_loop(shard, epoch, batch)
+        return done
 
-    def _faulty(self, commit: Callable[[], None]) -> None:
-        if self._dice.random() >= self._share:
-            commit()
-            return
-        fault = self._dice.choice(["before", "after", "end"])
-        self._faults.append(fault)
-        if fault != "before":
-            commit()
-        raise self._error(fault)
+    @contextmanager
+    def _faulty(self) -> Iterator[bool]:
+        """Around a commit: whether it is to be made at all. What is to be known of it is raised after it."""
+        fault = self._dice.choice(["before", "after", "end"]) if self._dice.random() < self._share else None
+        yield fault != "before"
+        if fault is not None:
+            self._faults.append(fault)
+            raise self._error(fault)
 
     def _error(self, fault: str) -> AirscrewError:
         if fault == "end":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Protocol
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -21,6 +22,8 @@ from libs.workflow.identity import EntityId
 from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState, RecordedEvent, SignalState, Snapshot
 from tests.support import stored
 from tests.support.memory_ledger import MemoryLedger, MemoryStore
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -107,21 +110,48 @@ class MemoryBench:
         return sorted(found for found, pairs in self._store.tags.items() if (key, value) in pairs)
 
 
-class AtOnceLedger(Ledger):
-    """Commits and loads at once whatever it can."""
+class LoopLedger(Ledger):
+    """Commits and loads on an event loop whatever it can; the loop has a thread of its own, for tests call and wait."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ledger-loop", daemon=True)
+        self._thread.start()
+        self.on_loop = 0
+        """How many commits and loads needed no other thread."""
 
     def claim(self, shard: int, etcd_cluster: str, create_revision: int, holder: str, address: str, now_us: int) -> int:
-        assert self.load_new(shard, 0) is None  # what has been asked for once is there from the next call on
+        # With SQLite, what has been asked for once is there from the next call on.
+        assert self.call(self.load_on_loop(shard, [0])) is None
         return super().claim(shard, etcd_cluster, create_revision, holder, address, now_us)
 
     def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
-        if not self.commit_at_once(shard, epoch, batch):
+        if self.call(self.commit_on_loop(shard, epoch, batch)):
+            self.on_loop += 1
+        else:
             super().commit(shard, epoch, batch)
 
     def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
-        found = [self.load_new(shard, key) for key in sorted(keys)]
-        known = [snapshot for snapshot in found if snapshot is not None]
-        return known if len(known) == len(found) else super().load(shard, keys)
+        found = self.call(self.load_on_loop(shard, keys))
+        if found is None:
+            return super().load(shard, keys)
+        self.on_loop += 1
+        return found
+
+    def close(self) -> None:
+        self.call(self._leave_loop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        super().close()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does it on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _leave_loop(self) -> None:
+        self.leave_loop()
 
 
 class SqlBench:
@@ -176,13 +206,13 @@ class SqlBench:
         return [each.execution.key for each in found.items]
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite", "sqlite at once", "postgres"])
+@pytest_asyncio.fixture(params=["memory", "sqlite", "sqlite on a loop", "postgres", "postgres on a loop"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     """A store with its ledger: the test runs once on each kind."""
     if request.param == "memory":
         yield MemoryBench()
         return
-    database, _, at_once = request.param.partition(" ")
-    sql = SqlBench(request.getfixturevalue(f"{database}_url"), AtOnceLedger if at_once else Ledger)
+    database, _, on_loop = request.param.partition(" ")
+    sql = SqlBench(request.getfixturevalue(f"{database}_url"), LoopLedger if on_loop else Ledger)
     yield sql
     await sql.close()

@@ -105,6 +105,9 @@ class MemoryLedger:
         self._store = store
         self._claims: dict[int, Claim] = {}
 
+    def leave_loop(self) -> None:
+        """Nothing is held."""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -147,8 +150,8 @@ class MemoryLedger:
                     self._abort_below(change.execution.key, abort)
             store.commits += 1
 
-    def commit_at_once(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
-        """It always takes its time, as a server does."""
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Sequence[Changes]) -> bool:
+        """Everything takes a thread here."""
         return False
 
     def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
@@ -192,8 +195,8 @@ class MemoryLedger:
                 if key in store.executions and store.executions[key].shard == shard
             ]
 
-    def load_new(self, shard: int, key: int) -> Snapshot | None:
-        """Nothing can be had at once, as from a server."""
+    async def load_on_loop(self, shard: int, keys: Sequence[int]) -> list[Snapshot] | None:
+        """Everything takes a thread here."""
         return None
 
     def intents(self, keys: Sequence[int]) -> dict[int, Intent]:

@@ -1,0 +1,116 @@
+"""The event loop's own connection to a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from libs.store import postgres_loop
+from libs.store.postgres_arrays import ByteaArray, Int8Array, TextArray
+from libs.store.postgres_loop import LoopConnection
+
+TWICE = "SELECT 2 * $1"
+
+
+@pytest_asyncio.fixture
+async def connection(postgres_url: str) -> AsyncIterator[LoopConnection]:
+    connection = LoopConnection(postgres_url, "")
+    yield connection
+    connection.drop()
+
+
+async def backend(connection: LoopConnection) -> int:
+    ((pid,),) = await connection.execute("SELECT pg_backend_pid()", [])
+    assert isinstance(pid, int)
+    return pid
+
+
+async def test_values_come_back_as_they_were_sent(connection: LoopConnection) -> None:
+    values = [Int8Array((1, None, -(2**63))), TextArray(("é", "", None)), ByteaArray((b"\0", None, b""))]
+    statement = "SELECT * FROM unnest($1, $2, $3)"
+    for _ in range(2):  # the second time it is prepared
+        assert await connection.execute(statement, values) == [(1, "é", b"\0"), (None, "", None), (-(2**63), None, b"")]
+    assert await connection.execute("SELECT 1 WHERE $1 < 0", [1]) == []
+
+
+async def test_what_is_larger_than_any_buffer_is_sent_and_received_whole(connection: LoopConnection) -> None:
+    large = b"x" * 20_000_000
+    ((found,),) = await connection.execute("SELECT * FROM unnest($1)", [ByteaArray((large,))])
+    assert found == large
+
+
+async def test_more_statements_than_are_kept_prepared_are_answered_all_the_same(
+    connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_loop, "MOST_PREPARED", 2)
+    for _ in range(2):
+        assert [await connection.execute(f"SELECT {n} + $1", [1]) for n in range(4)] == [[(n + 1,)] for n in range(4)]
+    assert await connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''", []) == [(2,)]
+
+
+async def test_after_a_value_that_is_refused_the_connection_goes_on(connection: LoopConnection) -> None:
+    before = await backend(connection)
+    with pytest.raises(psycopg.DataError):
+        await connection.execute("SELECT * FROM unnest($1)", [TextArray(("\0",))])
+    assert await backend(connection) == before
+
+
+async def test_after_any_other_error_there_is_another_connection(connection: LoopConnection) -> None:
+    before = await backend(connection)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await connection.execute("SELECT * FROM nowhere", [])
+    assert not connection.connected
+    assert await backend(connection) != before
+
+
+async def test_a_commit_that_fails_after_its_statement_was_answered_is_an_error(
+    connection: LoopConnection, postgres_url: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        other.execute("CREATE TABLE late (id BIGINT UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        try:
+            assert await connection.execute("INSERT INTO late VALUES ($1) RETURNING 1", [7]) == [(1,)]
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                await connection.execute("INSERT INTO late VALUES ($1) RETURNING 1", [7])
+            assert await connection.execute("SELECT count(*) FROM late", []) == [(1,)]
+        finally:
+            other.execute("DROP TABLE late")
+
+
+async def test_who_gets_no_answer_in_time_is_told_so(
+    connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_loop, "ANSWER_SECONDS", 0.05)
+    with pytest.raises(TimeoutError):
+        await connection.execute("SELECT 1 FROM pg_sleep(20)", [])
+    assert not connection.connected
+    monkeypatch.undo()
+    assert await connection.execute(TWICE, [2]) == [(4,)]
+
+
+async def test_the_answer_to_one_who_has_gone_is_nobody_elses(connection: LoopConnection) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await connection.execute("SELECT 7 FROM pg_sleep(20)", [])
+    assert await connection.execute(TWICE, [2]) == [(4,)]
+
+
+async def test_one_who_is_dropped_while_he_waits_is_told_so(connection: LoopConnection) -> None:
+    await connection.execute(TWICE, [2])
+    waiting = asyncio.create_task(connection.execute("SELECT 1 FROM pg_sleep(20)", []), name="waiting")
+    await asyncio.sleep(0)
+    connection.drop()
+    with pytest.raises(psycopg.OperationalError):
+        await waiting
+
+
+async def test_an_address_where_nobody_is_is_an_error_and_is_tried_again(postgres_url: str) -> None:
+    nowhere = LoopConnection(postgres_url.rpartition("/")[0] + "/nowhere", "")
+    for _ in range(2):
+        with pytest.raises(psycopg.OperationalError):
+            await nowhere.execute(TWICE, [2])
+        assert not nowhere.busy
