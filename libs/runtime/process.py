@@ -46,10 +46,11 @@ FAILURE_GRACE_SECONDS: Final = 20.0
 
 _HELP_COLUMNS: Final = 96
 
-COLLECT_AFTER: Final = (100_000, 10, 10)
+COLLECT_AFTER: Final = (300_000, 10, 10)
 """How many new objects the garbage collector waits for before it looks at them, and how many such looks before it looks
 at older ones: with Python's own 700 it takes a tenth of a busy process's time, to find next to nothing. So many take a
-few megabytes; with 10,000, a leader of thousands of executions looked at what is in use for an eighth of its time.
+few megabytes; with 10,000, a leader of thousands of executions looked at what is in use for an eighth of its time,
+with 100,000 for a thirtieth, 20 ms and more at a time.
 """
 
 GIVE_WAY_SECONDS: Final = 0.0005

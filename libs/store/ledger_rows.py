@@ -50,8 +50,9 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
     """
     changes = sorted(_merged(changes), key=lambda each: each.execution.key)
     keyed = [(each.execution.key, each) for each in changes]
-    children = {child.key: child for each in changes for child in each.children}
-    cached = {entry.key: cache_rows.cache_row(key, entry) for key, each in keyed for entry in each.cached}
+    more = [(key, each) for key, each in keyed if each.more]
+    children = {child.key: child for _, each in more for child in each.children}
+    cached = {entry.key: cache_rows.cache_row(key, entry) for key, each in more for entry in each.cached}
     return Batch(
         [each.execution for each in changes if each.execution_changed],
         [(key, node) for key, each in keyed for node in each.nodes.values()],
@@ -59,10 +60,10 @@ def batch_of(changes: Iterable[Changes]) -> Batch:
         [rows.event_row(key, event) for key, each in keyed for event in each.events],
         children=[launches.child_row(child) for child in children.values()],
         tags=[tag for child in children.values() for tag in _tags(child)],
-        signals=[rows.signal_row(key, signal) for key, each in keyed for signal in each.signals],
+        signals=[rows.signal_row(key, signal) for key, each in more for signal in each.signals],
         cached=[cached[key] for key in sorted(cached)],
-        released=sorted({cache_rows.reservation_row(reservation) for each in changes for reservation in each.released}),
-        aborts=list(dict.fromkeys(abort_row(key, abort) for key, each in keyed for abort in each.aborts)),
+        released=sorted({cache_rows.reservation_row(reservation) for _, each in more for reservation in each.released}),
+        aborts=list(dict.fromkeys(abort_row(key, abort) for key, each in more for abort in each.aborts)),
     )
 
 

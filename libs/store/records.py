@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
+from libs.workflow.frozen import frozen
 from libs.workflow.identity import EntityId, ExecutionId
 from libs.workflow.phases import Desired, ExecutionPhase
 from libs.workflow.state import CacheEntry, Data, ExecutionState
@@ -90,7 +91,7 @@ class LaunchPlanRecord:
     updated_at_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExecutionRecord:
     """An execution as `admin` sees it: the leader's row and the columns that only `admin` writes."""
 

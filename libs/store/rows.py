@@ -161,6 +161,15 @@ LAUNCH_PLAN_COLUMNS = (
     "updated_at_us",
 )
 
+# By their numbers: to call an enumeration takes as long as to look ten of these up.
+_EXECUTION_PHASES = {each.value: each for each in ExecutionPhase}
+_DESIRED = {each.value: each for each in Desired}
+_NODE_KINDS = {each.value: each for each in NodeKind}
+_NODE_PHASES = {each.value: each for each in NodePhase}
+_CACHE_STATUS = {each.value: each for each in CacheStatus}
+_RESERVATIONS = {each.value: each for each in ReservationStatus}
+_ATTEMPT_PHASES = {each.value: each for each in AttemptPhase}
+
 _NO_ENTITY: Row = (None, None, None, None)
 _NO_DATA: Row = (None, None, None)
 
@@ -276,7 +285,7 @@ def execution_from(row: Sequence[Any], signals: Sequence[tuple[str, bytes]] = ()
     """Of a row of EXECUTION_COLUMNS."""
     return ExecutionState(
         key=row[0],
-        phase=ExecutionPhase(row[1]),
+        phase=_EXECUTION_PHASES[row[1]],
         observed_generation=row[2],
         next_wake_at_us=row[3],
         started_at_us=row[4],
@@ -303,7 +312,7 @@ def execution_from(row: Sequence[Any], signals: Sequence[tuple[str, bytes]] = ()
 
 def intent_from(row: Sequence[Any], signals: Sequence[tuple[str, bytes]] = ()) -> Intent:
     """Of a row of INTENT_COLUMNS."""
-    return Intent(row[0], Desired(row[1]), row[2], row[3], tuple(signals))
+    return Intent(row[0], _DESIRED[row[1]], row[2], row[3], tuple(signals))
 
 
 def node_from(row: Sequence[Any]) -> NodeState:
@@ -312,8 +321,8 @@ def node_from(row: Sequence[Any]) -> NodeState:
         id=row[1],
         spec_id=row[2],
         parent_id=row[3],
-        kind=NodeKind(row[4]),
-        phase=NodePhase(row[5]),
+        kind=_NODE_KINDS[row[4]],
+        phase=_NODE_PHASES[row[5]],
         attempt=row[6],
         user_failures=row[7],
         system_failures=row[8],
@@ -333,9 +342,9 @@ def node_from(row: Sequence[Any]) -> NodeState:
         futures_uri=row[29],
         closure_uri=row[30],
         items=row[31],
-        cache_status=CacheStatus(row[32]),
+        cache_status=_CACHE_STATUS[row[32]],
         cache_key=row[33],
-        reservation=ReservationStatus(row[34]),
+        reservation=_RESERVATIONS[row[34]],
     )
 
 
@@ -344,7 +353,7 @@ def attempt_from(row: Sequence[Any]) -> AttemptState:
     return AttemptState(
         node_id=row[1],
         attempt=row[2],
-        phase=AttemptPhase(row[3]),
+        phase=_ATTEMPT_PHASES[row[3]],
         created_at_us=row[4],
         executor=row[5],
         incarnation=row[6],

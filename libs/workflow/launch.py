@@ -103,9 +103,13 @@ class Asked:
         rest put behind it as it was serialized once.
         """
         added = self._rest(self._names.difference(given.literals))
-        if added is None or not all(self._fits(name, literal) for name, literal in given.literals.items()):
-            return bytes(resolve_inputs(given, self.expected, self._fixed).SerializeToString())
-        return bytes(given.SerializeToString() + added)
+        if added is not None:
+            for name, literal in given.literals.items():
+                if not self._fits(name, literal):
+                    break
+            else:
+                return bytes(given.SerializeToString() + added)
+        return bytes(resolve_inputs(given, self.expected, self._fixed).SerializeToString())
 
     def _fits(self, name: str, literal: literals_pb2.Literal) -> bool:
         field = self._primitives.get(name)

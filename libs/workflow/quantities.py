@@ -42,13 +42,19 @@ class Slots(NamedTuple):
     gpus: int = 0
 
     def fits(self, free: Slots) -> bool:
-        return self.cpu_millis <= free.cpu_millis and self.memory_bytes <= free.memory_bytes and self.gpus <= free.gpus
+        cpu, memory, gpus = self  # at once: a field of a named tuple takes four times as long as a variable
+        free_cpu, free_memory, free_gpus = free
+        return cpu <= free_cpu and memory <= free_memory and gpus <= free_gpus
 
     def plus(self, other: Slots) -> Slots:
-        return Slots(self.cpu_millis + other.cpu_millis, self.memory_bytes + other.memory_bytes, self.gpus + other.gpus)
+        cpu, memory, gpus = self
+        other_cpu, other_memory, other_gpus = other
+        return Slots(cpu + other_cpu, memory + other_memory, gpus + other_gpus)
 
     def minus(self, other: Slots) -> Slots:
-        return Slots(self.cpu_millis - other.cpu_millis, self.memory_bytes - other.memory_bytes, self.gpus - other.gpus)
+        cpu, memory, gpus = self
+        other_cpu, other_memory, other_gpus = other
+        return Slots(cpu - other_cpu, memory - other_memory, gpus - other_gpus)
 
 
 def sum_of(many: Iterable[Slots]) -> Slots:

@@ -252,9 +252,14 @@ class Changes:
         return self.rows > 0
 
     @property
+    def more(self) -> bool:
+        """Whether there is something beside state and story, as there seldom is."""
+        return bool(self.children or self.aborts or self.signals or self.cached or self.released)
+
+    @property
     def rows(self) -> int:
         rows = self.execution_changed + len(self.nodes) + len(self.attempts) + len(self.events)
-        if self.children or self.aborts or self.signals or self.cached or self.released:
+        if self.more:
             rows += len(self.children) + len(self.aborts) + len(self.signals) + len(self.cached) + len(self.released)
         return rows
 

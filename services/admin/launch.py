@@ -153,7 +153,10 @@ class Launcher:
                     else ExecutionId(bulk.project, bulk.domain, name)
                 )
                 given = item.inputs if item.inputs.literals else bulk.inputs
-                submissions.append(Submission(id, await _complete(bulk.common.settings.target, given)))
+                asked = bulk.common.settings.target.asked
+                large = given.ByteSize() > _LARGE_BYTES
+                inputs = await asyncio.to_thread(asked.complete, given) if large else asked.complete(given)
+                submissions.append(Submission(id, inputs))
             except InvalidArgument as error:
                 refused[place] = error
             if place % _IN_A_ROW == _IN_A_ROW - 1:

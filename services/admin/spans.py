@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from libs.runtime.clock import Clock
 from libs.telemetry.traces import TraceContext, Tracing
@@ -17,8 +17,8 @@ class Spans:
         self._clock = clock
         self._entropy = entropy
 
-    def root(self, traceparent: str, key: int) -> TraceContext:
-        """The context of an execution's root span.
+    def roots(self, traceparent: str, keys: Sequence[int]) -> list[TraceContext]:
+        """The contexts of executions' root spans, by their keys.
 
         In the caller's trace it is a root of its own: the caller's span may have ended, or never be exported, long
         before the execution ends, and nothing may be left without its parent. The submission links to the caller
@@ -26,9 +26,10 @@ class Spans:
         """
         caller = TraceContext.parse(traceparent)
         if caller is not None:
-            return caller.child("execution", key)
-        minted = TraceContext.mint(self._entropy(16), sampled=False)
-        return minted._replace(sampled=self._tracing.sample(minted.trace_id))
+            return [caller.child("execution", key) for key in keys]
+        noise = self._entropy(16 * len(keys))  # once for all: each time asks the kernel
+        minted = [TraceContext.mint(noise[at : at + 16], sampled=False) for at in range(0, len(noise), 16)]
+        return [each._replace(sampled=True) if self._tracing.sample(each.trace_id) else each for each in minted]
 
     def submitted(self, id: ExecutionId, root: TraceContext, traceparent: str, started_us: int) -> None:
         """Emits the span of a submission that is durable now. `traceparent` is the caller's, or empty."""

@@ -177,9 +177,10 @@ class Submitter:
         now_us = self._clock.now_us()
         keys = identity.execution_keys(now_us, len(submissions), self._entropy)
         settings = common.settings
+        roots = self._spans.roots(common.traceparent, keys)
         new = []
-        for submission, key in zip(submissions, keys, strict=True):
-            root = self._spans.root(common.traceparent, key)
+        for submission, key, root in zip(submissions, keys, roots, strict=True):
+            inputs = submission.inputs
             state = ExecutionState(
                 key=key,
                 phase=ExecutionPhase.QUEUED,
@@ -196,7 +197,9 @@ class Submitter:
                 workflow=settings.target.workflow,
                 launch_plan=settings.target.id,
                 spec=settings.spec,
-                inputs=await self._keep(submission, key),
+                inputs=Data.of(inputs)
+                if len(inputs) <= self._limits.inline_bytes
+                else await self._stored(submission, key),
                 created_at_us=now_us,
                 traceparent=root.traceparent(),
                 intent=_CREATED,
@@ -204,19 +207,18 @@ class Submitter:
                 parent_key=common.parent_key,
                 recovers_key=common.recovers_key,
             )
-            names = settings.names | layout.references(self._blob.root, submission.inputs) - {submission.id}
+            found = layout.references(self._blob.root, inputs)
+            names = settings.names.union(found - {submission.id}) if found else settings.names
             record = ExecutionRecord(state, settings.target.kind, settings.mode, names=names)
             new.append(_New(submission, record, root))
         return new
 
-    async def _keep(self, submission: Submission, key: int) -> Data:
-        """The inputs in the row, or a reference to where they lie now.
+    async def _stored(self, submission: Submission, key: int) -> Data:
+        """A reference to where the inputs lie now, which are too large for the row.
 
         Their file carries the key: a submission whose name is taken must not touch what the other one has.
         """
         inputs = submission.inputs
-        if len(inputs) <= self._limits.inline_bytes:
-            return Data.of(inputs)
         uri = f"{layout.execution_prefix(self._blob.root, submission.id)}/inputs-{key}.pb"
         await self._blob.write(uri, inputs)
         return Data.at(uri, len(inputs))

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from libs.runtime.clock import Clock
 from libs.workflow.identity import AttemptId
-from libs.workflow.launch import priority
 from libs.workflow.machine import Execution, Turn
 from libs.workflow.machine import messages as m
 from services.propeller.outside import QUESTIONS, Outside
@@ -99,7 +98,7 @@ class Consequences:
         self._outside.disown(AttemptId(execution.state.key, command.node_id, command.attempt), command.executor)
 
     def _attend_child(self, execution: Execution, command: m.AttendChild) -> None:
-        self._attend(command.child_key, execution.state.id.project, priority(execution.spec))
+        self._attend(command.child_key, execution.state.id.project, execution.settings.priority)
 
     def _release_unused(self, execution: Execution, events: Iterable[m.Event], turn: Turn) -> None:
         """Slots taken for an attempt that did not want them any more."""

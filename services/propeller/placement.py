@@ -133,7 +133,7 @@ class Placement:
         self.rooms.add(room)
         for attempt in self._on.get(executor, ()):
             held = self._held[attempt]
-            self.rooms.use(executor, held.slots, 1, held.quick)
+            room.take(held.slots, held.quick)
         self._more_room = True
 
     def set_open(self, executor: str, is_open: bool, because: str = "") -> None:
@@ -213,7 +213,9 @@ class Placement:
         self._on[held.executor].discard(attempt)
         if not self._on[held.executor]:
             del self._on[held.executor]
-        self.rooms.use(held.executor, NOTHING.minus(held.slots), -1, held.quick)
+        room = self.rooms.get(held.executor)
+        if room is not None:
+            room.give_back(held.slots, held.quick)
         if held.slots != NOTHING:
             self.shares.give_back(held.project)
             self._slots_of[held.project] = self._slots_of[held.project].minus(held.slots)
@@ -365,7 +367,9 @@ class Placement:
         self._on[held.executor].add(attempt)
         if held.slots != NOTHING:
             self._slots_of[held.project] = self._slots_of.get(held.project, NOTHING).plus(held.slots)
-        self.rooms.use(held.executor, held.slots, 1, held.quick)
+        room = self.rooms.get(held.executor)
+        if room is not None:
+            room.take(held.slots, held.quick)
 
     def _unlist(self, attempt: AttemptId) -> None:
         listed = self._of_execution[attempt.execution]

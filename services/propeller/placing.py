@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 
 from libs.workflow.identity import AttemptId
-from libs.workflow.launch import priority
 from libs.workflow.machine import Execution, Stepper, Turn, interruptible
 from libs.workflow.machine import messages as m
 from services.propeller.assignments import Assignments
@@ -57,7 +56,7 @@ class Placing:
             node.spec.slots,
             now_us,
             project=execution.state.id.project,
-            priority=priority(execution.spec),
+            priority=execution.settings.priority,
             interruptible=interruptible(execution, node),
         )
         return None if place is None else self.placed(execution, identity, place)

@@ -21,7 +21,6 @@ from libs.runtime.clock import Clock
 from libs.workerpool import WorkerPool
 from libs.workflow.errors import AirscrewError, KeyTaken, Unavailable
 from libs.workflow.identity import AttemptId
-from libs.workflow.launch import priority
 from libs.workflow.machine import Execution, Stepper, Turn
 from libs.workflow.machine import messages as m
 from libs.workqueue import DelayingQueue, Item, ItemExponential, WorkQueue
@@ -289,7 +288,7 @@ class Reconciler:
     def _go_on(self, key: int, execution: Execution) -> None:
         """It has another turn, if it is not to wait for something else."""
         if execution.ready:
-            self.attend(key, execution.state.id.project, priority(execution.spec))
+            self.attend(key, execution.state.id.project, execution.settings.priority)
         if execution.state.next_wake_at_us is not None:
             self.attend(key, delay_us=max(1, execution.state.next_wake_at_us - self._clock.now_us()))
 

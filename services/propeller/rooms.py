@@ -43,11 +43,10 @@ class Room:
     capacity: Slots
     offered: Slots = NOTHING
     """What of it this leader may hold: all of it, unless leaders of other shards share the executor."""
-    used: Slots = NOTHING
     free: Slots = NOTHING
     """What is offered and not used: may be negative, where an executor has come back with less, or offers less."""
     attempts: int = 0
-    """How many attempts hold what is used."""
+    """How many attempts hold what is used, or wait for it."""
     open: bool = True
     """False while it drains, is in trouble, or is not connected: nothing new is placed there."""
     closed_because: str = ""
@@ -60,13 +59,18 @@ class Room:
     holders: int = 0
     """How many do."""
     quick: Slots = NOTHING
-    """What of `used` attempts of quick tasks hold, or wait for."""
+    """What of that attempts of quick tasks hold, or wait for."""
     quick_attempts: int = 0
     _alone_since_us: int | None = 0
     """Since when nobody of another shard has wanted anything here, as far as `is_alone` has looked."""
 
     def __post_init__(self) -> None:
-        self.offer(self.capacity)
+        self.offered = self.free = self.capacity
+
+    @property
+    def used(self) -> Slots:
+        """What of it is held."""
+        return self.offered.minus(self.free)
 
     @property
     def shared(self) -> bool:
@@ -77,8 +81,7 @@ class Room:
         """So much may be held here from now on."""
         if slots != self.capacity:
             self._alone_since_us = None
-        self.offered = slots
-        self.free = slots.minus(self.used)
+        self.offered, self.free = slots, slots.minus(self.used)
 
     def is_alone(self, now_us: int) -> bool:
         """Whether it has not been shared for a while: who wants nothing for a moment comes back for more."""
@@ -88,16 +91,25 @@ class Room:
             self._alone_since_us = now_us
         return now_us >= self._alone_since_us + ALONE_US
 
-    def use(self, slots: Slots, attempts: int, quick: bool = False) -> None:
-        """Takes slots for so many attempts, or with negative numbers gives them back."""
-        self.attempts += attempts
+    def take(self, slots: Slots, quick: bool) -> None:
+        """An attempt holds slots from now on, or waits for them if it is of a quick task."""
+        self.attempts += 1
         if slots != NOTHING:
-            self.holders += attempts
-            self.used = self.used.plus(slots)
-            self.free = self.offered.minus(self.used)
+            self.holders += 1
+            self.free = self.free.minus(slots)
         if quick:
             self.quick = self.quick.plus(slots)
-            self.quick_attempts += attempts
+            self.quick_attempts += 1
+
+    def give_back(self, slots: Slots, quick: bool) -> None:
+        """An attempt holds its slots no longer."""
+        self.attempts -= 1
+        if slots != NOTHING:
+            self.holders -= 1
+            self.free = self.free.plus(slots)
+        if quick:
+            self.quick = self.quick.minus(slots)
+            self.quick_attempts -= 1
 
     @property
     def taken(self) -> Slots:
@@ -113,7 +125,7 @@ class Room:
             return False
         if not self.is_alone(now_us):
             return False
-        lanes = self.offered.minus(self.used).plus(self.quick)  # what slower attempts leave
+        lanes = self.free.plus(self.quick)  # what slower attempts leave
         each = 1 + followers
         many = Slots(lanes.cpu_millis * each, lanes.memory_bytes * each, lanes.gpus * each)
         return wish.slots.fits(lanes) and self.quick.plus(wish.slots).fits(many)
@@ -152,11 +164,6 @@ class Rooms:
         self._total = NOTHING
         for room in self._rooms.values():
             self._total = self._total.plus(room.capacity)
-
-    def use(self, executor: str, slots: Slots, attempts: int, quick: bool = False) -> None:
-        room = self._rooms.get(executor)
-        if room is not None:
-            room.use(slots, attempts, quick)
 
     def part(self, slots: Slots) -> float:
         """The largest of the parts that these slots are of all cores, of all memory, of all GPUs."""

@@ -246,17 +246,17 @@ class Sessions:
         if node is None or node.attempt is None or node.attempt.executor is None or node.spec.task is None:
             return
         session = self._sessions.get(node.attempt.executor)
-        identity = AttemptId(execution.state.key, node_id, attempt)
         if session is None:
             return
         if session.incarnation != node.attempt.incarnation:
-            self._lose_in_restart(session, identity, node)
+            self._lose_in_restart(session, AttemptId(execution.state.key, node_id, attempt), node)
             return
         if node.spec.task.digest not in session.specs:
             session.specs.add(node.spec.task.digest)
             self._send(session, self._assignments.spec(node))
-        session.known.add(identity)
-        self._send(session, self._assignments.assign(execution, node))
+        assignment = self._assignments.assign(execution, node)
+        session.known.add(assignment.id)
+        self._send(session, assignment)
 
     def stop(self, identity: AttemptId, executor: str, reason: str) -> None:
         session = self._sessions.get(executor)

@@ -53,7 +53,7 @@ class Attempts:
     def seek_or_park(self, node: LiveNode) -> None:
         """Wishes for a slot, unless max_parallelism holds the node back."""
         execution = self._journal.execution
-        limit = execution.max_parallelism if node.counted else 0
+        limit = execution.settings.max_parallelism if node.counted else 0
         if limit and (execution.parked or execution.running >= limit):  # nobody overtakes whoever waits already
             execution.parked.append(node)
         else:
@@ -62,7 +62,7 @@ class Attempts:
     def unpark(self) -> bool:
         """Starts attempts that max_parallelism held back, as far as there is room; tells whether there were any."""
         execution = self._journal.execution
-        limit = execution.max_parallelism
+        limit = execution.settings.max_parallelism
         started = False
         while execution.parked and (not limit or execution.running < limit):
             node = execution.parked.popleft()

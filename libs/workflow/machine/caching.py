@@ -58,7 +58,7 @@ class Caching:
             self._openings.fail(scope, spec, "CacheVersionMissing", message)
             return
         key = cache_key(spec.task.id, policy, literals)
-        if self._journal.execution.spec.overwrite_cache:
+        if self._journal.execution.settings.overwrite_cache:
             node = self._attempts.open(scope, spec, inputs)
             node.state.cache_key = key
             node.state.cache_status = CacheStatus.SKIPPED

@@ -16,8 +16,10 @@ from typing import Final
 from flyteidl.admin import execution_pb2
 from flyteidl.core import literals_pb2
 
+from libs.workflow.frozen import frozen
 from libs.workflow.graph import Graph, GraphNode, Shape
 from libs.workflow.identity import child_node_id
+from libs.workflow.launch import priority
 from libs.workflow.machine.items import Items
 from libs.workflow.machine.messages import BlobRole
 from libs.workflow.options import deadline_us
@@ -142,13 +144,39 @@ class Asked:
     key: bytes
 
 
+@frozen
+class Settings:
+    """What the specification of an execution says about how it runs, as the turns of all that are asked for in the same
+    words read it: a field of a message takes ten times as long to read as one of ours."""
+
+    max_parallelism: int
+    """How many attempts may be under way at once; 0 is unlimited."""
+    interruptible: bool | None
+    """Whether attempts may run where they can be interrupted, if it says so."""
+    overwrite_cache: bool
+    priority: int
+    """How urgent it is: higher first."""
+    time_allowed_us: int
+    """From its first turn to its end; 0 is unlimited."""
+
+    @classmethod
+    def of(cls, spec: execution_pb2.ExecutionSpec) -> Settings:
+        return cls(
+            spec.max_parallelism,
+            spec.interruptible.value if spec.HasField("interruptible") else None,
+            spec.overwrite_cache,
+            priority(spec),
+            deadline_us(spec.annotations.values, "spec.annotations.values"),
+        )
+
+
 @dataclass(slots=True)
 class Execution:
     """Everything that the leader knows of one execution."""
 
     state: ExecutionState
     graph: Graph
-    spec: execution_pb2.ExecutionSpec
+    settings: Settings
     root: Scope
     live: dict[str, LiveNode] = field(default_factory=dict)
     """Nodes that are not final, by unique id."""
@@ -181,15 +209,8 @@ class Execution:
     """By key of the cache, the nodes that wait for another one to compute its value, by unique id."""
     recovery: dict[Path, NodeState] = field(default_factory=dict)
     """Of an execution that recovers another, the other's nodes: see `recovery`."""
-    time_allowed_us: int = 0
-    """From its first turn to its end; 0 is unlimited."""
     resumed: bool = False
     """True until the first step after a restore has asked again for what was under way."""
-
-    @property
-    def max_parallelism(self) -> int:
-        """How many attempts may be under way at once; 0 is unlimited."""
-        return int(self.spec.max_parallelism)
 
     def node(self, node_id: str) -> LiveNode | None:
         return self.live.get(node_id)
@@ -228,13 +249,14 @@ class Execution:
     def deadline_us(self) -> int | None:
         """When it has had its time; None for one that is not limited, has not begun, or is ending."""
         started_at_us = self.state.started_at_us
-        if not self.time_allowed_us or started_at_us is None or self.state.phase is not ExecutionPhase.RUNNING:
+        allowed_us = self.settings.time_allowed_us
+        if not allowed_us or started_at_us is None or self.state.phase is not ExecutionPhase.RUNNING:
             return None
-        return started_at_us + self.time_allowed_us
+        return started_at_us + allowed_us
 
     def next_wake(self) -> int | None:
         """When something is due, of a node or of the execution itself."""
-        if not self.timers and not self.time_allowed_us:
+        if not self.timers and not self.settings.time_allowed_us:
             return None
         return min((due for due in (self.next_timer(), self.deadline_us) if due is not None), default=None)
 
@@ -257,16 +279,13 @@ class Execution:
 
 def new_execution(state: ExecutionState, graph: Graph) -> Execution:
     """An execution that has not begun."""
-    spec, time_allowed_us = _read(state.spec)
-    return Execution(state, graph, spec, Scope(graph, None, state.inputs), time_allowed_us=time_allowed_us)
+    return Execution(state, graph, _settings(state.spec), Scope(graph, None, state.inputs))
 
 
 @functools.lru_cache(SPECS_KEPT)
-def _read(spec: bytes) -> tuple[execution_pb2.ExecutionSpec, int]:
-    """A specification, which nobody changes, and the time that it allows. Executions that are submitted together are
-    mostly asked for in the same words."""
-    message = execution_pb2.ExecutionSpec.FromString(spec)
-    return message, deadline_us(message.annotations.values, "spec.annotations.values")
+def _settings(spec: bytes) -> Settings:
+    """Executions that are submitted together are mostly asked for in the same words."""
+    return Settings.of(execution_pb2.ExecutionSpec.FromString(spec))
 
 
 def is_leaf(node: LiveNode) -> bool:

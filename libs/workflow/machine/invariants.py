@@ -16,7 +16,7 @@ def violations(execution: Execution) -> list[str]:
     attempts = sum(node.attempt is not None and node.counted for node in execution.live.values())
     if attempts != execution.running:
         found.append(f"{attempts} attempts are under way, but {execution.running} are counted")
-    limit = execution.max_parallelism
+    limit = execution.settings.max_parallelism
     if limit and attempts > limit:
         found.append(f"{attempts} attempts are under way, more than max_parallelism {limit}")
     if attempts < limit and any(_may_seek(node) for node in execution.parked):

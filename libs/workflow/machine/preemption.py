@@ -15,8 +15,8 @@ def interruptible(execution: Execution, node: LiveNode) -> bool:
         return False
     if node.spec.interruptible is not None:
         return node.spec.interruptible
-    if execution.spec.HasField("interruptible"):
-        return bool(execution.spec.interruptible.value)
+    if execution.settings.interruptible is not None:
+        return execution.settings.interruptible
     scope: Scope | None = node.scope
     while scope is not None:
         if scope.graph.interruptible:

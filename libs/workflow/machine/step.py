@@ -134,7 +134,7 @@ class Stepper:
             self._begin()
         if execution.timers:
             self._fire_timers()
-        if execution.time_allowed_us:
+        if execution.settings.time_allowed_us:
             self._deadlines.check()
         self._go_on()
 

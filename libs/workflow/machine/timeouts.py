@@ -17,7 +17,7 @@ def execution_timeout(execution: Execution) -> bytes:
     """The error of an execution that took longer than its deadline allows: no other error is like it, for it names the
     execution. So an execution that ends with it has timed out.
     """
-    allowed = _seconds(execution.time_allowed_us)
+    allowed = _seconds(execution.settings.time_allowed_us)
     message = f"execution {execution.state.id} was not done {allowed} after it began"
     return execution_error(TIMEOUT, message, ErrorKind.USER)
 
