@@ -80,10 +80,13 @@ class Zygote:
         self.supervisor = sibling("supervisor")
         self.frames = sibling("frames")
         self.worker = sibling("worker")
+        self.hugepages = sibling("hugepages")
         self.way = sibling("leanway").LeanWay(sibling("exchange"), sibling("shortcuts"))
         self.rehearse()
         self.code = ""
         self.spoilt = False
+        self.gathered = False
+        """Whether all that was imported lies in huge pages."""
         self.wardens: set[int] = set()
         self.supervisor.prctl(self.supervisor.PR_SET_CHILD_SUBREAPER, 1)
 
@@ -201,10 +204,14 @@ class Zygote:
             raise Refused(f"importing it opens a connection ({peer})")
         gc.collect()
         gc.freeze()  # a collection in a fork would touch, and so copy, every page
+        self.gathered = False
 
     # -------------------------------------------------------------------------------------------------------- wardens
 
     def fork_warden(self, descriptor: int) -> None:
+        if not self.gathered:
+            self.hugepages.gather()
+            self.gathered = True
         me = os.getpid()
         child = os.fork()
         if child == 0:
