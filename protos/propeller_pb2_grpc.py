@@ -54,6 +54,11 @@ class PropellerStub:
                 request_serializer=protos_dot_propeller__pb2.DieRequest.SerializeToString,
                 response_deserializer=protos_dot_propeller__pb2.DieReply.FromString,
                 _registered_method=True)
+        self.Follow = channel.unary_stream(
+                '/airscrew.propeller.v1.Propeller/Follow',
+                request_serializer=protos_dot_propeller__pb2.FollowRequest.SerializeToString,
+                response_deserializer=protos_dot_propeller__pb2.FollowReply.FromString,
+                _registered_method=True)
         self.Collection = channel.unary_unary(
                 '/airscrew.propeller.v1.Propeller/Collection',
                 request_serializer=protos_dot_propeller__pb2.CollectionRequest.SerializeToString,
@@ -102,6 +107,14 @@ class PropellerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Follow(self, request, context):
+        """The ends that this replica commits from now on, told at once: whoever follows need not wait for the queue service to
+        pass them on. Best effort, and it ends with the replica. Ends that are told to a follower are published a little later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Collection(self, request, context):
         """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead.
         """
@@ -138,6 +151,11 @@ def add_PropellerServicer_to_server(servicer, server):
                     servicer.Die,
                     request_deserializer=protos_dot_propeller__pb2.DieRequest.FromString,
                     response_serializer=protos_dot_propeller__pb2.DieReply.SerializeToString,
+            ),
+            'Follow': grpc.unary_stream_rpc_method_handler(
+                    servicer.Follow,
+                    request_deserializer=protos_dot_propeller__pb2.FollowRequest.FromString,
+                    response_serializer=protos_dot_propeller__pb2.FollowReply.SerializeToString,
             ),
             'Collection': grpc.unary_unary_rpc_method_handler(
                     servicer.Collection,
@@ -258,6 +276,33 @@ class Propeller:
             '/airscrew.propeller.v1.Propeller/Die',
             protos_dot_propeller__pb2.DieRequest.SerializeToString,
             protos_dot_propeller__pb2.DieReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Follow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/airscrew.propeller.v1.Propeller/Follow',
+            protos_dot_propeller__pb2.FollowRequest.SerializeToString,
+            protos_dot_propeller__pb2.FollowReply.FromString,
             options,
             channel_credentials,
             insecure,

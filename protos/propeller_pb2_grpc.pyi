@@ -47,6 +47,10 @@ class PropellerStub:
     PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
     lead the shard, or began to lead it in a later epoch.
     """
+    Follow: _grpc.UnaryStreamMultiCallable[_propeller_pb2.FollowRequest, _propeller_pb2.FollowReply]
+    """The ends that this replica commits from now on, told at once: whoever follows need not wait for the queue service to
+    pass them on. Best effort, and it ends with the replica. Ends that are told to a follower are published a little later.
+    """
     Collection: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.CollectionRequest, _propeller_pb2.CollectionReply]
     """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead."""
     PreviewCollection: _grpc.UnaryUnaryMultiCallable[_propeller_pb2.PreviewCollectionRequest, _propeller_pb2.PreviewCollectionReply]
@@ -70,6 +74,10 @@ class PropellerAsyncStub(PropellerStub):
     and does when the caller, who has heard it, ends its side of the stream; then the stream breaks off.
     PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
     lead the shard, or began to lead it in a later epoch.
+    """
+    Follow: _aio.UnaryStreamMultiCallable[_propeller_pb2.FollowRequest, _propeller_pb2.FollowReply]  # type: ignore[assignment]
+    """The ends that this replica commits from now on, told at once: whoever follows need not wait for the queue service to
+    pass them on. Best effort, and it ends with the replica. Ends that are told to a follower are published a little later.
     """
     Collection: _aio.UnaryUnaryMultiCallable[_propeller_pb2.CollectionRequest, _propeller_pb2.CollectionReply]  # type: ignore[assignment]
     """How garbage collection stands, and has it begin. FAILED_PRECONDITION from a replica that does not lead."""
@@ -115,6 +123,16 @@ class PropellerServicer(metaclass=_abc_1.ABCMeta):
         and does when the caller, who has heard it, ends its side of the stream; then the stream breaks off.
         PERMISSION_DENIED unless AIRSCREW_PROPELLER_CHAOS_ALLOWED is set, FAILED_PRECONDITION when this replica does not
         lead the shard, or began to lead it in a later epoch.
+        """
+
+    @_abc_1.abstractmethod
+    def Follow(
+        self,
+        request: _propeller_pb2.FollowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_propeller_pb2.FollowReply], _abc.AsyncIterator[_propeller_pb2.FollowReply]]:
+        """The ends that this replica commits from now on, told at once: whoever follows need not wait for the queue service to
+        pass them on. Best effort, and it ends with the replica. Ends that are told to a follower are published a little later.
         """
 
     @_abc_1.abstractmethod

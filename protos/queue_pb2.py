@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/queue.proto\x12\x11\x61irscrew.queue.v1\"x\n\x03Key\x12\r\n\x05shard\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x03\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x01(\r\x12\x10\n\x08\x64\x65lay_us\x18\x06 \x01(\x03\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\"C\n\x0e\x45nqueueRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12$\n\x04keys\x18\x02 \x03(\x0b\x32\x16.airscrew.queue.v1.Key\"\x1b\n\x0c\x45nqueueReply\x12\x0b\n\x03seq\x18\x01 \x01(\x04\"\xf7\x01\n\x0bWorkRequest\x12\x31\n\x04open\x18\x01 \x01(\x0b\x32#.airscrew.queue.v1.WorkRequest.Open\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x03(\x04\x12\x33\n\x05retry\x18\x04 \x03(\x0b\x32$.airscrew.queue.v1.WorkRequest.Retry\x1a\x37\n\x04Open\x12\r\n\x05shard\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x11\n\tpropeller\x18\x03 \x01(\t\x1a(\n\x05Retry\x12\r\n\x05lease\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x66ter_us\x18\x02 \x01(\x03\"\xb5\x01\n\tWorkReply\x12\x32\n\x06leases\x18\x01 \x03(\x0b\x32\".airscrew.queue.v1.WorkReply.Lease\x12\x16\n\tpaused_us\x18\x02 \x01(\x03H\x00\x88\x01\x01\x1aN\n\x05Lease\x12\r\n\x05lease\x18\x01 \x01(\x04\x12#\n\x03key\x18\x02 \x01(\x0b\x32\x16.airscrew.queue.v1.Key\x12\x11\n\twaited_us\x18\x03 \x01(\x03\x42\x0c\n\n_paused_us\"3\n\x0ePublishRequest\x12\x0b\n\x03ids\x18\x02 \x03(\x03\x12\x0e\n\x06phases\x18\x03 \x03(\x05J\x04\x08\x01\x10\x02\"\x0e\n\x0cPublishReply\"\x12\n\x10SubscribeRequest\"C\n\x0eSubscribeReply\x12\x0e\n\x06lagged\x18\x02 \x01(\x08\x12\x0b\n\x03ids\x18\x03 \x03(\x03\x12\x0e\n\x06phases\x18\x04 \x03(\x05J\x04\x08\x01\x10\x02\"\x0e\n\x0cStatsRequest\"\xc2\x06\n\nStatsReply\x12\x33\n\x06shards\x18\x01 \x03(\x0b\x32#.airscrew.queue.v1.StatsReply.Shard\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x1a\xd8\x02\n\x05Shard\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\x04\x12\x0f\n\x07\x64\x65layed\x18\x03 \x01(\x04\x12\x0e\n\x06leased\x18\x04 \x01(\x04\x12\x11\n\toldest_us\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x11\n\tpropeller\x18\x07 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x08 \x01(\x04\x12\x11\n\tcollapsed\x18\t \x01(\x04\x12\x11\n\tdelivered\x18\n \x01(\x04\x12\x13\n\x0bredelivered\x18\x0b \x01(\x04\x12\x11\n\tgathering\x18\x0c \x01(\x04\x12\x11\n\tpaused_us\x18\r \x01(\x03\x12\x31\n\x05lanes\x18\x0e \x03(\x0b\x32\".airscrew.queue.v1.StatsReply.Lane\x12\x36\n\x07metrics\x18\x0f \x01(\x0b\x32%.airscrew.queue.v1.StatsReply.Metrics\x1a\x37\n\x04Lane\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\x1a\xf9\x01\n\x07Metrics\x12\r\n\x05\x64\x65pth\x18\x01 \x01(\x04\x12\x0c\n\x04\x61\x64\x64s\x18\x02 \x01(\x04\x12>\n\rqueue_latency\x18\x03 \x01(\x0b\x32\'.airscrew.queue.v1.StatsReply.Durations\x12>\n\rwork_duration\x18\x04 \x01(\x0b\x32\'.airscrew.queue.v1.StatsReply.Durations\x12\x1a\n\x12unfinished_work_us\x18\x05 \x01(\x03\x12$\n\x1clongest_running_processor_us\x18\x06 \x01(\x03\x12\x0f\n\x07retries\x18\x07 \x01(\x04\x1aQ\n\tDurations\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x10\n\x08total_us\x18\x02 \x01(\x03\x12\x12\n\nlongest_us\x18\x03 \x01(\x03\x12\x0f\n\x07\x62uckets\x18\x04 \x03(\x04\"=\n\x0eInspectRequest\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x02 \x01(\rB\x08\n\x06_shard\"\xdb\x02\n\x0cInspectReply\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.airscrew.queue.v1.InspectReply.Entry\x1a\xa5\x01\n\x05\x45ntry\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.airscrew.queue.v1.Key\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.airscrew.queue.v1.InspectReply.State\x12\x0e\n\x06\x61ge_us\x18\x03 \x01(\x03\x12\x0f\n\x07retries\x18\x04 \x01(\r\x12\x11\n\tpropeller\x18\x05 \x01(\t\x12\r\n\x05lease\x18\x06 \x01(\x04\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_LEASED\x10\x01\x12\x11\n\rSTATE_WAITING\x10\x02\x12\x13\n\x0fSTATE_GATHERING\x10\x03\x12\x11\n\rSTATE_DELAYED\x10\x04\"<\n\x0cPauseRequest\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06ttl_us\x18\x02 \x01(\x03\x42\x08\n\x06_shard\"\x0c\n\nPauseReply\"-\n\rResumeRequest\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_shard\"\r\n\x0bResumeReply*n\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_SUBMITTED\x10\x01\x12\x11\n\rREASON_INTENT\x10\x02\x12\x11\n\rREASON_SIGNAL\x10\x04\x12\x10\n\x0cREASON_SWEEP\x10\x08\x32\xf9\x04\n\x05Queue\x12Q\n\x07\x45nqueue\x12!.airscrew.queue.v1.EnqueueRequest\x1a\x1f.airscrew.queue.v1.EnqueueReply(\x01\x30\x01\x12H\n\x04Work\x12\x1e.airscrew.queue.v1.WorkRequest\x1a\x1c.airscrew.queue.v1.WorkReply(\x01\x30\x01\x12O\n\x07Publish\x12!.airscrew.queue.v1.PublishRequest\x1a\x1f.airscrew.queue.v1.PublishReply(\x01\x12U\n\tSubscribe\x12#.airscrew.queue.v1.SubscribeRequest\x1a!.airscrew.queue.v1.SubscribeReply0\x01\x12G\n\x05Stats\x12\x1f.airscrew.queue.v1.StatsRequest\x1a\x1d.airscrew.queue.v1.StatsReply\x12M\n\x07Inspect\x12!.airscrew.queue.v1.InspectRequest\x1a\x1f.airscrew.queue.v1.InspectReply\x12G\n\x05Pause\x12\x1f.airscrew.queue.v1.PauseRequest\x1a\x1d.airscrew.queue.v1.PauseReply\x12J\n\x06Resume\x12 .airscrew.queue.v1.ResumeRequest\x1a\x1e.airscrew.queue.v1.ResumeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/queue.proto\x12\x11\x61irscrew.queue.v1\"x\n\x03Key\x12\r\n\x05shard\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\x03\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0f\n\x07reasons\x18\x05 \x01(\r\x12\x10\n\x08\x64\x65lay_us\x18\x06 \x01(\x03\x12\x13\n\x0btraceparent\x18\x07 \x01(\t\"C\n\x0e\x45nqueueRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12$\n\x04keys\x18\x02 \x03(\x0b\x32\x16.airscrew.queue.v1.Key\"\x1b\n\x0c\x45nqueueReply\x12\x0b\n\x03seq\x18\x01 \x01(\x04\"\xf7\x01\n\x0bWorkRequest\x12\x31\n\x04open\x18\x01 \x01(\x0b\x32#.airscrew.queue.v1.WorkRequest.Open\x12\x0f\n\x07\x63redits\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x03(\x04\x12\x33\n\x05retry\x18\x04 \x03(\x0b\x32$.airscrew.queue.v1.WorkRequest.Retry\x1a\x37\n\x04Open\x12\r\n\x05shard\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x11\n\tpropeller\x18\x03 \x01(\t\x1a(\n\x05Retry\x12\r\n\x05lease\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x66ter_us\x18\x02 \x01(\x03\"\xb5\x01\n\tWorkReply\x12\x32\n\x06leases\x18\x01 \x03(\x0b\x32\".airscrew.queue.v1.WorkReply.Lease\x12\x16\n\tpaused_us\x18\x02 \x01(\x03H\x00\x88\x01\x01\x1aN\n\x05Lease\x12\r\n\x05lease\x18\x01 \x01(\x04\x12#\n\x03key\x18\x02 \x01(\x0b\x32\x16.airscrew.queue.v1.Key\x12\x11\n\twaited_us\x18\x03 \x01(\x03\x42\x0c\n\n_paused_us\"D\n\x0ePublishRequest\x12\x0b\n\x03ids\x18\x02 \x03(\x03\x12\x0e\n\x06phases\x18\x03 \x03(\x05\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\tJ\x04\x08\x01\x10\x02\"\x0e\n\x0cPublishReply\"\x12\n\x10SubscribeRequest\"W\n\x0eSubscribeReply\x12\x0e\n\x06lagged\x18\x02 \x01(\x08\x12\x0b\n\x03ids\x18\x03 \x03(\x03\x12\x0e\n\x06phases\x18\x04 \x03(\x05\x12\x12\n\npublishers\x18\x05 \x03(\tJ\x04\x08\x01\x10\x02\"\x0e\n\x0cStatsRequest\"\xc2\x06\n\nStatsReply\x12\x33\n\x06shards\x18\x01 \x03(\x0b\x32#.airscrew.queue.v1.StatsReply.Shard\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x1a\xd8\x02\n\x05Shard\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\x04\x12\x0f\n\x07\x64\x65layed\x18\x03 \x01(\x04\x12\x0e\n\x06leased\x18\x04 \x01(\x04\x12\x11\n\toldest_us\x18\x05 \x01(\x03\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x11\n\tpropeller\x18\x07 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x08 \x01(\x04\x12\x11\n\tcollapsed\x18\t \x01(\x04\x12\x11\n\tdelivered\x18\n \x01(\x04\x12\x13\n\x0bredelivered\x18\x0b \x01(\x04\x12\x11\n\tgathering\x18\x0c \x01(\x04\x12\x11\n\tpaused_us\x18\r \x01(\x03\x12\x31\n\x05lanes\x18\x0e \x03(\x0b\x32\".airscrew.queue.v1.StatsReply.Lane\x12\x36\n\x07metrics\x18\x0f \x01(\x0b\x32%.airscrew.queue.v1.StatsReply.Metrics\x1a\x37\n\x04Lane\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\x1a\xf9\x01\n\x07Metrics\x12\r\n\x05\x64\x65pth\x18\x01 \x01(\x04\x12\x0c\n\x04\x61\x64\x64s\x18\x02 \x01(\x04\x12>\n\rqueue_latency\x18\x03 \x01(\x0b\x32\'.airscrew.queue.v1.StatsReply.Durations\x12>\n\rwork_duration\x18\x04 \x01(\x0b\x32\'.airscrew.queue.v1.StatsReply.Durations\x12\x1a\n\x12unfinished_work_us\x18\x05 \x01(\x03\x12$\n\x1clongest_running_processor_us\x18\x06 \x01(\x03\x12\x0f\n\x07retries\x18\x07 \x01(\x04\x1aQ\n\tDurations\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x10\n\x08total_us\x18\x02 \x01(\x03\x12\x12\n\nlongest_us\x18\x03 \x01(\x03\x12\x0f\n\x07\x62uckets\x18\x04 \x03(\x04\"=\n\x0eInspectRequest\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05limit\x18\x02 \x01(\rB\x08\n\x06_shard\"\xdb\x02\n\x0cInspectReply\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.airscrew.queue.v1.InspectReply.Entry\x1a\xa5\x01\n\x05\x45ntry\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.airscrew.queue.v1.Key\x12\x34\n\x05state\x18\x02 \x01(\x0e\x32%.airscrew.queue.v1.InspectReply.State\x12\x0e\n\x06\x61ge_us\x18\x03 \x01(\x03\x12\x0f\n\x07retries\x18\x04 \x01(\r\x12\x11\n\tpropeller\x18\x05 \x01(\t\x12\r\n\x05lease\x18\x06 \x01(\x04\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_LEASED\x10\x01\x12\x11\n\rSTATE_WAITING\x10\x02\x12\x13\n\x0fSTATE_GATHERING\x10\x03\x12\x11\n\rSTATE_DELAYED\x10\x04\"<\n\x0cPauseRequest\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x0e\n\x06ttl_us\x18\x02 \x01(\x03\x42\x08\n\x06_shard\"\x0c\n\nPauseReply\"-\n\rResumeRequest\x12\x12\n\x05shard\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_shard\"\r\n\x0bResumeReply*n\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10REASON_SUBMITTED\x10\x01\x12\x11\n\rREASON_INTENT\x10\x02\x12\x11\n\rREASON_SIGNAL\x10\x04\x12\x10\n\x0cREASON_SWEEP\x10\x08\x32\xf9\x04\n\x05Queue\x12Q\n\x07\x45nqueue\x12!.airscrew.queue.v1.EnqueueRequest\x1a\x1f.airscrew.queue.v1.EnqueueReply(\x01\x30\x01\x12H\n\x04Work\x12\x1e.airscrew.queue.v1.WorkRequest\x1a\x1c.airscrew.queue.v1.WorkReply(\x01\x30\x01\x12O\n\x07Publish\x12!.airscrew.queue.v1.PublishRequest\x1a\x1f.airscrew.queue.v1.PublishReply(\x01\x12U\n\tSubscribe\x12#.airscrew.queue.v1.SubscribeRequest\x1a!.airscrew.queue.v1.SubscribeReply0\x01\x12G\n\x05Stats\x12\x1f.airscrew.queue.v1.StatsRequest\x1a\x1d.airscrew.queue.v1.StatsReply\x12M\n\x07Inspect\x12!.airscrew.queue.v1.InspectRequest\x1a\x1f.airscrew.queue.v1.InspectReply\x12G\n\x05Pause\x12\x1f.airscrew.queue.v1.PauseRequest\x1a\x1d.airscrew.queue.v1.PauseReply\x12J\n\x06Resume\x12 .airscrew.queue.v1.ResumeRequest\x1a\x1e.airscrew.queue.v1.ResumeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.queue_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REASON']._serialized_start=2257
-  _globals['_REASON']._serialized_end=2367
+  _globals['_REASON']._serialized_start=2294
+  _globals['_REASON']._serialized_end=2404
   _globals['_KEY']._serialized_start=41
   _globals['_KEY']._serialized_end=161
   _globals['_ENQUEUEREQUEST']._serialized_start=163
@@ -50,41 +50,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKREPLY_LEASE']._serialized_start=601
   _globals['_WORKREPLY_LEASE']._serialized_end=679
   _globals['_PUBLISHREQUEST']._serialized_start=695
-  _globals['_PUBLISHREQUEST']._serialized_end=746
-  _globals['_PUBLISHREPLY']._serialized_start=748
-  _globals['_PUBLISHREPLY']._serialized_end=762
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=764
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=782
-  _globals['_SUBSCRIBEREPLY']._serialized_start=784
-  _globals['_SUBSCRIBEREPLY']._serialized_end=851
-  _globals['_STATSREQUEST']._serialized_start=853
-  _globals['_STATSREQUEST']._serialized_end=867
-  _globals['_STATSREPLY']._serialized_start=870
-  _globals['_STATSREPLY']._serialized_end=1704
-  _globals['_STATSREPLY_SHARD']._serialized_start=968
-  _globals['_STATSREPLY_SHARD']._serialized_end=1312
-  _globals['_STATSREPLY_LANE']._serialized_start=1314
-  _globals['_STATSREPLY_LANE']._serialized_end=1369
-  _globals['_STATSREPLY_METRICS']._serialized_start=1372
-  _globals['_STATSREPLY_METRICS']._serialized_end=1621
-  _globals['_STATSREPLY_DURATIONS']._serialized_start=1623
-  _globals['_STATSREPLY_DURATIONS']._serialized_end=1704
-  _globals['_INSPECTREQUEST']._serialized_start=1706
-  _globals['_INSPECTREQUEST']._serialized_end=1767
-  _globals['_INSPECTREPLY']._serialized_start=1770
-  _globals['_INSPECTREPLY']._serialized_end=2117
-  _globals['_INSPECTREPLY_ENTRY']._serialized_start=1843
-  _globals['_INSPECTREPLY_ENTRY']._serialized_end=2008
-  _globals['_INSPECTREPLY_STATE']._serialized_start=2010
-  _globals['_INSPECTREPLY_STATE']._serialized_end=2117
-  _globals['_PAUSEREQUEST']._serialized_start=2119
-  _globals['_PAUSEREQUEST']._serialized_end=2179
-  _globals['_PAUSEREPLY']._serialized_start=2181
-  _globals['_PAUSEREPLY']._serialized_end=2193
-  _globals['_RESUMEREQUEST']._serialized_start=2195
-  _globals['_RESUMEREQUEST']._serialized_end=2240
-  _globals['_RESUMEREPLY']._serialized_start=2242
-  _globals['_RESUMEREPLY']._serialized_end=2255
-  _globals['_QUEUE']._serialized_start=2370
-  _globals['_QUEUE']._serialized_end=3003
+  _globals['_PUBLISHREQUEST']._serialized_end=763
+  _globals['_PUBLISHREPLY']._serialized_start=765
+  _globals['_PUBLISHREPLY']._serialized_end=779
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=781
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=799
+  _globals['_SUBSCRIBEREPLY']._serialized_start=801
+  _globals['_SUBSCRIBEREPLY']._serialized_end=888
+  _globals['_STATSREQUEST']._serialized_start=890
+  _globals['_STATSREQUEST']._serialized_end=904
+  _globals['_STATSREPLY']._serialized_start=907
+  _globals['_STATSREPLY']._serialized_end=1741
+  _globals['_STATSREPLY_SHARD']._serialized_start=1005
+  _globals['_STATSREPLY_SHARD']._serialized_end=1349
+  _globals['_STATSREPLY_LANE']._serialized_start=1351
+  _globals['_STATSREPLY_LANE']._serialized_end=1406
+  _globals['_STATSREPLY_METRICS']._serialized_start=1409
+  _globals['_STATSREPLY_METRICS']._serialized_end=1658
+  _globals['_STATSREPLY_DURATIONS']._serialized_start=1660
+  _globals['_STATSREPLY_DURATIONS']._serialized_end=1741
+  _globals['_INSPECTREQUEST']._serialized_start=1743
+  _globals['_INSPECTREQUEST']._serialized_end=1804
+  _globals['_INSPECTREPLY']._serialized_start=1807
+  _globals['_INSPECTREPLY']._serialized_end=2154
+  _globals['_INSPECTREPLY_ENTRY']._serialized_start=1880
+  _globals['_INSPECTREPLY_ENTRY']._serialized_end=2045
+  _globals['_INSPECTREPLY_STATE']._serialized_start=2047
+  _globals['_INSPECTREPLY_STATE']._serialized_end=2154
+  _globals['_PAUSEREQUEST']._serialized_start=2156
+  _globals['_PAUSEREQUEST']._serialized_end=2216
+  _globals['_PAUSEREPLY']._serialized_start=2218
+  _globals['_PAUSEREPLY']._serialized_end=2230
+  _globals['_RESUMEREQUEST']._serialized_start=2232
+  _globals['_RESUMEREQUEST']._serialized_end=2277
+  _globals['_RESUMEREPLY']._serialized_start=2279
+  _globals['_RESUMEREPLY']._serialized_end=2292
+  _globals['_QUEUE']._serialized_start=2407
+  _globals['_QUEUE']._serialized_end=3040
 # @@protoc_insertion_point(module_scope)

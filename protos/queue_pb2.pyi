@@ -282,6 +282,9 @@ class PublishRequest(_message.Message):
 
     IDS_FIELD_NUMBER: _builtins.int
     PHASES_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """where the publisher tells ends itself, by Propeller.Follow; empty: nowhere"""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -293,10 +296,11 @@ class PublishRequest(_message.Message):
         *,
         ids: _abc.Iterable[_builtins.int] | None = ...,
         phases: _abc.Iterable[_builtins.int] | None = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "phases", b"phases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "ids", b"ids", "phases", b"phases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -339,6 +343,7 @@ class SubscribeReply(_message.Message):
     LAGGED_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
     PHASES_FIELD_NUMBER: _builtins.int
+    PUBLISHERS_FIELD_NUMBER: _builtins.int
     lagged: _builtins.bool
     """hints were dropped for this watcher: look at everything that matters to it again"""
     @_builtins.property
@@ -347,16 +352,21 @@ class SubscribeReply(_message.Message):
 
     @_builtins.property
     def phases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def publishers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """addresses of those who have published these"""
+
     def __init__(
         self,
         *,
         lagged: _builtins.bool = ...,
         ids: _abc.Iterable[_builtins.int] | None = ...,
         phases: _abc.Iterable[_builtins.int] | None = ...,
+        publishers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "lagged", b"lagged", "phases", b"phases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "lagged", b"lagged", "phases", b"phases", "publishers", b"publishers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Asking a leader how things stand. Executors' sessions are not in here: they are the executor's own.
+"""Asking a leader how things stand, and hearing of ends. Sessions of executors are their own business, and not in here.
 
 A leader that does not answer in time is no error of whoever asks: `status` says None.
 """
@@ -6,14 +6,16 @@ A leader that does not answer in time is no error of whoever asks: `status` says
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import grpc.aio
 
+from libs.clients.streams import opened
 from libs.rpc import channel, errors
 from libs.wire import codec
+from libs.wire.hints import Hint, hints_in
 from libs.workflow.errors import Unavailable
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
@@ -131,6 +133,21 @@ class Propellers:
             with suppress(grpc.aio.AioRpcError):
                 await call.done_writing()
                 await call.read()
+
+    async def follow(self, address: str) -> AsyncIterator[list[Hint]]:
+        """The ends that the replica at `address` commits from now on; nothing, first, as soon as it has heard.
+
+        Ends when the replica stops. Raises what its failure is.
+        """
+        with errors.of_rpc():
+            call = self._stub(address).Follow(propeller_pb2.FollowRequest())
+            try:
+                if await opened(call):
+                    yield []
+                async for reply in call:
+                    yield hints_in(reply)
+            finally:
+                call.cancel()
 
     async def collection(self, address: str, shard: int, begin: bool) -> propeller_pb2.CollectionReply:
         """How garbage collection of a shard stands with its leader at `address`; with `begin` a pass begins at once."""

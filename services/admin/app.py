@@ -35,6 +35,7 @@ from libs.telemetry.traces import Tracing
 from services.admin import api, meters, web
 from services.admin.artifacts import Artifacts
 from services.admin.data import Literals
+from services.admin.ears import Ears
 from services.admin.explain import Explainer
 from services.admin.gates import Gates
 from services.admin.hints import Hints
@@ -76,13 +77,15 @@ async def running(
     try:
         await check_schema(engine)
         await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
+        hints = Hints()
         async with (
             Enqueuer(settings.queue) as enqueuer,
-            Subscriber(settings.queue) as subscriber,
             Propellers() as propellers,
+            Ears(propellers, hints) as ears,
+            Subscriber(settings.queue, ears.follow) as subscriber,
         ):
             metering = metering or Metering()
-            door = _Door(settings, clock, tracing, metering, engine, enqueuer, propellers)
+            door = _Door(settings, clock, tracing, metering, engine, enqueuer, propellers, hints)
             async with asyncio.TaskGroup() as group:
                 hearing = group.create_task(_hear(subscriber, door.hints), name="hear hints")
                 if metering.enabled:
@@ -119,6 +122,7 @@ class _Door:
         engine: AsyncEngine,
         enqueuer: Enqueuer,
         propellers: Propellers,
+        hints: Hints,
     ) -> None:
         self._settings = settings
         self._store = blob.open(settings.blob)
@@ -129,7 +133,7 @@ class _Door:
         self._trees = Trees(engine)
         self._taken = intake_clients.Intakes(settings.queue)
         self._queue = Operator(settings.queue)
-        self.hints = Hints()
+        self.hints = hints
         self._files = web.Files(
             self._store, self._signer, clock, upload_bytes=settings.upload_bytes, uploads=settings.uploads
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from libs.wire.hints import Hint
 from libs.workflow.errors import Unavailable
@@ -106,6 +107,8 @@ class Hints:
     def __init__(self) -> None:
         self._of: defaultdict[int, set[Bell]] = defaultdict(set)
         self._of_any: set[Bell] = set()
+        self._heard: dict[int, object] = {}
+        """Executions of whose end it was told first-hand, and not again since; the last `MANY`."""
         self._closed = False
 
     @contextmanager
@@ -123,8 +126,23 @@ class Hints:
             if key is not None and not bells:
                 self._of.pop(key, None)
 
+    def tell_first_hand(self, ends: Sequence[Hint]) -> None:
+        """These executions have ended, says who has committed it. `tell` is told once more, which wakes nobody then."""
+        heard = self._heard
+        for key, _ in ends:
+            heard[key] = None
+        for key in list(islice(heard, max(0, len(heard) - MANY))):
+            del heard[key]
+        self._ring(ends)
+
     def tell(self, hints: Iterable[Hint]) -> None:
         """These executions have changed."""
+        heard = self._heard
+        if heard:
+            hints = [hint for hint in hints if hint[1] not in _FINAL or heard.pop(hint[0], self) is self]
+        self._ring(hints)
+
+    def _ring(self, hints: Iterable[Hint]) -> None:
         if not self._of and not self._of_any:
             return
         for key, phase in hints:

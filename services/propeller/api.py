@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc.aio
 
+from libs.rpc.pace import Pace
 from libs.runtime import together
 from libs.wire import codec
 from libs.wire.session import Hello, Leader, NotLeader, Welcome
@@ -29,6 +30,7 @@ from libs.workflow.errors import (
 )
 from libs.workflow.identity import AttemptId
 from protos import propeller_pb2, propeller_pb2_grpc
+from services.propeller.ends import Ends
 from services.propeller.garbage.collector import Collector, Pass
 from services.propeller.garbage.housekeeping import Housekeeping
 from services.propeller.rooms import Room
@@ -58,12 +60,14 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         shards: Shards,
         die: Callable[[], None],
         housekeeping: Housekeeping | None = None,
+        ends: Ends | None = None,
     ) -> None:
-        """`die` ends this process at once, without a word to anybody."""
+        """`die` ends this process at once, without a word to anybody. `ends` tells those who follow."""
         self._settings = settings
         self._shards = shards
         self._die = die
         self._housekeeping = housekeeping
+        self._ends = ends or Ends(None)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds this service to a server."""
@@ -126,6 +130,18 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
             pass  # what a dying process has written last may not arrive: it goes on until the caller has heard
         logger.warning("killed by request while leading shard %d in epoch %d", term.shard, term.epoch)
         self._die()
+
+    async def Follow(  # type: ignore[override]  # the form of handler that writes when it wants to
+        self, request: propeller_pb2.FollowRequest, context: Any
+    ) -> None:
+        with self._ends.follower() as ends:
+            await context.send_initial_metadata(())  # from here on nothing is missed
+            pace = Pace()
+            async for hints in ends:
+                await context.write(
+                    propeller_pb2.FollowReply(ids=[id for id, _ in hints], phases=[phase for _, phase in hints])
+                )
+                await pace.rest(len(hints))
 
     async def Collection(self, request: propeller_pb2.CollectionRequest, context: Any) -> propeller_pb2.CollectionReply:
         housekeeping, term, collector = self._collecting(request.shard)

@@ -21,6 +21,7 @@ from libs.store.garbage import Garbage
 from libs.store.ledger import Ledger
 from services.propeller import store
 from services.propeller.api import SERVICE, PropellerApi
+from services.propeller.ends import Ends
 from services.propeller.garbage.collector import Limits
 from services.propeller.garbage.housekeeping import Housekeeping
 from services.propeller.garbage.store import GarbageStore
@@ -56,11 +57,14 @@ async def serve(
         await leader_store.check_schema()
         await leader_store.prepare()
         await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
-        publisher = await stack.enter_async_context(Publisher(settings.queue)) if settings.queue else None
+        tells_at = settings.address or settings.listen
+        ends = Ends(
+            await stack.enter_async_context(Publisher(settings.queue, tells_at=tells_at)) if settings.queue else None
+        )
         housekeeping = _housekeeping(settings, life) if open_ledger is None else None
         if housekeeping is not None:
             stack.push_async_callback(housekeeping.close)
-        new_term = _new_term(settings, life, leader_store, publisher, housekeeping)
+        new_term = _new_term(settings, life, leader_store, ends, housekeeping)
         leaderships = []
         for shard in range(settings.shards):
             election = await stack.enter_async_context(_election(settings, life, shard))
@@ -68,7 +72,7 @@ async def serve(
         presence = await stack.enter_async_context(_presence(settings, life)) if settings.shards > 1 else None
         shards = Shards(leaderships, presence, life.clock, PATIENCE_TTLS * settings.lease_ttl_seconds)
         api = PropellerApi(
-            settings, shards, die=lambda: os.kill(os.getpid(), signal.SIGKILL), housekeeping=housekeeping
+            settings, shards, die=lambda: os.kill(os.getpid(), signal.SIGKILL), housekeeping=housekeeping, ends=ends
         )
         rpc = server.build(settings.listen, services={SERVICE: api.register}, metering=life.metering)
         await rpc.start()
@@ -77,6 +81,7 @@ async def serve(
         await life.stopping.wait()
         rpc.not_serving()
         await leading
+        ends.close()
         await rpc.stop(STREAMS_GRACE_SECONDS)
 
 
@@ -120,7 +125,7 @@ def _new_term(
     settings: PropellerSettings,
     life: Life,
     leader_store: LeaderStore,
-    publisher: Publisher | None,
+    ends: Ends,
     housekeeping: Housekeeping | None,
 ) -> Callable[[int, int, Callable[[], bool]], Term]:
     blobs = blob.open(settings.blob)
@@ -138,7 +143,7 @@ def _new_term(
             store=leader_store,
             blob=blobs,
             feed=feed,
-            publisher=publisher,
+            ends=ends,
             clock=life.clock,
             spans=Spans(life.tracing),
             leading=leading,

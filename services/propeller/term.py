@@ -5,7 +5,7 @@ in the reconciler's local queue, and from there on there is one way only:
 
     feed, sweep, timers ──key──┐                          ┌─▶ sessions: dispatch, stop, acknowledge ──▶ executors
                                ▼                          │
-    sessions ──report──▶ reconciler: turn ──▶ committer: commit ─▶ publisher: hints ──▶ watchers
+    sessions ──report──▶ reconciler: turn ──▶ committer: commit ─▶ ends: hints ──▶ watchers
                           │        ▲                      │
                  placement: slots  library: executions    ├─▶ placement: free slots go to who waits
                                    ▲                      └─▶ children, cache: whoever waits for this is told
@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any
 
 from libs.blob import BlobStore
-from libs.clients.queue import Leased, Publisher, WorkFeed
+from libs.clients.queue import Leased, WorkFeed
 from libs.clients.streams import Counters
 from libs.runtime import together
 from libs.runtime.backoff import Backoff
@@ -44,6 +44,7 @@ from services.propeller.children import Children
 from services.propeller.committer import Committer, Pending
 from services.propeller.demands import Demands
 from services.propeller.dynamics import Dynamics
+from services.propeller.ends import Ends
 from services.propeller.garbage.housekeeping import Housekeeping
 from services.propeller.graphs import Graphs
 from services.propeller.levels import Levels, Monitor
@@ -91,7 +92,7 @@ class Term:
         store: LeaderStore,
         blob: BlobStore,
         feed: Callable[[int, int], WorkFeed | None],
-        publisher: Publisher | None,
+        ends: Ends,
         clock: Clock,
         spans: Spans,
         leading: Callable[[], bool],
@@ -111,7 +112,7 @@ class Term:
         self._feed = feed
         self._work: WorkFeed | None = None
         """The stream of keys that is open."""
-        self._publisher = publisher
+        self._ends = ends
         # What waits here for a moment must not wait for as long as the machine's clock is set back.
         clock = self._clock = SteadyClock(clock)
         self._group: asyncio.TaskGroup | None = None
@@ -391,8 +392,7 @@ class Term:
         if self._meters is not None:
             for turn in turns:
                 self._meters.turn(turn.changes, turn.started_us)
-        if self._publisher is not None:
-            self._publisher.publish((turn.changes.execution.key, turn.changes.execution.phase) for turn in turns)
+        self._ends.publish((turn.changes.execution.key, turn.changes.execution.phase) for turn in turns)
         for turn in turns:
             if turn.changes.released:
                 self._cache.released(turn.changes.released)

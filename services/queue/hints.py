@@ -19,12 +19,25 @@ class Watcher:
     def __init__(self, buffer_hints: int) -> None:
         self.hints: Batcher[Hint] = Batcher(buffer_hints, when_full=WhenFull.DROP_OLDEST)
         """What has gathered, as soon as something has."""
+        self._publishers: set[str] = set()
+        """Addresses of those who have published something since it was told last."""
         self._told_dropped = 0
 
     def lagged(self) -> bool:
         """Whether hints have been lost since this was asked last."""
         before, self._told_dropped = self._told_dropped, self.hints.dropped
         return self._told_dropped > before
+
+    def tell(self, hints: Sequence[Hint], publisher: str) -> None:
+        """Adds hints, at the cost of the oldest ones if there is no room."""
+        self.hints.put_all(hints)
+        if publisher:
+            self._publishers.add(publisher)
+
+    def publishers(self) -> set[str]:
+        """Who has published something since this was asked last, of those who have an address."""
+        publishers, self._publishers = self._publishers, set()
+        return publishers
 
 
 class Relay:
@@ -53,7 +66,7 @@ class Relay:
         finally:
             self._watchers.discard(watcher)
 
-    def publish(self, hints: Sequence[Hint]) -> None:
+    def publish(self, hints: Sequence[Hint], publisher: str = "") -> None:
         """Tells all who watch now; who has no room for them loses the oldest ones."""
         for watcher in self._watchers:
-            watcher.hints.put_all(hints)
+            watcher.tell(hints, publisher)

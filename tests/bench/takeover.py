@@ -36,6 +36,7 @@ from libs.workflow.machine import Stepper, new_execution
 from libs.workflow.machine import messages as m
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes
+from services.propeller.ends import Ends
 from services.propeller.settings import PropellerSettings
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
@@ -140,7 +141,7 @@ async def measure(database: str, running: Sequence[AttemptId], number: int, fold
         store=store,
         blob=blob.open(str(folder)),
         feed=lambda shard, epoch: None,
-        publisher=None,
+        ends=Ends(None),
         clock=clock,
         spans=Spans(Tracing()),
         leading=lambda: True,

@@ -271,6 +271,9 @@ class _Servicer(propeller_pb2_grpc.PropellerServicer):
     async def Drain(self, request: propeller_pb2.DrainRequest, context: Any) -> propeller_pb2.DrainReply:
         raise NotImplementedError
 
+    def Follow(self, request: Any, context: Any) -> AsyncIterator[propeller_pb2.FollowReply]:
+        raise NotImplementedError
+
     async def Collection(self, request: Any, context: Any) -> propeller_pb2.CollectionReply:
         raise NotImplementedError
 

@@ -27,6 +27,7 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.phases import ExecutionPhase
 from libs.workflow.quantities import Slots
 from libs.workflow.state import Changes, Data, Snapshot
+from services.propeller.ends import Ends
 from services.propeller.levels import Levels
 from services.propeller.meters import Meters
 from services.propeller.sessions import Session
@@ -195,7 +196,7 @@ async def leading(
         store=leader_store,
         blob=blob.open(str(tmp_path)),
         feed=lambda shard, epoch: None,
-        publisher=None,
+        ends=Ends(None),
         clock=clock or SystemClock(),
         spans=Spans(Tracing()),
         leading=lambda: True,

@@ -29,8 +29,8 @@ _FINAL = frozenset(int(phase) for phase in ExecutionPhase if phase.terminal)
 class Publisher(Client):
     """Tells the queue service's watchers what has been committed. Best effort.
 
-    An end is told at once. What goes on is told a little later, once, with its latest phase: an execution commits far
-    more often than anybody looks at it.
+    An end is told at once, unless who wants to know has it from elsewhere. Everything else is told a little later,
+    once, with its latest phase: an execution commits far more often than anybody looks at it.
 
     Not guaranteed: that a hint arrives. Those on their way when a connection breaks are gone, and while the service is
     away only the youngest `capacity_hints` are kept.
@@ -40,21 +40,25 @@ class Publisher(Client):
         self,
         address: str,
         *,
+        tells_at: str = "",
         capacity_hints: int = 10_000,
         connect: Callable[[str], grpc.aio.Channel] = channel.connect,
     ) -> None:
+        """`tells_at` is the address at which others hear of ends directly, if they do."""
         super().__init__("publisher", address, connect)
+        self._tells_at = tells_at
         self._waiting: Batcher[Hint] = Batcher(capacity_hints, when_full=WhenFull.DROP_OLDEST)
         self._going_on: dict[int, int] = {}
         """Phases of what goes on, not told yet."""
         self._gathering: asyncio.TimerHandle | None = None
 
-    def publish(self, hints: Iterable[Hint]) -> None:
-        """These executions have changed and are in these phases now. Returns at once."""
+    def publish(self, hints: Iterable[Hint], *, told: bool = False) -> None:
+        """These executions have changed and are in these phases now; with `told`, ends need not hurry. Returns at
+        once."""
         going_on, ended = self._going_on, list[Hint]()
         for hint in hints:
             id, phase = hint
-            if phase in _FINAL:
+            if phase in _FINAL and not told:
                 going_on.pop(id, None)
                 ended.append(hint)
             else:
@@ -79,7 +83,9 @@ class Publisher(Client):
             self._connection.works()
         async for hints in self._waiting:
             await call.write(
-                queue_pb2.PublishRequest(ids=[id for id, _ in hints], phases=[phase for _, phase in hints])
+                queue_pb2.PublishRequest(
+                    ids=[id for id, _ in hints], phases=[phase for _, phase in hints], address=self._tells_at
+                )
             )
             self.counters.messages_sent += 1
             self.counters.items_sent += len(hints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,9 @@ class Subscriber:
     that is not said to be.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, publisher: Callable[[str], None] | None = None) -> None:
+        """`publisher` is told the address of whoever tells ends directly, with all news that come from there."""
+        self._publisher = publisher
         self._channel = channel.connect(address)
         self._stub: queue_pb2_grpc.QueueAsyncStub = queue_pb2_grpc.QueueStub(self._channel)
         self._call: Call | None = None
@@ -66,4 +69,7 @@ class Subscriber:
             return None
         self.counters.messages_received += 1
         self.counters.items_received += len(reply.ids)
+        if self._publisher is not None:
+            for address in reply.publishers:
+                self._publisher(address)
         return News(hints_in(reply), reply.lagged)

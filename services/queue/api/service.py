@@ -153,7 +153,7 @@ class Queue(queue_pb2_grpc.QueueServicer):
 
     async def _pass_on(self, requests: AsyncIterator[queue_pb2.PublishRequest]) -> None:
         async for request in requests:
-            self._relay.publish(hints_in(request))
+            self._relay.publish(hints_in(request), request.address)
 
     async def _tell(self, context: Context) -> None:
         with self._relay.watcher() as watcher:
@@ -162,7 +162,10 @@ class Queue(queue_pb2_grpc.QueueServicer):
             pace = Pace()
             async for hints in watcher.hints:
                 message = queue_pb2.SubscribeReply(
-                    lagged=watcher.lagged(), ids=[id for id, _ in hints], phases=[phase for _, phase in hints]
+                    lagged=watcher.lagged(),
+                    ids=[id for id, _ in hints],
+                    phases=[phase for _, phase in hints],
+                    publishers=watcher.publishers(),
                 )
                 await context.write(message)
                 await pace.rest(len(hints))

@@ -25,6 +25,7 @@ from services.executor.session import Desk, Sessions
 from services.executor.settings import ExecutorSettings
 from services.executor.slots import SlotPool
 from services.propeller.api import PropellerApi
+from services.propeller.ends import Ends
 from services.propeller.leadership import Leadership
 from services.propeller.settings import PropellerSettings
 from services.propeller.shards import Shards
@@ -80,7 +81,7 @@ async def propeller(world: World, process: Process, machine: Machine) -> None:
             store=store,
             blob=MemoryBlobs(world.bucket, process),
             feed=lambda shard, epoch: WorkFeed(QUEUE, shard, epoch, process.name, connect=world.network.connect),
-            publisher=publisher,
+            ends=Ends(publisher),
             clock=machine.clock,
             spans=Spans(Tracing()),
             leading=leading,
