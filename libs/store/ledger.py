@@ -15,6 +15,7 @@ give up the connection; on SQLite that also lets another process lead.
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any, Protocol
 from flyteidl.core import execution_pb2
 
 from libs.store import address, claims, ledger_cache, rows, schema
-from libs.store.at_once import NotNow
+from libs.store.at_once import FEW, NotNow
 from libs.store.failures import translated
 from libs.store.holds import Execute
 from libs.store.ledger_rows import Batch, abort_row, batch_of
@@ -35,6 +36,10 @@ from libs.workflow.phases import AttemptPhase, ErrorKind, ExecutionPhase, NodePh
 from libs.workflow.state import AbortBelow, AttemptState, Changes, Intent, NodeState, Snapshot
 
 _log = logging.getLogger(__name__)
+
+NOT_NEW_SECONDS = 1.0
+"""Where some of what was to be read were not new, as when a leader takes over, others that are read soon will not be
+either: for so long, none but a few are looked for in vain first."""
 
 QUARANTINED = "Quarantined"
 """Error code of an execution whose rows the database refused."""
@@ -56,6 +61,8 @@ class Connection(ledger_cache.Connection, Protocol):
     ) -> list[rows.Row] | None: ...
 
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None: ...
+
+    def commits_on_loop(self, batch: Sequence[Changes]) -> bool: ...
 
     async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None: ...
 
@@ -80,6 +87,7 @@ class Ledger:
         self._claims: dict[int, claims.Claim] = {}
         """The last claim of each shard."""
         self._taken = ledger_cache.Taken()
+        self._not_new_until = 0.0
 
     def leave_loop(self) -> None:
         """Ends the connection of `commit_on_loop` and `load_on_loop`. On the event loop's thread, while none of them
@@ -158,8 +166,10 @@ class Ledger:
         """Does what `commit` does, and raises as it does, if that can be had without another thread; else does nothing.
         Returns whether it is done.
 
-        For an event loop that has little to write, see `at_once` and `postgres_loop`; not beside another commit.
+        For an event loop, see `at_once` and `postgres_loop`; not beside another commit.
         """
+        if not self._database.commits_on_loop(batch):
+            return False
         values = batch_of(batch)
         with translated():  # the connection is another one than that of all other calls
             written = await self._database.commit_on_loop(shard, epoch, values)
@@ -219,14 +229,19 @@ class Ledger:
         ]
 
     async def load_on_loop(self, shard: int, keys: Sequence[int]) -> list[Snapshot] | None:
-        """A few executions as `load` gives them, if all of them have only been accepted, and can be had without another
+        """Executions as `load` gives them, if all of them have only been accepted, and can be had without another
         thread; else None.
 
         For an event loop, see `at_once` and `postgres_loop`; also beside a call on another thread.
         """
+        if len(keys) > FEW and time.monotonic() < self._not_new_until:
+            return None
         with translated():
             found = await self._database.read_on_loop(_NEW, keys, {"shard": shard})
-        if found is None or len(found) < len(keys):
+        if found is None:
+            return None
+        if len(found) < len(keys):
+            self._not_new_until = time.monotonic() + NOT_NEW_SECONDS
             return None
         executions = [rows.execution_from(row) for row in found]
         if any(each.recovers_key is not None for each in executions):

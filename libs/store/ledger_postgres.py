@@ -25,12 +25,12 @@ from typing import Any
 import psycopg
 
 from libs.store import rows
-from libs.store.at_once import NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.postgres import ANSWER_SECONDS, Connection, named, numbered, positional
 from libs.store.postgres_arrays import Int8Array
 from libs.store.postgres_commit import commit_of
 from libs.store.postgres_loop import LoopConnection
+from libs.workflow.state import Changes
 
 WORK_SECONDS = 1.0
 """How long the server may work on a statement."""
@@ -58,7 +58,7 @@ _OPTIONS = " ".join(
 
 
 class PostgresLedger:
-    """One connection for a thread and one for an event loop, opened when they are needed, dropped after a failure."""
+    """A connection for a thread and two for an event loop, opened when they are needed, dropped after a failure."""
 
     keys_in = "= ANY(:keys)"
     blobs_in = "= ANY(:blobs)"
@@ -71,9 +71,12 @@ class PostgresLedger:
         self._connection: Connection | None = None
         self._patience = self._next_patience = 1
         """Of this connection, and of the one after it: a connection on which a statement took too long is dropped."""
-        self._loop = LoopConnection(url, f"{_OPTIONS} -c statement_timeout={WORK_SECONDS * 1000:.0f}")
+        options = f"{_OPTIONS} -c statement_timeout={WORK_SECONDS * 1000:.0f}"
+        self._commits_on_loop = LoopConnection(url, options)
+        self._reads_on_loop = LoopConnection(url, options)
         self._loop_failed = False
-        """Then everything goes the thread's way, which has more patience, until something has been committed there."""
+        """Then everything goes the thread's way, which has more patience, until something has been committed there
+        in less time than the loop has."""
 
     def keys(self, keys: Sequence[int]) -> list[int]:
         return list(keys)
@@ -90,21 +93,24 @@ class PostgresLedger:
     ) -> list[rows.Row] | None:
         written, names = positional(statement.format(keys_in=self.keys_in))
         values: dict[str, Any] = {"keys": Int8Array(tuple(keys)), **parameters}
-        answer = await self._on_loop(written, [values[name] for name in names])
-        return None if isinstance(answer, NotNow) else answer
+        if self._loop_failed or self._reads_on_loop.busy:
+            return None
+        with self._loop_may_fail():
+            return await self._reads_on_loop.execute(written, [values[name] for name in names])
 
-    async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None:
-        if batch.aborts:
-            return NotNow.NOT_NOW
+    def commits_on_loop(self, batch: Sequence[Changes]) -> bool:
+        return not (self._loop_failed or self._commits_on_loop.busy or any(each.aborts for each in batch))
+
+    async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | None:
         statement, values = commit_of(shard, epoch, batch)
-        answer = await self._on_loop(numbered(statement), values)
-        return answer if isinstance(answer, NotNow) else _written(answer[0])
+        with self._loop_may_fail():
+            (answer,) = await self._commits_on_loop.execute(numbered(statement), values)
+        return _written(answer)
 
-    async def _on_loop(self, statement: str, values: Sequence[Any]) -> list[rows.Row] | NotNow:
-        if self._loop.busy or self._loop_failed:
-            return NotNow.NOT_NOW
+    @contextmanager
+    def _loop_may_fail(self) -> Iterator[None]:
         try:
-            return await self._loop.execute(statement, values)
+            yield
         except (psycopg.OperationalError, TimeoutError):
             self._loop_failed = True
             raise
@@ -123,12 +129,14 @@ class PostgresLedger:
     def commit(self, shard: int, epoch: int, batch: Batch) -> int | None:
         """Number of state rows written, or None when the epoch is not the present one."""
         statement, values = commit_of(shard, epoch, batch)
+        began = time.monotonic()
         if batch.aborts:
             answer = self._execute_script([(statement, values), *self.aborts(batch.aborts, shard, epoch)])
         else:
             with self._patient() as connection:
                 answer = psycopg.RawCursor(connection).execute(numbered(statement), values, prepare=True).fetchone()
-        self._loop_failed = False
+        if time.monotonic() - began < WORK_SECONDS / 2:
+            self._loop_failed = False
         return _written(answer or (0, 0))
 
     def aborts(self, aborts: Sequence[rows.Row], shard: int, epoch: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -165,7 +173,8 @@ class PostgresLedger:
             connection.close()
 
     def leave_loop(self) -> None:
-        self._loop.drop()
+        self._commits_on_loop.drop()
+        self._reads_on_loop.drop()
 
     def close(self) -> None:
         self.drop()

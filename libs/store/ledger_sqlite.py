@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from libs.store import cache_rows, launches, rows, sqlite, sqlite_log
-from libs.store.at_once import AtOnce, NotNow
+from libs.store.at_once import FEW, SMALL, AtOnce, NotNow
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
 from libs.store.sqlite_groups import STATEMENTS
 from libs.store.sqlite_states import States
 from libs.workflow.errors import FailedPrecondition
+from libs.workflow.state import Changes
 
 
 class SqliteLedger:
@@ -48,6 +49,8 @@ class SqliteLedger:
     async def read_on_loop(
         self, statement: str, keys: Sequence[int], parameters: Mapping[str, int]
     ) -> list[rows.Row] | None:
+        if len(keys) > FEW:
+            return None
         return self._at_once.rows(statement.format(keys_in=self.keys_in), {"keys": self.keys(keys), **parameters})
 
     @contextmanager
@@ -64,6 +67,10 @@ class SqliteLedger:
         states = States(shard, batch)
         with self._writing() as connection:
             return self._commit(connection, shard, epoch, batch, states)
+
+    def commits_on_loop(self, batch: Sequence[Changes]) -> bool:
+        # One that waits alone: to hand it over would take as long again as to write it.
+        return len(batch) == 1 and batch[0].rows <= SMALL
 
     async def commit_on_loop(self, shard: int, epoch: int, batch: Batch) -> int | NotNow | None:
         states = States(shard, batch)

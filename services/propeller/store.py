@@ -5,8 +5,8 @@ intents, the sweep) share another. The cache has a third one: a look-up may writ
 SQLite, for the only write lock there is. Among the commits it would wait for all that stand before it and hold up those
 behind; among the reads it would hold up the intents.
 
-A lone small commit, and a look at a few new executions, take the event loop's own way where they can, for that to a
-thread and back would take as long again (`Ledger.commit_on_loop`, `Ledger.load_on_loop`).
+Commits, and looks at new executions, take the event loop's own way where they can, for that to a thread and back would
+take as long again (`Ledger.commit_on_loop`, `Ledger.load_on_loop`).
 
 A call that is cancelled goes on to the end, in its thread or in the server, so the outcome of a cancelled commit is
 unknown, like that of one that failed.
@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from libs.store.at_once import FEW, SMALL
 from libs.store.records import CacheAnswer, CacheRequest, Final, LaunchPlanRecord
 from libs.workflow.identity import EntityId
 from libs.workflow.phases import ExecutionPhase
@@ -98,11 +97,9 @@ class LeaderStore:
 
     async def commit(self, shard: int, epoch: int, batch: Sequence[Changes]) -> None:
         """See `Ledger.commit`."""
-        if len(batch) == 1 and batch[0].rows <= SMALL:
-            # Nothing else wants to be written just now: to hand this one over would take as long again as to do it.
-            ledger = self._writer.ledger
-            if ledger is not None and await ledger.commit_on_loop(shard, epoch, batch):
-                return
+        ledger = self._writer.ledger
+        if ledger is not None and await ledger.commit_on_loop(shard, epoch, batch):
+            return
         await self._writer.call(self._open, lambda ledger: ledger.commit(shard, epoch, batch))
 
     async def quarantine(self, shard: int, epoch: int, key: int, reason: str, now_us: int) -> None:
@@ -111,7 +108,7 @@ class LeaderStore:
     async def load(self, shard: int, keys: Sequence[int]) -> list[Snapshot]:
         """See `Ledger.load`."""
         ledger = self._writer.ledger  # it has what is needed for that already
-        if ledger is not None and len(keys) <= FEW:
+        if ledger is not None:
             found = await ledger.load_on_loop(shard, keys)
             if found is not None:
                 return found

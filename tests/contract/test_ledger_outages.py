@@ -219,7 +219,7 @@ async def test_on_the_loop_a_stopped_postgres_is_unavailable_and_the_thread_is_t
 async def test_on_the_loop_a_connection_that_the_server_has_ended_meanwhile_is_not_used(postgres_url: str) -> None:
     ledger, epoch = claimed(postgres_url)
     assert await ledger.commit_on_loop(0, epoch, [])
-    connection = ledger._database._loop  # type: ignore[attr-defined]
+    connection = ledger._database._commits_on_loop  # type: ignore[attr-defined]
     with psycopg.connect(postgres_url, autocommit=True) as other:
         other.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OF_THE_LEDGER}")
     async with asyncio.timeout(SOON_SECONDS):

@@ -229,6 +229,7 @@ async def test_on_the_loop_what_is_new_is_loaded_as_on_a_thread_or_not_at_all(da
     assert await bench.ledger.load_on_loop(0, [6, 1]) == bench.ledger.load(0, [1, 6]) != []
     for key in (2, 3, 4, 5):
         assert await bench.ledger.load_on_loop(0, [1, key]) is None
+    assert await bench.ledger.load_on_loop(0, [1]) == bench.ledger.load(0, [1])
     bench.ledger.leave_loop()
     await bench.close()
 
@@ -255,3 +256,22 @@ async def lead_on_the_loop(bench: SqlBench) -> int:
     epoch = lead(bench)
     bench.ledger.commit(0, epoch, [])  # … and opens what it needs for an answer
     return epoch
+
+
+async def test_on_the_loop_many_are_not_looked_for_in_vain_again_and_again(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = SqlBench(postgres_url)
+    states = [stored.execution(key) for key in range(1, 8)]
+    await bench.submit(*states)
+    epoch = await lead_on_the_loop(bench)
+    new, mixed = [1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6, 7]
+    bench.ledger.commit(0, epoch, [stored.running(states[6])])
+    assert await bench.ledger.load_on_loop(0, new) == bench.ledger.load(0, new)
+    assert await bench.ledger.load_on_loop(0, mixed) is None
+    assert await bench.ledger.load_on_loop(0, new) is None
+    assert await bench.ledger.load_on_loop(0, new[:2]) is not None
+    monkeypatch.setattr(bench.ledger, "_not_new_until", 0.0)
+    assert await bench.ledger.load_on_loop(0, new) is not None
+    bench.ledger.leave_loop()
+    await bench.close()
