@@ -38,6 +38,10 @@ _PERSONAL: Final = (
 )
 
 
+_OF_ZYGOTES: Final = ("HOME", "TMPDIR")
+"""What a zygote has of its own in its environment, beside what its recipe says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A command of flytekit's, without the fetching of code."""
@@ -94,7 +98,10 @@ def warm(call: Call, recipe: Recipe, warden: Warden, launch: Launch, inputs: byt
     known = dict(recipe.environment)
     strange = [name for name in launch.environment if name not in known and not name.startswith(_PERSONAL)]
     found = environment(call, launch.environment, launch.working_directory)
-    return Warm(warden, words, inputs, inline_limit, configured=not strange, environment=found)
+    changes: dict[str, str | None] = dict.fromkeys(known.keys() - found.keys())
+    changes.update(found.items() - known.items())
+    changes.update({name: found[name] for name in _OF_ZYGOTES if name in found})
+    return Warm(warden, words, inputs, inline_limit, changes, configured=not strange)
 
 
 def environment(call: Call, given: Mapping[str, str], work: Path | str) -> Mapping[str, str]:

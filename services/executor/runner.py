@@ -77,8 +77,10 @@ class Warm:
     """None: they lie where the words say."""
     inline_limit: int
     """Outputs up to this size, in bytes, are handed back (`Exit.outputs`) and not written."""
-    environment: Mapping[str, str] = field(repr=False)
-    """As `Launch.environment`, and what the fetching of code adds."""
+    changes: Mapping[str, str | None] = field(repr=False)
+    """What is not in the zygote's environment as the task is to find it: `Launch.environment`, and what the fetching of
+    code adds. None is what it must not find.
+    """
     configured: bool
     """Whether flytekit finds the same configuration in the zygote's environment: not where secrets are variables."""
 

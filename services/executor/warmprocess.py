@@ -36,7 +36,7 @@ class WarmProcesses:
         printed, prints = os.pipe2(os.O_CLOEXEC)
         try:
             try:
-                await warm.warden.run(_order(launch), theirs.fileno(), prints)
+                await warm.warden.run(_order(launch, warm.warden.desk), theirs.fileno(), prints)
             finally:
                 theirs.close()
                 os.close(prints)
@@ -81,7 +81,7 @@ class _Fork:
             reply = await self._converse()
             ended = await self._warden.ended(self._launch.directory)
             self._read()
-            if ended.code is None or reply is None:  # it has not put back its desk
+            if self._warden.broken:  # nobody has put back its desk
                 await asyncio.to_thread(datadir.remove, Path(self._warden.desk))
         finally:
             self._channel.close()
@@ -111,7 +111,7 @@ class _Fork:
         try:
             await loop.sock_sendall(
                 self._channel,
-                framing.request(_request(self._launch, self._warm, self._warden.desk), self._warm.inputs or b""),
+                framing.request(_request(self._launch, self._warm), self._warm.inputs or b""),
             )
             while data := await loop.sock_recv(self._channel, _PIECE_BYTES):
                 reply = replies.feed(data)
@@ -122,23 +122,22 @@ class _Fork:
         return reply
 
 
-def _order(launch: Launch) -> dict[str, Any]:
+def _order(launch: Launch, desk: str) -> dict[str, Any]:
     """What a warden is told: all of it is the executor's own."""
     return {
         "reuse": False,
+        "desk": desk,
         "memory_limit": launch.memory_limit_bytes,
         "grace": launch.kill_grace_seconds,
     }
 
 
-def _request(launch: Launch, warm: Warm, desk: str) -> dict[str, Any]:
+def _request(launch: Launch, warm: Warm) -> dict[str, Any]:
     """What a process is told of a task."""
     return {
         "words": warm.words,
-        "environment": dict(warm.environment),
-        "desk": desk,
+        "environment": dict(warm.changes),
         "work": str(launch.working_directory),
-        "temporary": warm.environment["TMPDIR"],
         "furnish": True,
         "inline": warm.inputs is not None,
         "limit": warm.inline_limit,

@@ -112,6 +112,34 @@ async def test_each_task_finds_what_a_process_of_its_own_would_find_whatever_the
         assert (first["pid"] == changed["pid"] == again["pid"]) is (kind == "reuse")
 
 
+async def test_whatever_a_killed_task_has_left_is_gone_before_the_next_one_comes(opened: Any) -> None:
+    async with opened("fork") as bench:
+        first = await bench.runs(SURROUNDINGS)
+        for last in ("os.kill(os.getpid(), 9)", "os._exit(3)", "shutil.rmtree(here.parent) or os.kill(os.getpid(), 9)"):
+            script = f"""
+import shutil
+here = Path.cwd()
+for place in (here, Path(os.environ["HOME"]), Path(os.environ["TMPDIR"]), Path(current_context().working_directory)):
+    (place / "left").mkdir(); (place / "left" / "file").write_text("left"); (place / "left").chmod(0)
+{last}
+"""
+            ended = await bench.report(bench.assigned("runs", script))
+            assert ended.phase == executor_pb2.Report.PHASE_FAILED
+            again = await bench.runs(SURROUNDINGS)
+            for place in ("cwd", "here", "temporary", "desk", "home"):
+                assert again[place] == first[place], last
+
+
+@both
+async def test_what_a_module_sets_when_it_is_imported_is_there_for_its_tasks(opened: Any, kind: str) -> None:
+    async with opened(kind) as bench:
+        code = bench.tmp_path / "code" / "sets.py"
+        code.write_text(warm.MODULE + "\nos.environ['SET'] = 'when imported'\n")
+        found = "os.environ.get('SET'), os.environ.pop('SET', None) and None"
+        for _ in range(2):
+            assert await bench.does(found, module="sets") == "('when imported', None)"
+
+
 @both
 async def test_a_stopped_task_ends_with_everything_that_it_started(opened: Any, kind: str, tmp_path: Path) -> None:
     async with opened(kind) as bench:

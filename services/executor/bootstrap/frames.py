@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import struct
 
 TYPE_CHECKING = False
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LENGTHS = struct.Struct("<II")
 PIECE_BYTES = 1 << 18
+MESSAGE_BYTES = 1 << 16  # of a message with descriptors
+MOST_DESCRIPTORS = 8  # that come with a message
 PACKET_BYTES = 1 << 16  # far below what one packet may have
 
 
@@ -51,10 +54,19 @@ class Channel:
             data += more
         length, _ = LENGTHS.unpack_from(data)
         split = LENGTHS.size + length
-        return json.loads(data[LENGTHS.size : split]), data[split:]
+        return json.loads(data[LENGTHS.size : split].decode()), data[split:]
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         text = json.dumps(header).encode()
         data = memoryview(LENGTHS.pack(len(text), len(body)) + text + body)
         while data:
             data = data[os.write(self.descriptor, data[:PACKET_BYTES]) :]
+
+
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """The next message with its descriptors; nothing when the other end is closed."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_DESCRIPTORS)
+    except ConnectionError:
+        return b"", []
+    return data, descriptors

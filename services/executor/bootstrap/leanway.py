@@ -105,9 +105,11 @@ class LeanWay:
             self.contexts.default_local_file_access_provider = provider
             self.contexts.FlyteContextManager.initialize()
             return
-        local = os.path.join(sandbox, "local_flytekit")
-        self.default._local_sandbox_dir = pathlib.Path(local)
+        self.default._local_sandbox_dir = pathlib.Path(sandbox, "local_flytekit")
         self.default._raw_output_prefix = raw + os.sep
+        task = pathlib.Path(self.desk, "task", "local_flytekit")
+        for access in self.accesses.values():
+            access._local_sandbox_dir = task
 
     def run(
         self, words: list[str], inputs: bytes | None, limit: int, configured: bool, environment: Mapping[str, str]
@@ -264,11 +266,9 @@ class LeanWay:
         return access
 
     def forget(self) -> None:
-        """What is remembered from one task to the next."""
+        """What is remembered of a task and is of no use to another."""
         self.exchange = None
-        self.accesses.clear()
         self.configuration.settings.clear()
-        self.conversions.close()
 
     def write_files(self) -> None:
         """Writes the last task's outputs to their place, if they were to be handed back: nobody can take them."""

@@ -12,6 +12,7 @@ import threading
 import traceback
 
 from flytekit import task
+from flytekit.core.context_manager import FlyteEntities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def returns(x: int) -> int:
 
 
 rehearsed = task(returns)
+FlyteEntities.entities.remove(rehearsed)  # it is none of the user's
 
 
 def rehearse(way: LeanWay, worker: ModuleType, desk: str) -> None:
@@ -41,9 +43,6 @@ def rehearse(way: LeanWay, worker: ModuleType, desk: str) -> None:
 
     All that stays of it are the directories `desk`, which flytekit has for what modules do when they are imported.
     """
-    from flytekit.core.context_manager import FlyteEntities
-
-    FlyteEntities.entities.remove(rehearsed)
     if not way.fits:
         return
     child = os.fork()

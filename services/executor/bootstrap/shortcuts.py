@@ -10,6 +10,7 @@ import datetime
 import inspect
 import logging
 import os
+import selectors
 import sys
 import threading
 import time
@@ -113,7 +114,6 @@ class Conversions:
     def __init__(self, elsewhere: Callable[..., Any]) -> None:
         self.elsewhere = elsewhere
         self.loop: Any = None
-        self.owner = 0
         self.lost: list[Any] = []  # those whose descriptors a task has closed; a destructor would close others'
 
     def run_sync(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
@@ -121,31 +121,71 @@ class Conversions:
             return self.elsewhere(work, *arguments, **more)
         return self.loop.run(work(*arguments, **more))
 
-    def close(self) -> None:
-        """The next conversion opens a loop of its own."""
-        if self.loop is not None:
-            self.loop.close()
-        self.loop, self.owner = None, 0
-
     def ready(self) -> bool:
         """Whether this is the thread that runs tasks, and no loop of it runs already."""
         if threading.current_thread() is not threading.main_thread() or asyncio._get_running_loop() is not None:
             return False
-        if self.owner == os.getpid():
-            try:
-                os.fstat(self.loop._selector.fileno())
-                return True
-            except OSError:
+        if self.loop is None or not self.loop.sound():
+            if self.loop is not None:
                 self.lost.append(self.loop)
-        self.loop, self.owner = _QuickLoop(), os.getpid()
+            self.loop = _QuickLoop()
         return True
 
 
 _Loop: Any = asyncio.SelectorEventLoop
 
 
+class _Selector:
+    """One that is opened when somebody wants anything of it."""
+
+    def __init__(self) -> None:
+        self.opened: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self.opened is None:
+            self.opened = selectors.DefaultSelector()
+        return getattr(self.opened, name)
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+
+
 class _QuickLoop(_Loop):  # type: ignore[misc]
-    """Conversions hardly ever wait for anything: as long as something is ready to run, nobody asks the system."""
+    """Conversions hardly ever wait for anything: as long as something is ready to run, nobody asks the system.
+
+    Before the first time that somebody waits it has no descriptor, and so may be forked.
+    """
+
+    def __init__(self) -> None:
+        self.owner = 0  # the process that has opened it
+        self.selector = _Selector()
+        super().__init__(self.selector)
+
+    def sound(self) -> bool:
+        """Whether it can be used in this process."""
+        if self.selector.opened is None:
+            return True
+        try:
+            os.fstat(self.selector.fileno())
+        except OSError:
+            return False
+        return self.owner == os.getpid()
+
+    def _make_self_pipe(self) -> None:
+        """It is made with the first wait: what other threads ask for before is seen without."""
+        self._ssock: Any = None
+        self._csock: Any = None
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock is not None:
+            super()._close_self_pipe()
+
+    def _run_once(self) -> None:
+        if self._ssock is None:
+            self.owner = os.getpid()
+            super()._make_self_pipe()
+        super()._run_once()
 
     def run(self, work: Any) -> Any:
         """As `run_until_complete`."""

@@ -28,6 +28,7 @@ when a lack of memory is why it ended. Exit codes of a command that could not be
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` itself looks up a name for each number
 import ctypes
 import os
 import select
@@ -49,9 +50,11 @@ MEMORY_LOOK_SECONDS = 0.5  # between two looks at the memory
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
 def prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
 
 
@@ -218,10 +221,14 @@ def stand_apart(output: int) -> None:
     os.dup2(output, 2)
     os.close(output)
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")  # when memory runs out, the kernel shall take tasks before the executor
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(file, b"500")  # when memory runs out, the kernel shall take tasks before the executor
     except OSError:
         pass
+    os.close(file)
 
 
 def die_with(parent: int) -> None:
@@ -263,12 +270,18 @@ class Supervisor:
         self.main = 0
         self.status: int | None = None
 
-    def run(self, start: Callable[[], object], output: Output | None, given: tuple[int, ...] = ()) -> None:
+    def run(
+        self,
+        start: Callable[[], object],
+        output: Output | None,
+        given: tuple[int, ...] = (),
+        clean: Callable[[], object] = bool,
+    ) -> None:
         """Forks; the child calls `start`, which never returns. Returns when it and all below it are gone.
 
-        `given` are descriptors that are the child's alone from then on.
+        `given` are descriptors that are the child's alone from then on; `clean` is called before the end is told.
         """
-        signal.signal(signal.SIGTERM, lambda *_: self.terminate())
+        _signal.signal(_signal.SIGTERM, lambda *_: self.terminate())
         oom_kills = kernel_oom_kills()
         self.main = os.fork()
         if self.main == 0:
@@ -281,6 +294,7 @@ class Supervisor:
         self.kill_everything()
         if output is not None:
             output.close()
+        clean()
         assert self.status is not None
         self.tell("ended {} {} {:d}".format(*self.verdict(self.status, oom_kills)))
 

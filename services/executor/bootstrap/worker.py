@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.executor.bootstrap.exchange import Result
     from services.executor.bootstrap.frames import Channel
     from services.executor.bootstrap.leanway import LeanWay
+    from services.executor.bootstrap.surroundings import Surroundings
 
 COPIED_ENTRIES = 500  # of the code's files: more than that would cost each task more than it is worth
 KEPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR2, signal.SIGCHLD)
@@ -54,12 +55,12 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Worker:
     """One forked process. `code` is where the version's code was unpacked, empty if nowhere."""
 
-    def __init__(self, channel: Channel, way: LeanWay, code: str) -> None:
+    def __init__(self, channel: Channel, way: LeanWay, code: str, surroundings: Surroundings) -> None:
         self.channel = channel
         self.way = way
         self.code = code
         self.path = list(sys.path)
-        self.surroundings = Surroundings()
+        self.surroundings = surroundings
 
     def run_one(self) -> NoReturn:
         """Runs the one task that comes over the channel and exits as it did."""
@@ -67,12 +68,10 @@ class Worker:
         if message is None:
             os._exit(126)
         request, inputs = message
-        desk = make_desk(request["desk"], DESK | PRIVATE)  # as the task before has put it back, or new
+        self.surroundings.add(request["environment"])
         self.enter(request)
-        self.way.settle(request["desk"])
         result = self.perform(request, inputs)
         self.answer(result)
-        put_back(desk)
         leave(result.code)
 
     def run_many(self, printed: list[int]) -> NoReturn:
@@ -90,6 +89,7 @@ class Worker:
                 continue
             last = request["number"]
             print_to(printed[request["log"]])
+            self.surroundings.change(request["environment"])
             self.enter(request)
             if start is None:
                 desk = os.path.join(request["temporary"], "flyte")
@@ -108,7 +108,6 @@ class Worker:
 
     def enter(self, request: dict[str, Any]) -> None:
         """Makes this process look as if it had been started for the request, which tells what is not as in the last."""
-        self.surroundings.change(request["environment"])
         work = request["work"]
         if request["furnish"] and self.code:
             furnish(self.code, work)
@@ -140,37 +139,6 @@ class Worker:
         except OSError:
             self.way.write_files()
             leave(result.code)
-
-
-class Surroundings:
-    """The environment variables of one task after the other."""
-
-    def __init__(self) -> None:
-        self.wanted: dict[str, str] = {}
-        self.found: Any = None  # what lay in `os.environ` when it had last been set
-
-    def change(self, changes: dict[str, str | None]) -> None:
-        """Sets what the next task is to find; None takes a variable away."""
-        for name, value in changes.items():
-            if value is None:
-                self.wanted.pop(name, None)
-            else:
-                self.wanted[name] = value
-        if self.found is None or self.found != getattr(os.environ, "_data", None):
-            changes = self.differences()  # the first task, or the last has changed something itself
-        for name, value in changes.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        data = getattr(os.environ, "_data", None)
-        self.found = None if data is None else dict(data)
-
-    def differences(self) -> dict[str, str | None]:
-        found = dict(os.environ)
-        changes: dict[str, str | None] = dict(self.wanted.items() - found.items())
-        changes.update(dict.fromkeys(found.keys() - self.wanted.keys()))
-        return changes
 
 
 def furnish(code: str, work: str) -> None:

@@ -6,8 +6,8 @@ Run by the task environment's own interpreter. It runs no task but one of ours (
 has one thread and no connection: what is forked from it may do what it likes. Where importing has left threads or
 connections, it says why and forks nothing more; tasks of that module then get a process of their own each.
 
-It does not answer for task processes either. For that it forks *wardens*: each takes one task process at a time, with
-the supervisor's guarantees (`supervisor.py`), and has a socket to the executor that is its life-line.
+It does not answer for task processes either. For that it forks *wardens* (`warden.py`): each takes one task process at
+a time, with the supervisor's guarantees (`supervisor.py`), and has a socket to the executor that is its life-line.
 
     executor ── CONTROL_FD ── zygote            import a module · fork a warden
         ├────── socket ────── warden            run a process · stop it · it has ended
@@ -39,10 +39,7 @@ import types
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
-
-MESSAGE_BYTES = 1 << 16
-MOST_DESCRIPTORS = 8  # that come with a message
+    from typing import Any
 
 # Threads of libraries that end them before a fork and start them again after it, under the names the system shows.
 FORK_SAFE_THREADS = ("jemalloc_bg_thd",)
@@ -59,15 +56,6 @@ def sibling(name: str) -> Any:
     return module
 
 
-def receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    """The next message with its descriptors; nothing when the other end is closed."""
-    try:
-        data, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MOST_DESCRIPTORS)
-    except ConnectionError:
-        return b"", []
-    return data, descriptors
-
-
 class Refused(Exception):
     """No task can be forked from this process, and why."""
 
@@ -77,11 +65,16 @@ class Zygote:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
+        self.start = dict(os.environ)
+        """Its environment as it was told."""
         self.supervisor = sibling("supervisor")
         self.frames = sibling("frames")
+        self.surroundings = sibling("surroundings")
         self.worker = sibling("worker")
+        self.warden = sibling("warden")
         self.hugepages = sibling("hugepages")
         self.way = sibling("leanway").LeanWay(sibling("exchange"), sibling("shortcuts"))
+        self.rehearsal: Any = None
         self.rehearse()
         self.code = ""
         self.spoilt = False
@@ -91,9 +84,11 @@ class Zygote:
         self.supervisor.prctl(self.supervisor.PR_SET_CHILD_SUBREAPER, 1)
 
     def rehearse(self) -> None:
-        """Runs a task of ours: what that costs no fork has to pay."""
+        """Runs a task of ours: what it takes for the first time, no fork has to take."""
         try:
-            sibling("rehearsal").rehearse(self.way, self.worker, os.path.join(os.environ["TMPDIR"], "flyte"))
+            if self.rehearsal is None:
+                self.rehearsal = sibling("rehearsal")
+            self.rehearsal.rehearse(self.way, self.worker, os.path.join(os.environ["TMPDIR"], "flyte"))
         except Exception:
             traceback.print_exc()  # a flytekit that is built otherwise: it goes without
 
@@ -118,7 +113,7 @@ class Zygote:
 
     def obey(self) -> bool:
         """Does what the executor says. False when it is gone."""
-        data, descriptors = receive(self.control)
+        data, descriptors = self.frames.receive(self.control)
         if not data:
             return False
         message = json.loads(data)
@@ -180,6 +175,7 @@ class Zygote:
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
         os.chdir("/")
+        self.rehearse()  # what was looked up and found is not remembered for ever: an import makes much else be found
         self.check()
         return problem
 
@@ -218,7 +214,7 @@ class Zygote:
             self.control.close()
             status = 126
             try:
-                Warden(self, descriptor).serve(me)
+                self.warden.Warden(self, descriptor).serve(me)
                 status = 0
             finally:
                 os._exit(status)
@@ -255,70 +251,6 @@ class Zygote:
         """Everything below this process that is below no warden."""
         found: list[int] = self.supervisor.descendants(os.getpid(), self.wardens)
         return found
-
-
-class Warden:
-    """Answers for one task process after the other."""
-
-    def __init__(self, zygote: Zygote, descriptor: int) -> None:
-        self.zygote = zygote
-        self.control = socket.socket(fileno=descriptor)
-        self.control.settimeout(None)  # whatever default a user's module has set
-
-    def serve(self, parent: int) -> None:
-        supervisor = self.zygote.supervisor
-        os.setsid()
-        supervisor.prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1)
-        supervisor.die_with(parent)
-        alarm = supervisor.Alarm()
-        while True:
-            data, descriptors = receive(self.control)
-            if not data:
-                return
-            if data.startswith(b"{"):  # anything else is a stop that came when all was over
-                self.run(json.loads(data), descriptors, alarm)
-
-    def run(self, order: dict[str, Any], descriptors: list[int], alarm: Any) -> None:
-        """Runs one task process to its end: for one task, or for all that its channel brings."""
-        supervisor = self.zygote.supervisor
-        channel, *printed = descriptors
-        me = os.getpid()
-
-        def start() -> NoReturn:
-            try:
-                supervisor.die_with(me)
-                supervisor.stand_apart(os.dup(printed[0]))
-                self.control.close()
-                for descriptor in (alarm.rings, alarm.ring, *(() if order["reuse"] else printed)):
-                    os.close(descriptor)
-                worker = self.zygote.worker.Worker(
-                    self.zygote.frames.Channel(channel), self.zygote.way, self.zygote.code
-                )
-                _begin()
-                worker.run_many(printed) if order["reuse"] else worker.run_one()
-            except BaseException:
-                traceback.print_exc()
-            os._exit(126)
-
-        watch = supervisor.Supervisor(self.control.fileno(), alarm, order["memory_limit"], order["grace"])
-        watch.run(start, None, (channel, *printed))
-
-
-def _begin() -> None:
-    """What a fresh interpreter has and a fork of ours has not."""
-    import asyncio
-
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    # A loop that was made before the fork would share its epoll with all forks; Python 3.12 does the same by itself.
-    policy: Any = asyncio.get_event_loop_policy()
-    local = getattr(type(policy), "_Local", None)
-    if local is not None:
-        policy._local = local()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and "numpy.random" in sys.modules:
-        numpy.random.seed()
 
 
 def _foreign_threads() -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from flyteidl.core import identifier_pb2
 
 from services.executor import recipes
 from services.executor.framing import Broken, Replies, request
+from services.executor.runner import Launch
+from services.executor.wardens import Warden
 
 EXECUTE = ("pyflyte-execute", "--inputs", "i", "--resolver", "r", "--", "task-module", "mine", "task-name", "t")
 FAST = ("pyflyte-fast-execute", "--additional-distribution", "s3://b/code.tar.gz", "--dest-dir", "/work", "--")
@@ -59,6 +62,19 @@ def test_the_same_process_serves_one_environment_and_version_of_code() -> None:
     assert of(EXECUTE) != of(EXECUTE, A="1")
     assert of(EXECUTE) != of(EXECUTE, "v2")
     assert of((*FAST, *EXECUTE)) == of((*FAST, *EXECUTE), "v2"), "the archive's name says which code it is"
+
+
+def test_a_fork_is_told_what_its_zygote_has_not_in_its_environment() -> None:
+    call = recipes.call_of((*FAST, *EXECUTE))
+    assert call is not None
+    recipe = recipes.Recipe(Path("/env/bin"), (("A", "1"), ("B", "2"), ("HOME", "/mine")), "s3://b/code.tar.gz", "")
+    found = {"A": "1", "C": "3", "HOME": "/mine", "TMPDIR": "/t", "TRACEPARENT": ""}
+    place = Path("/place")
+    launch = Launch(("x",), found, place, place / "work", place / "log", 0)
+    made = recipes.warm(call, recipe, cast("Warden", None), launch, None, 0)
+    personal = {"HOME": "/mine", "TMPDIR": "/t", "TRACEPARENT": ""}
+    assert made.changes == {"B": None, "C": "3", "PYTHONPATH": "/place/work", **personal}
+    assert not made.configured  # for C may be what flytekit is configured with
 
 
 def test_a_reply_comes_in_pieces() -> None:

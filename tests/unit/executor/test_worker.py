@@ -8,33 +8,49 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.bootstrap import worker
+from services.executor.bootstrap import surroundings, worker
 
 
 @pytest.fixture
-def environment() -> Iterator[worker.Surroundings]:
+def environment() -> Iterator[surroundings.Surroundings]:
     """Of a process that was started with one variable; whatever a test does to it is undone."""
     before = dict(os.environ)
-    surroundings = worker.Surroundings()
-    surroundings.change({**before, "A": "1", "B": "2"})
-    yield surroundings
+    made = surroundings.Surroundings()
+    made.change({**before, "A": "1", "B": "2"})
+    yield made
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
 
 
-def test_a_task_finds_what_has_changed_since_the_last_one(environment: worker.Surroundings) -> None:
+def test_a_task_finds_what_has_changed_since_the_last_one(environment: surroundings.Surroundings) -> None:
     environment.change({"A": "3", "B": None, "C": "4"})
     assert (os.environ["A"], os.environ.get("B"), os.environ["C"]) == ("3", None, "4")
 
 
-def test_what_a_task_has_done_to_its_variables_is_undone(environment: worker.Surroundings) -> None:
+def test_what_a_task_has_done_to_its_variables_is_undone(environment: surroundings.Surroundings) -> None:
     os.environ["A"] = "mine"
     os.environ["LEFT"] = "behind"
     del os.environ["B"]
     environment.change({"C": "4"})
     assert (os.environ["A"], os.environ["B"], os.environ["C"]) == ("1", "2", "4")
     assert "LEFT" not in os.environ
+
+
+def test_a_process_for_one_task_is_told_what_is_not_as_it_is_already(environment: surroundings.Surroundings) -> None:
+    here = surroundings.Surroundings.here()
+    here.add({"A": "3", "B": None})
+    assert (os.environ["A"], "B" in os.environ, here.wanted["A"], "B" in here.wanted) == ("3", False, "3", False)
+
+
+def test_what_an_import_has_set_is_found_by_every_task(environment: surroundings.Surroundings) -> None:
+    start = dict(os.environ)
+    os.environ["IMPORTED"] = "1"
+    kept = surroundings.Surroundings.since(start)
+    for changes in ({"A": "3"}, {"A": "4"}):
+        kept.change({**start, **changes})
+        assert (os.environ["IMPORTED"], os.environ["A"]) == ("1", changes["A"])
+        os.environ["IMPORTED"] = "changed by a task"
 
 
 def test_a_directory_is_put_back_however_soon_something_is_left_in_it(tmp_path: Path) -> None:
