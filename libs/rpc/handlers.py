@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -36,27 +36,48 @@ Behaviour = Callable[[Any, Any], Any]
 Serializer = Callable[[Any], bytes]
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """The outermost interceptor of every server of ours."""
+class Guarded(grpc.aio.Server):
+    """A server every handler of which is wrapped as it is added to it, and not anew for each call as an interceptor
+    would have it: which takes its time."""
 
-    def __init__(self) -> None:
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
-        """By method, its handler and what that has become. Generated services have one for each, and keep it."""
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        method = handler_call_details.method
-        inside, wrapped = self._wrapped.get(method, (None, handler))
-        if inside is not handler:
-            wrapped = _wrapped(handler, method)
-            self._wrapped[method] = (handler, wrapped)
-        return wrapped
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Handler]) -> None:
+        """What generated code adds a service by, as it does by the next one for clients of former releases."""
+        self._server.add_registered_method_handlers(
+            service_name,
+            {name: _wrapped(handler, f"/{service_name}/{name}") for name, handler in method_handlers.items()},
+        )
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers([_GuardedService(each) for each in generic_rpc_handlers])
+
+    def add_insecure_port(self, address: str) -> int:
+        return self._server.add_insecure_port(address)
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        return self._server.add_secure_port(address, server_credentials)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace: float | None) -> None:
+        await self._server.stop(grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        return await self._server.wait_for_termination(timeout)
+
+
+class _GuardedService(grpc.GenericRpcHandler):
+    """Handlers that are found by their names when they are called."""
+
+    def __init__(self, inside: grpc.GenericRpcHandler) -> None:
+        self._inside = inside
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        handler: Any = self._inside.service(handler_call_details)
+        return None if handler is None else _wrapped(handler, handler_call_details.method)
 
 
 @dataclass(frozen=True, slots=True)

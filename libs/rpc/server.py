@@ -115,21 +115,19 @@ def build(
     *,
     services: Mapping[str, Registrar],
     max_message_bytes: int = MAX_MESSAGE_BYTES,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     metering: Metering | None = None,
 ) -> Server:
     """A server on `listen` (`host:port` or `unix:path`) with the `services`.
 
     `services` maps full service names (`airscrew.queue.v1.Queue`) to what adds the service's handlers:
-    `{name: lambda server: queue_pb2_grpc.add_QueueServicer_to_server(api, server)}`. `interceptors` run inside the
-    error handling, so they may raise errors of ours too. Calls are counted
-    where `metering` is on. Messages may have at most `max_message_bytes`, either way.
+    `{name: lambda server: queue_pb2_grpc.add_QueueServicer_to_server(api, server)}`. Calls are counted where `metering`
+    is on. Messages may have at most `max_message_bytes`, either way.
     """
     rpc = security.configured()
     age_ms = int(rpc.max_connection_age_seconds * 1000)
     counting = [MeteringInterceptor(metering)] if metering is not None and metering.enabled else []
     server = grpc.aio.server(
-        interceptors=[*counting, handlers.ErrorInterceptor(), *interceptors],
+        interceptors=counting,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
@@ -149,9 +147,10 @@ def build(
             *((("grpc.max_connection_age_ms", age_ms),) if age_ms else ()),
         ],
     )
+    guarded = handlers.Guarded(server)
     for register in services.values():
-        register(server)
-    return Server(listen, server, tuple(services), rpc)
+        register(guarded)
+    return Server(listen, guarded, tuple(services), rpc)
 
 
 def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:

@@ -118,7 +118,8 @@ class Batcher(Generic[Item]):
 
     async def __anext__(self) -> list[Item]:
         await self._wake.wait()
-        await self._gather()
+        if self._not_before or len(self._waiting) >= CROWD:
+            await self._gather()
         if not self._waiting:
             raise StopAsyncIteration
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_items))]
@@ -133,6 +134,7 @@ class Batcher(Generic[Item]):
     async def _gather(self) -> None:
         """Lets more items come, as long as that costs nothing or a crowd has only just left."""
         pause = self._not_before - asyncio.get_running_loop().time()
+        self._not_before = 0.0
         if pause > 0 and not self._closed and len(self._waiting) < self._batch_items:
             await asyncio.sleep(pause)
         for _ in range(_GATHERING_TURNS):

@@ -153,37 +153,54 @@ def launch_plan(record: LaunchPlanRecord) -> launch_plan_pb2.LaunchPlan:
 
 def execution(record: ExecutionRecord) -> execution_pb2.Execution:
     """An execution: what was asked for and how far it has come."""
-    state = record.execution
-    phase = record.shown_phase
-    shown = execution_pb2.Execution(
-        id=execution_id(state.id),
-        spec=execution_pb2.ExecutionSpec.FromString(state.spec),
-        closure=execution_pb2.ExecutionClosure(
-            phase=int(phase),
-            workflow_id=entity_id(state.workflow, identifier_pb2.WORKFLOW),
-            created_at=timestamp(state.created_at_us),
-            started_at=timestamp(state.started_at_us),
-            updated_at=timestamp(max(state.updated_at_us, state.created_at_us)),
-            duration=elapsed(state.started_at_us, state.ended_at_us),
-            state_change_details=execution_pb2.ExecutionStateChangeDetails(
-                state=record.state,
-                occurred_at=timestamp(state.created_at_us),
-                principal=state.principal,
-            ),
-        ),
-    )
-    _execution_result(shown.closure, record, phase)
+    shown = execution_pb2.Execution()
+    _fill(shown, record)
     return shown
 
 
 def execution_with_outputs(record: ExecutionRecord) -> execution_pb2.Execution:
     """An execution for those who are told of its end: its outputs are there too, if they are in its row."""
-    shown = execution(record)
+    shown = execution_pb2.Execution()
+    fill_with_outputs(shown, record)
+    return shown
+
+
+def fill_with_outputs(shown: execution_pb2.Execution, record: ExecutionRecord) -> None:
+    """The same, into a message that is empty."""
+    _fill(shown, record)
     outputs = record.execution.outputs
     if record.shown_phase is ExecutionPhase.SUCCEEDED and outputs is not None and outputs.inline is not None:
         shown.closure.outputs.values.ParseFromString(outputs.inline)
         shown.closure.outputs.values.SetInParent()
-    return shown
+
+
+def _fill(shown: execution_pb2.Execution, record: ExecutionRecord) -> None:
+    """Field by field, which takes half the time of building each message by itself: every end is told so."""
+    state = record.execution
+    id, closure = shown.id, shown.closure
+    id.project, id.domain, id.name = state.id
+    shown.spec.ParseFromString(state.spec)
+    shown.spec.SetInParent()
+    phase = record.shown_phase
+    closure.phase = int(phase)
+    workflow = closure.workflow_id
+    workflow.resource_type = identifier_pb2.WORKFLOW
+    workflow.project, workflow.domain, workflow.name, workflow.version = state.workflow
+    _set(closure.created_at, state.created_at_us)
+    if state.started_at_us is not None:
+        _set(closure.started_at, state.started_at_us)
+        if state.ended_at_us is not None:
+            _set(closure.duration, max(0, state.ended_at_us - state.started_at_us))
+    _set(closure.updated_at, max(state.updated_at_us, state.created_at_us))
+    details = closure.state_change_details
+    details.state, details.principal = record.state, state.principal
+    _set(details.occurred_at, state.created_at_us)
+    _execution_result(closure, record, phase)
+
+
+def _set(time: timestamp_pb2.Timestamp | duration_pb2.Duration, us: int) -> None:
+    time.seconds, time.nanos = us // _MICROS, us % _MICROS * 1000
+    time.SetInParent()
 
 
 def _execution_result(

@@ -344,6 +344,7 @@ class Term:
         if feed is None:
             return
         self.work_counters = feed.counters
+        feed.hand_over(partial(self._attend_what_is_new, feed))
         try:
             async with feed:
                 async for leases in feed:
@@ -351,14 +352,24 @@ class Term:
         except FailedPrecondition as error:
             raise Fenced(error.message) from error
 
-    async def _attend_leases(self, feed: WorkFeed, leases: list[Leased]) -> None:
+    def _attend_what_is_new(self, feed: WorkFeed, leases: Sequence[Leased]) -> Sequence[Leased]:
+        """Attends those of which nothing has to be read first, and returns the others."""
+        others = [leased for leased in leases if leased.key.wants_intent]
+        self._attend(feed, [leased for leased in leases if not leased.key.wants_intent] if others else leases)
+        return others
+
+    async def _attend_leases(self, feed: WorkFeed, leases: Sequence[Leased]) -> None:
+        """Attends those of which it has to be read first what is wanted of them."""
         try:
-            await self._read_intents([leased.key.id for leased in leases if leased.key.wants_intent])
+            await self._read_intents([leased.key.id for leased in leases])
         except Unavailable as error:
             logger.warning("%d keys go back to the queue: %s", len(leases), error.message)
             for leased in leases:
                 feed.retry(leased, RETRY_LEASE_US)
             return
+        self._attend(feed, leases)
+
+    def _attend(self, feed: WorkFeed, leases: Sequence[Leased]) -> None:
         for leased in leases:
             self.reconciler.when_settled(leased.key.id, partial(feed.done, leased))
         self.reconciler.attend_all([Item(leased.key.id, leased.key.lane, leased.key.priority) for leased in leases])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Self
 
 import grpc.aio
@@ -71,6 +71,7 @@ class WorkFeed(Client):
         self._open = queue_pb2.WorkRequest.Open(shard=shard, epoch=epoch, propeller=propeller)
         self._credits = credits
         self._calls = 0
+        self._take: Callable[[Sequence[Leased]], Sequence[Leased]] | None = None
         self._received: list[Leased] = []
         """Leased and not given out; at most `credits`."""
         self._outstanding: set[int] = set()
@@ -90,6 +91,10 @@ class WorkFeed(Client):
     def paused(self) -> bool:
         """Whether somebody has paused the queue, as far as is known: without a connection nobody has."""
         return asyncio.get_running_loop().time() < self._paused_until
+
+    def hand_over(self, take: Callable[[Sequence[Leased]], Sequence[Leased]]) -> None:
+        """`take` gets leases in the moment in which they come, and returns those that it leaves to whoever iterates."""
+        self._take = take
 
     def done(self, leased: Leased) -> None:
         """The key is dealt with. That is told a little later, or as soon as others wait for its credit."""
@@ -187,10 +192,14 @@ class WorkFeed(Client):
                 self._paused_until = asyncio.get_running_loop().time() + reply.paused_us / 1e6
                 self.informed.set()
             self._outstanding.update(lease.lease for lease in reply.leases)
-            self._received += [
+            leases: Sequence[Leased] = [
                 Leased(self._calls, lease.lease, keys.of_message(lease.key), lease.waited_us) for lease in reply.leases
             ]
-            self._news.set()
+            if self._take is not None:
+                leases = self._take(leases)
+            if leases:
+                self._received += leases
+                self._news.set()
         return self._closed
 
     def _close(self) -> None:

@@ -103,7 +103,10 @@ class AirscrewApi(BulkCalls, IntakeCalls, QueueCalls, ShardCalls, ExecutorCalls,
         )
         async for changed in self._watch.executions(query):
             if changed:
-                yield airscrew_pb2.WatchExecutionsReply(executions=map(encode.execution_with_outputs, changed))
+                reply = airscrew_pb2.WatchExecutionsReply()
+                for record in changed:
+                    encode.fill_with_outputs(reply.executions.add(), record)
+                yield reply
             else:
                 await context.send_initial_metadata(())  # whoever waits for them knows that it is listened
 
