@@ -123,8 +123,11 @@ def _upsert(layout: Layout, shape: int, size: int) -> str:
 @lru_cache(maxsize=2 * STATEMENTS)
 def _update(layout: Layout, shape: int, size: int) -> str:
     columns = layout.columns(shape)
-    new = {name: f"new.column{number}" for number, name in enumerate(columns, start=1)}
+    if size == 1:  # without a table of new rows, which has to be made first: half the time
+        new = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
+    else:
+        new = {name: f"new.column{number}" for number, name in enumerate(columns, start=1)}
     changes = ", ".join(f"{name} = {new.get(name, 'NULL')}" for name in layout.changing())
     found = " AND ".join(f"{name} = {new[name]}" for name in layout.key)
-    source = f"({_rows(len(columns), size)}) AS new"
-    return f"UPDATE {layout.table} SET {changes} FROM {source} WHERE {found} AND NOT {layout.unless}"
+    source = "" if size == 1 else f"FROM ({_rows(len(columns), size)}) AS new"
+    return f"UPDATE {layout.table} SET {changes} {source} WHERE {found} AND NOT {layout.unless}"
