@@ -20,7 +20,10 @@ from libs.workflow.intake import Intake, IntakeId
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
-"""Between two looks at what is defined."""
+"""Between two looks at what is defined …"""
+SELDOM: Final = 5
+"""… and so many times longer while nothing is: a look costs `admin` a read of the database, and most systems have no
+intake."""
 
 
 class Definitions(Protocol):
@@ -53,7 +56,7 @@ class Attendant:
     Args:
         runner: makes one.
         grace_seconds: how long one may take to settle what it has claimed.
-        look_seconds: between two looks at what is defined.
+        look_seconds: between two looks at what is defined; see also SELDOM.
     """
 
     def __init__(
@@ -71,12 +74,13 @@ class Attendant:
 
     async def attend(self, stopping: asyncio.Event) -> None:
         """Until it is to stop; then all of them have ended."""
-        backoff = Backoff(self._look, 5 * self._look)
+        backoff = Backoff(self._look, SELDOM * self._look)
         try:
             while not stopping.is_set():
-                wait = self._look
                 try:
-                    await self._adjust(await self._definitions.intakes())
+                    defined = await self._definitions.intakes()
+                    await self._adjust(defined)
+                    wait = self._look * (1 if defined else SELDOM)
                     backoff.reset()
                 except AirscrewError as error:
                     wait = backoff.next()

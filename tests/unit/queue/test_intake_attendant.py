@@ -11,6 +11,7 @@ from libs.workflow.errors import Unavailable
 from libs.workflow.identity import EntityId
 from libs.workflow.intake import Codec, Intake, IntakeId, Kind
 from services.queue.intake.attendant import Attendant
+from tests.support.virtual import on_virtual_time
 from tests.support.waiting import until
 
 A = Intake(
@@ -117,3 +118,17 @@ async def test_one_that_does_not_stop_within_the_grace_is_ended() -> None:
     async with world.attended():
         await until(lambda: world.running == [A])
     assert world.running == []
+
+
+@on_virtual_time
+async def test_while_nothing_is_defined_it_looks_less_often() -> None:
+    world = World()
+    async with world.attended():
+        await asyncio.sleep(0.49)
+        seldom = world.asked
+        world.defined = (A,)
+        await asyncio.sleep(0.5)
+        assert world.running == [A]
+        often = world.asked - seldom
+        world.defined = ()
+    assert 8 <= seldom <= 10 < 40 <= often
