@@ -259,7 +259,7 @@ class Changes:
     @property
     def rows(self) -> int:
         rows = self.execution_changed + len(self.nodes) + len(self.attempts) + len(self.events)
-        if self.more:
+        if self.children or self.aborts or self.signals or self.cached or self.released:  # `more`, asked here at once
             rows += len(self.children) + len(self.aborts) + len(self.signals) + len(self.cached) + len(self.released)
         return rows
 

@@ -234,9 +234,9 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.executors.extend(
             _described(term, room, connected.get(room.executor)) for room in term.placement.rooms.all()
         )
-        reply.cold = term.cold
-        reply.synced_us = term.synced_us
-        reply.began_us = term.began_us
+        reply.cold = term.take_over.cold
+        reply.synced_us = term.take_over.synced_us
+        reply.began_us = term.take_over.began_us
         reply.first_commit_us = term.committer.first_commit_us
         reply.pending_attempts = term.placement.pending
         reply.executions = len(term.library)
@@ -245,7 +245,7 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
         reply.fenced = term.committer.fenced
         reply.turns = term.reconciler.turns
         reply.messages_sent, reply.messages_received = term.sessions.messages
-        reply.work_messages = term.work_counters.messages_sent + term.work_counters.messages_received
+        reply.work_messages = term.sources.counters.messages_sent + term.sources.counters.messages_received
 
 
 def _pass(done: Pass) -> propeller_pb2.CollectionReply.Pass:

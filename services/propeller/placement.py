@@ -4,18 +4,14 @@ The leader decides and counts; the executor is the authority on its slots and ma
 by being committed (promise P4), so placing here only *holds* slots; they are given back when the attempt ends, or when
 the commit fails and the execution is forgotten.
 
-Who is next is said in `lines`, who fits where in `rooms`. Here both meet, with two things more:
+Who is next is said in `lines`, who fits where in `rooms`, and who has been passed over too often in `passed`. Here they
+meet.
 
-* **Limits** on how many attempts of a project may hold slots at once are exact: until everything that was live when
-  this leader began is in memory, a project that has a limit gets nothing new. Attempts that want nothing are not
-  counted, for they only wait for others.
-* **Nobody is passed over for ever.** A request that could be granted if an executor were empty enough, and that has
-  seen others of the same urgency or less get slots a hundred times, or at all for half a minute, has the executor that
-  lacks least kept for it: what becomes free there stays free until it is enough. One executor at a time, so that
-  large requests never idle a whole cluster; the price is those slots until then. Attempts do not say how long they
-  will take, so none is let in meanwhile on the promise to be short.
+Limits on how many attempts of a project may hold slots at once are exact: until everything that was live when this
+leader began is in memory, a project that has a limit gets nothing new. Attempts that want nothing are not counted, for
+they only wait for others.
 
-And attempts of quick tasks *follow* others to slots that are not free yet (`quick`), as long as nothing else waits that
+Attempts of quick tasks *follow* others to slots that are not free yet (`quick`), as long as nothing else waits that
 could have them: then what becomes free is given away here, one by one, and by the order of the lines.
 """
 
@@ -24,19 +20,15 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from libs.workflow.frozen import frozen
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from libs.workqueue import Shares, Standing
 from services.propeller.lines import Line, Lines
+from services.propeller.passed import PassedOver
 from services.propeller.quick import Quick
 from services.propeller.rooms import NOTHING, Room, Rooms, Wish
-
-PASSED_OVER_TIMES = 100
-PASSED_OVER_US = 30_000_000
-"""After so many times, or once and so long, slots are kept for a request that needs more of them than become free."""
 
 _Turn = tuple[int, float, float, int]
 
@@ -58,14 +50,6 @@ class _Held:
     project: str
     task: Hashable = None
     quick: bool = False
-
-
-@dataclass(slots=True)
-class _Passed:
-    """A wish that could not be granted while others could."""
-
-    since_us: int
-    times: int = 0
 
 
 class Placement:
@@ -92,7 +76,7 @@ class Placement:
         """Who holds slots of an executor."""
         self._of_execution: dict[int, set[AttemptId]] = {}
         """Waiting and holding attempts by execution."""
-        self._passed: dict[Wish, _Passed] = {}
+        self._passed = PassedOver(self.rooms, self.lines, self._is_wanted)
         self._all_known = not limits
         self._more_room = False
         """Whether something may fit now that did not fit before."""
@@ -166,8 +150,9 @@ class Placement:
         project: str,
         priority: int = 0,
         interruptible: bool = False,
+        task: Hashable = None,
     ) -> Place | None:
-        """A slot at once, or a place in a line.
+        """A slot at once, or a place in a line. `task` is what `task_of` would tell, if the caller knows it.
 
         What has just become free belongs to those who wait, if they are as urgent: `fill` gives it to them.
         """
@@ -178,13 +163,13 @@ class Placement:
         if self._may_have(project, wish):
             room = self.rooms.best(wish)
             if room is not None and not self._is_behind_somebody(wish):
-                return self._take(attempt, wish, project, room)
+                return self._take(attempt, wish, project, room, task)
             if (
                 room is None
                 and not len(self.lines)
                 and (room := self._room_to_follow(attempt, wish, now_us)) is not None
             ):
-                return self._take(attempt, wish, project, room)
+                return self._take(attempt, wish, project, room, task)
         self.lines.add(attempt, wish, project, now_us)
         return None
 
@@ -240,12 +225,12 @@ class Placement:
         if not self._more_room or not len(self.lines):
             return []
         self._more_room = False
-        self._keep_for_who_was_passed_over(now_us)
+        self._passed.keep_one(now_us)
 
         def room_for(line: Line) -> Room | None:
             room = self.rooms.best(line.wish)
             if room is None:
-                self._note_blocked(line.wish, now_us)
+                self._passed.note(line.wish, now_us)
             return room
 
         placed = self._serve(self._lines_that_fit(now_us), room_for)
@@ -282,7 +267,7 @@ class Placement:
         fitting: list[Line] = []
         for wish, lines in self.lines.wishes().items():
             if self.rooms.best(wish) is None:
-                self._note_blocked(wish, now_us)
+                self._passed.note(wish, now_us)
             else:
                 fitting.extend(lines.values())
         return fitting
@@ -353,13 +338,14 @@ class Placement:
             for other, lines in self.lines.wishes().items()
         )
 
-    def _take(self, attempt: AttemptId, wish: Wish, project: str, room: Room) -> Place:
-        task = self._task_of(attempt)
+    def _take(self, attempt: AttemptId, wish: Wish, project: str, room: Room, task: Hashable = None) -> Place:
+        if task is None:
+            task = self._task_of(attempt)
         quick = wish.slots != NOTHING and self.quick.followers(task) > 0
         self._hold(attempt, _Held(room.executor, wish.slots, project, task, quick))
         if wish.slots != NOTHING:
             self.shares.take(project)
-            self._note_who_was_passed_over(wish)
+            self._more_room |= self._passed.served(wish)
         return Place(room.executor, room.incarnation)
 
     def _hold(self, attempt: AttemptId, held: _Held) -> None:
@@ -377,35 +363,7 @@ class Placement:
         if not listed:
             del self._of_execution[attempt.execution]
 
-    # ------------------------------------------------------------------------------------------------- passed over
-
-    def _note_blocked(self, wish: Wish, now_us: int) -> None:
-        if wish not in self._passed:
-            self._passed[wish] = _Passed(now_us)
-
-    def _note_who_was_passed_over(self, served: Wish) -> None:
-        if self._passed.pop(served, None) is not None and self.rooms.kept and self.rooms.kept[1] == served:
-            self.rooms.keep_none()
-            self._more_room = True
-        for wish, passed in self._passed.items():
-            passed.times += wish.priority >= served.priority
-
-    def _keep_for_who_was_passed_over(self, now_us: int) -> None:
-        waiting = self.lines.wishes()
-        for wish in [wish for wish in self._passed if wish not in waiting]:
-            del self._passed[wish]
-        kept = self.rooms.kept
-        if kept is not None and (self.rooms.keeps_in_vain() or not self._is_wanted(kept[1])):
-            self.rooms.keep_none()
-        if self.rooms.kept is None:
-            overdue = [wish for wish, passed in self._passed.items() if self._is_overdue(wish, passed, now_us)]
-            if overdue:
-                self.rooms.keep_one(max(overdue, key=lambda wish: (wish.priority, self._passed[wish].times)))
-
-    def _is_overdue(self, wish: Wish, passed: _Passed, now_us: int) -> bool:
-        others = passed.times >= 1 or self.rooms.shared  # what others get through their own leaders is not seen here
-        long = others and now_us - passed.since_us >= PASSED_OVER_US
-        return (long or passed.times >= PASSED_OVER_TIMES) and self._is_wanted(wish) and self.rooms.could_ever(wish)
+    # ----------------------------------------------------------------------------------------------- several shards
 
     def demands(self, now_us: int) -> dict[str, tuple[Wish, int]]:
         """By executor, what is asked of it where others share it, and by how many: the smallest of what is most urgent,
@@ -414,8 +372,8 @@ class Placement:
         wishes = {wish: sum(len(line.attempts) for line in lines) for wish, lines in self._wanted()}
         for wish in wishes:
             if self.rooms.best(wish) is None:
-                self._note_blocked(wish, now_us)
-        self._keep_for_who_was_passed_over(now_us)
+                self._passed.note(wish, now_us)
+        self._passed.keep_one(now_us)
         found: dict[str, tuple[Wish, int]] = {}
         for room in self.rooms.all():
             suiting = [wish for wish in wishes if room.could_ever_suit(wish)]

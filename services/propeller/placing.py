@@ -58,6 +58,7 @@ class Placing:
             project=execution.state.id.project,
             priority=execution.settings.priority,
             interruptible=interruptible(execution, node),
+            task=node.spec.task.digest if node.spec.task else None,
         )
         return None if place is None else self.placed(execution, identity, place)
 

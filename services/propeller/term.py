@@ -11,31 +11,26 @@ in the reconciler's local queue, and from there on there is one way only:
                                    ▲                      └─▶ children, cache: whoever waits for this is told
                  blobs, dynamics, cache, children: what the machine asks, and their answers
 
-A new term begins by asking for everything that is live, what is due first. It reads nothing before its claim (promise
-P2).
+A new term begins with a take-over. It reads nothing before its claim (promise P2).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from libs.blob import BlobStore
-from libs.clients.queue import Leased, WorkFeed
-from libs.clients.streams import Counters
+from libs.clients.queue import WorkFeed
 from libs.runtime import together
-from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock, SteadyClock
 from libs.workerpool import WorkerPool
-from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
+from libs.workflow.errors import Fenced
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
 from libs.workflow.quantities import Slots, sum_of
-from libs.workqueue import Item
 from services.propeller import story
 from services.propeller.assignments import Assignments
 from services.propeller.blobs import Blobs
@@ -53,27 +48,15 @@ from services.propeller.meters import Look, Meters
 from services.propeller.outside import Question
 from services.propeller.placement import Placement
 from services.propeller.reconcile import Reconciler
-from services.propeller.sessions import PATIENT, Sessions
+from services.propeller.sessions import Sessions
 from services.propeller.settings import PropellerSettings
+from services.propeller.sources import Sources
 from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
+from services.propeller.takeover import TakeOver
 from services.propeller.waits import Waits
 
 logger = logging.getLogger(__name__)
-
-SWEEP_LIMIT = 10_000
-RETRY_LEASE_US = 1_000_000
-"""How long the queue keeps keys back that were handed back because the store is away."""
-BELOW_SECONDS = 0.1
-"""How long descendants that are to be aborted gather after a look for them: every failure of an execution asks for one,
-and each look finds all that wants a turn.
-"""
-PAUSE_KNOWN_SECONDS = 1.0
-"""How long a new leader waits to hear from the queue service whether new executions are held back. What has begun does
-not wait, and if the service is away nobody holds anything back.
-"""
-PAGE = 1_000
-"""Live executions asked for at a time when taking over."""
 
 
 class _Over(Exception):
@@ -109,9 +92,6 @@ class Term:
         self.shard = shard
         self._settings = settings
         self._store = store
-        self._feed = feed
-        self._work: WorkFeed | None = None
-        """The stream of keys that is open."""
         self._ends = ends
         # What waits here for a moment must not wait for as long as the machine's clock is set back.
         clock = self._clock = SteadyClock(clock)
@@ -165,28 +145,10 @@ class Term:
         self._dynamics = Dynamics(store, blob, graphs, assignments, tell, self._spawn, settings.task_backend)
         self._children = Children(store, self.library, tell, self._spawn)
         self._cache = Cache(store, self.library, clock, tell, self._spawn)
+        self.sources = Sources(shard, epoch, store, self.library, self.reconciler, feed, clock, settings.sweep_seconds)
+        self.take_over = TakeOver(store, shard, self.reconciler, self.sources, clock, self._all_warm)
         self._monitor = Monitor(levels, store, self.library, self.shard) if levels else None
         self.collector = housekeeping.collector(self.shard, epoch, leading) if housekeeping else None
-        self._below = asyncio.Event()
-        """Set when something was passed on to descendants in a commit."""
-        self.work_counters = Counters()
-        """Messages exchanged with the queue service."""
-        self._cold: set[int] = set()
-        """Executions that were live when the term began and have not had their first turn."""
-        self._all_asked = False
-        self._began = clock.monotonic()
-        self.began_us = clock.now_us()
-        self.synced_us = 0
-        """When every execution that was live when the term began had had its first turn; 0 before."""
-
-    @property
-    def synced(self) -> bool:
-        return self.synced_us > 0
-
-    @property
-    def cold(self) -> int:
-        """How many executions that were live when the term began have not had their first turn, as far as is known."""
-        return len(self._cold)
 
     async def lead(self, lost: asyncio.Event, stopping: asyncio.Event) -> None:
         """Leads until leadership is `lost`, or `stopping` is set and the turns under way have ended."""
@@ -197,14 +159,14 @@ class Term:
                     self._meters.begin(self.shard, self._look)
                 for name, work in (
                     ("commit", self.committer.run()),
-                    ("timers", self._keep_time()),
-                    ("sweep", self._sweep()),
-                    ("below", self._attend_what_is_below()),
+                    ("timers", self.sources.keep_time()),
+                    ("sweep", self.sources.sweep()),
+                    ("below", self.sources.attend_what_is_below()),
                     ("cache", self._cache.ask_again()),
                     ("silence", self.sessions.watch()),
                     ("waits", self._waits.watch()),
-                    ("take-over", self._take_over()),
-                    ("feed", self._take_work()),
+                    ("take-over", self.take_over.run()),
+                    ("feed", self.sources.take_work()),
                 ):
                     group.create_task(work, name=f"{name}-{self.shard}")
                 if self._demands is not None:
@@ -238,147 +200,6 @@ class Term:
                 await self.committer.drained()
         except TimeoutError:
             logger.warning("turns under way are left to the next leader")
-
-    # --------------------------------------------------------------------------------------- what comes by itself
-
-    async def _take_over(self) -> None:
-        """Asks for all that is live, what is due first; for what is new only if nobody holds that back."""
-        due = await self._due_at_last(new=False)
-        self._warm(due, 0)
-        if self._work is not None:
-            await together.within(PAUSE_KNOWN_SECONDS, self._work.informed.wait())
-        new = not self._paused()
-        if new:
-            begun, due = due, await self._due_at_last(new=True)
-            self._warm(due - begun, 0)
-        after = 0
-        while keys := await self._at_last(partial(self._store.live, self.shard, after, PAGE, new=new)):
-            self._warm((key for key in keys if key not in due), PATIENT)
-            after = keys[-1]
-        self._all_asked = True
-        self._note_synced()
-
-    async def _due_at_last(self, *, new: bool) -> frozenset[int]:
-        now_us = self._clock.now_us()
-        return frozenset(await self._at_last(partial(self._store.due, self.shard, now_us, SWEEP_LIMIT, new=new)))
-
-    async def _at_last(self, read: Callable[[], Awaitable[list[int]]]) -> list[int]:
-        """What the store answers, however long it is away."""
-        backoff = Backoff(0.1, 2.0)
-        while True:
-            try:
-                return await read()
-            except Unavailable as error:
-                logger.warning("taking over waits for the store: %s", error.message)
-                await asyncio.sleep(backoff.next())
-
-    def _paused(self) -> bool:
-        """Whether somebody wants nothing new to begin."""
-        return self._work is not None and self._work.paused
-
-    def _warm(self, keys: Iterable[int], priority: int) -> None:
-        items = [Item(key, priority=priority) for key in keys]
-        for item in items:
-            self._cold.add(item.key)
-            self.reconciler.when_settled(item.key, partial(self._warmed, item.key))
-        self.reconciler.attend_all(items)
-
-    def _warmed(self, key: int) -> None:
-        self._cold.discard(key)
-        self._note_synced()
-
-    def _note_synced(self) -> None:
-        if self._all_asked and not self._cold and not self.synced:
-            self.synced_us = self._clock.now_us()
-            took = self._clock.monotonic() - self._began
-            logger.info("epoch %d: all %d executions are warm after %.2f s", self.epoch, len(self.library), took)
-            self.placement.all_known()
-            self.reconciler.fill()
-
-    async def _sweep(self) -> None:
-        """The safety net: finds what no hint told."""
-        while True:
-            await asyncio.sleep(self._settings.sweep_seconds)
-            try:
-                await self._attend_what_is_due()
-            except Unavailable as error:
-                logger.warning("the sweep waits for the store: %s", error.message)
-
-    async def _attend_what_is_below(self) -> None:
-        """Finds descendants that are to be aborted as the sweep finds them, but at once: one look for many."""
-        backoff = Backoff(0.1, 2.0)
-        while True:
-            await self._below.wait()
-            self._below.clear()
-            pause = BELOW_SECONDS
-            try:
-                await self._attend_what_is_due()
-                backoff.reset()
-            except Unavailable as error:
-                logger.warning("descendants wait for the store: %s", error.message)
-                self._below.set()
-                pause = backoff.next()
-            await asyncio.sleep(pause)
-
-    async def _attend_what_is_due(self) -> None:
-        keys = await self._store.due(self.shard, self._clock.now_us(), SWEEP_LIMIT, new=not self._paused())
-        await self._read_intents([key for key in keys if self.library.get(key) is not None])
-        self.reconciler.attend_all([Item(key) for key in keys])
-
-    async def _keep_time(self) -> None:
-        """Gives delayed keys their turn when it is time."""
-        delayed = self.reconciler.delayed
-        while True:
-            delayed.clear()
-            due_us = self.reconciler.next_due_us()
-            wait = None if due_us is None else max(0, due_us - self._clock.now_us()) / 1e6
-            try:
-                async with asyncio.timeout(wait):
-                    await delayed.wait()
-            except TimeoutError:
-                self.reconciler.advance()
-
-    async def _take_work(self) -> None:
-        """Takes keys from the queue service and gives them turns."""
-        feed = self._work = self._feed(self.shard, self.epoch)
-        if feed is None:
-            return
-        self.work_counters = feed.counters
-        feed.hand_over(partial(self._attend_what_is_new, feed))
-        try:
-            async with feed:
-                async for leases in feed:
-                    await self._attend_leases(feed, leases)
-        except FailedPrecondition as error:
-            raise Fenced(error.message) from error
-
-    def _attend_what_is_new(self, feed: WorkFeed, leases: Sequence[Leased]) -> Sequence[Leased]:
-        """Attends those of which nothing has to be read first, and returns the others."""
-        others = [leased for leased in leases if leased.key.wants_intent]
-        self._attend(feed, [leased for leased in leases if not leased.key.wants_intent] if others else leases)
-        return others
-
-    async def _attend_leases(self, feed: WorkFeed, leases: Sequence[Leased]) -> None:
-        """Attends those of which it has to be read first what is wanted of them."""
-        try:
-            await self._read_intents([leased.key.id for leased in leases])
-        except Unavailable as error:
-            logger.warning("%d keys go back to the queue: %s", len(leases), error.message)
-            for leased in leases:
-                feed.retry(leased, RETRY_LEASE_US)
-            return
-        self._attend(feed, leases)
-
-    def _attend(self, feed: WorkFeed, leases: Sequence[Leased]) -> None:
-        for leased in leases:
-            self.reconciler.when_settled(leased.key.id, partial(feed.done, leased))
-        self.reconciler.attend_all([Item(leased.key.id, leased.key.lane, leased.key.priority) for leased in leases])
-
-    async def _read_intents(self, keys: list[int]) -> None:
-        """One read for all: what `admin` wants of executions that are in memory already."""
-        if keys:
-            for key, intent in (await self._store.intents(keys)).items():
-                self.reconciler.tell(key, m.IntentRead(intent))
 
     # ------------------------------------------------------------------------- what follows from a committed turn
 
@@ -421,7 +242,7 @@ class Term:
         self._children.look_up(execution.state.key, command)
 
     def attend_below(self) -> None:
-        self._below.set()
+        self.sources.attend_below()
 
     def ended(self, execution: Execution) -> None:
         self._children.ended(execution.state)
@@ -432,6 +253,12 @@ class Term:
         node = execution.attempt(attempt.node, attempt.attempt) if execution else None
         return None if node is None or node.spec.task is None else node.spec.task.digest
 
+    def _all_warm(self, seconds: float) -> None:
+        """Everything that was placed before is known: limits can be told."""
+        logger.info("epoch %d: all %d executions are warm after %.2f s", self.epoch, len(self.library), seconds)
+        self.placement.all_known()
+        self.reconciler.fill()
+
     def _note_batch(self, start_us: int, end_us: int, executions: int) -> None:
         self.reconciler.note_batch(start_us, end_us, executions)
         if self._meters is not None:
@@ -441,7 +268,7 @@ class Term:
         committer, rooms = self.committer, self.placement.rooms.all()
         return Look(
             epoch=self.epoch,
-            cold=self.cold,
+            cold=self.take_over.cold,
             turns=self.reconciler.turns,
             commits={
                 "committed": committer.commits,

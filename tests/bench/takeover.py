@@ -131,7 +131,9 @@ async def measure(database: str, running: Sequence[AttemptId], number: int, fold
     """A new leader takes over, and gives up again without a word to the executor."""
     commits: list[tuple[float, int]] = []
     clock = SystemClock()
-    store = LeaderStore(lambda: _Observed(database, lambda: commits.append((time.monotonic() - began, term.cold))))
+    store = LeaderStore(
+        lambda: _Observed(database, lambda: commits.append((time.monotonic() - began, term.take_over.cold)))
+    )
     began = time.monotonic()
     epoch = await store.claim(0, CLUSTER, number, f"leader-{number}", "nowhere", clock.now_us())
     term = Term(
@@ -151,7 +153,7 @@ async def measure(database: str, running: Sequence[AttemptId], number: int, fold
     snapshot = tuple(Report(id, 2, ReportPhase.RUNNING, clock.now_us()) for id in running)
     capacity = Slots(1000 * 2 * len(running), 2 * len(running) << 30, 0)
     session = term.sessions.open(Hello(EXECUTOR, LIFE, capacity, snapshot, 0, {}, "bench"))
-    await until(lambda: term.synced, "all warm", 120)
+    await until(lambda: term.take_over.synced, "all warm", 120)
     warm = time.monotonic() - began
     term.sessions.close(session)
     lost.set()

@@ -206,7 +206,7 @@ async def leading(
     lost, stopping = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(term.lead(lost, stopping), name="term")
-        await until(lambda: term.synced, "the take-over")
+        await until(lambda: term.take_over.synced, "the take-over")
         yield Leading(term, store, writer, reader, lost, stopping, task, group)
         stopping.set()
     await leader_store.close()

@@ -79,7 +79,7 @@ async def test_an_abort_is_one_commit_for_parent_and_child_and_stops_what_runs(t
         wanted: list[Desired] = []
         it.writer.after_commit = lambda batch: wanted.append(it.store.executions[child].intent.desired)
         it.store.request_abort(1, "enough")
-        await it.term._attend_what_is_due()
+        await it.term.sources.attend_what_is_due()
         await executor.stopped("n0")
         assert wanted[0] is Desired.ABORT
         executor.report(assignment.id, ReportPhase.ABORTED, 2)

@@ -10,7 +10,8 @@ from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
 from services.executor.sharing import Sharing
 from services.propeller.demands import MOST, Demands
-from services.propeller.placement import PASSED_OVER_US, Placement
+from services.propeller.passed import PASSED_OVER_US
+from services.propeller.placement import Placement
 
 CORE = Slots(cpu_millis=1000)
 NOW = 1_000_000

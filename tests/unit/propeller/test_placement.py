@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
-from services.propeller.placement import PASSED_OVER_TIMES, PASSED_OVER_US, Place, Placement
+from services.propeller.passed import PASSED_OVER_TIMES, PASSED_OVER_US
+from services.propeller.placement import Place, Placement
 
 CORE = Slots(cpu_millis=1000)
 GPU = Slots(cpu_millis=1000, gpus=1)

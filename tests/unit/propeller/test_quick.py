@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from libs.wire.session import ReportPhase
 from libs.workflow.identity import AttemptId
 from libs.workflow.quantities import Slots
-from services.propeller.placement import PASSED_OVER_US, Placement
+from services.propeller.passed import PASSED_OVER_US
+from services.propeller.placement import Placement
 from services.propeller.quick import MOST, WAIT_US, Quick
 from services.propeller.rooms import ALONE_US, Wish
 from tests.support.flytetypes import INTEGER

@@ -18,7 +18,7 @@ from libs.workflow.machine import messages as m
 from libs.workflow.machine.starts import STARTS_AT_ONCE
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from libs.workflow.state import Snapshot
-from services.propeller import sessions, term
+from services.propeller import sessions, sources
 from tests.support.graphs import Plan, Step
 from tests.support.terms import leading, report_of
 from tests.support.waiting import until
@@ -153,7 +153,7 @@ async def test_what_is_to_be_stopped_is_not_sent_again_to_an_executor_that_retur
         await executor.assigned("n0")
         executor.disconnect()
         it.store.request_abort(1)
-        await it.term._attend_what_is_due()
+        await it.term.sources.attend_what_is_due()
         await it.phase(1, ExecutionPhase.ABORTING)
         again = it.connect("e1")  # it has never got the assignment: its snapshot is empty
         await it.phase(1, ExecutionPhase.ABORTED)
@@ -167,7 +167,7 @@ async def test_what_is_to_be_stopped_is_stopped_when_its_executor_returns(tmp_pa
         executor.report((await executor.assigned("n0")).id, ReportPhase.RUNNING)
         executor.disconnect()
         it.store.request_abort(1)
-        await it.term._attend_what_is_due()
+        await it.term.sources.attend_what_is_due()
         await it.phase(1, ExecutionPhase.ABORTING)
         again = it.connect("e1", snapshot=(report_of(N0, ReportPhase.RUNNING),))
         await again.stopped("n0")
@@ -439,4 +439,4 @@ async def test_however_many_executions_fail_at_once_their_descendants_are_looked
         for _ in range(50):
             it.term.attend_below()
             await asyncio.sleep(0.002)
-        assert 1 <= looks <= 2 + (asyncio.get_running_loop().time() - began) / term.BELOW_SECONDS
+        assert 1 <= looks <= 2 + (asyncio.get_running_loop().time() - began) / sources.BELOW_SECONDS
