@@ -10,12 +10,13 @@ import psycopg
 from libs.store import rows
 from libs.store.bykey import ROWS, ByKey
 from libs.store.failures import translated
+from libs.store.postgres import BY_KEY, options
 from libs.store.postgres_arrays import Int8Array
 from libs.store.postgres_loop import LoopConnection
 
 _READ = f"{ROWS} AND key = ANY($1) ORDER BY key"
 
-_OPTIONS = "-c statement_timeout=1500 -c jit=off -c application_name=airscrew-by-key"
+_OPTIONS = options("statement_timeout=1500", *BY_KEY, "application_name=airscrew-by-key")
 
 
 class PostgresByKey(ByKey):

@@ -423,9 +423,11 @@ INSERT INTO events ({", ".join(rows.EVENT_COLUMNS)}) VALUES (:key, :now, 'Execut
 _EXECUTIONS = (
     f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions WHERE shard = :shard AND key {{keys_in}} ORDER BY key"
 )
+# The sums keep PostgreSQL from looking through all that are new, by their index: while it knows nothing of the table,
+# it takes them for a handful.
 _NEW = (
     f"SELECT {', '.join(rows.EXECUTION_COLUMNS)} FROM executions "
-    f"WHERE key {{keys_in}} AND shard = :shard AND phase = {ExecutionPhase.QUEUED:d} ORDER BY key"
+    f"WHERE key {{keys_in}} AND shard + 0 = :shard AND phase + 0 = {ExecutionPhase.QUEUED:d} ORDER BY key"
 )
 _PHASE = rows.EXECUTION_COLUMNS.index("phase")
 _NODES = (

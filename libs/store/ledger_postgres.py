@@ -26,7 +26,7 @@ import psycopg
 
 from libs.store import rows
 from libs.store.ledger_rows import ABORT_BELOW, ABORT_COLUMNS, Batch
-from libs.store.postgres import ANSWER_SECONDS, Connection, named, numbered, positional
+from libs.store.postgres import ANSWER_SECONDS, BY_KEY, Connection, named, numbered, options, positional
 from libs.store.postgres_arrays import Int8Array
 from libs.store.postgres_commit import commit_of
 from libs.store.postgres_loop import LoopConnection
@@ -41,19 +41,8 @@ MOST_PATIENCE = 16
 ABORT_SECONDS = 20.0
 """The longest that a server may work on aborts. It changes tens of thousands of executions in a second."""
 
-_OPTIONS = " ".join(
-    f"-c {option}"
-    for option in (
-        "lock_timeout=1000",
-        "idle_in_transaction_session_timeout=1000",
-        # Everything here is found by key. A plan that was made while the tables were small would scan them for ever.
-        "enable_seqscan=off",
-        "enable_hashjoin=off",
-        "enable_mergejoin=off",
-        "plan_cache_mode=force_generic_plan",
-        "jit=off",
-        "application_name=airscrew-ledger",
-    )
+_OPTIONS = options(
+    "lock_timeout=1000", "idle_in_transaction_session_timeout=1000", *BY_KEY, "application_name=airscrew-ledger"
 )
 
 
@@ -71,9 +60,9 @@ class PostgresLedger:
         self._connection: Connection | None = None
         self._patience = self._next_patience = 1
         """Of this connection, and of the one after it: a connection on which a statement took too long is dropped."""
-        options = f"{_OPTIONS} -c statement_timeout={WORK_SECONDS * 1000:.0f}"
-        self._commits_on_loop = LoopConnection(url, options)
-        self._reads_on_loop = LoopConnection(url, options)
+        as_usual = f"{_OPTIONS} {options(f'statement_timeout={WORK_SECONDS * 1000:.0f}')}"
+        self._commits_on_loop = LoopConnection(url, as_usual)
+        self._reads_on_loop = LoopConnection(url, as_usual)
         self._loop_failed = False
         """Then everything goes the thread's way, which has more patience, until something has been committed there
         in less time than the loop has."""
@@ -183,7 +172,7 @@ class PostgresLedger:
         if self._connection is None:
             self._patience = self._next_patience
             work_ms = round(WORK_SECONDS * 1000 * self._patience)
-            self._connection = Connection.open(self._url, f"{_OPTIONS} -c statement_timeout={work_ms}")
+            self._connection = Connection.open(self._url, f"{_OPTIONS} {options(f'statement_timeout={work_ms}')}")
             self._connection.patience_seconds = ANSWER_SECONDS * self._patience
         return self._connection
 

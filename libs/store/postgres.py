@@ -17,6 +17,16 @@ ANSWER_SECONDS = 2.0
 """The longest wait for the server's answer. Its own timeouts are shorter; this one is for a server that is stopped, or
 a network that lost it."""
 
+BY_KEY = (
+    # Everything here is found by key. A plan that was made while the tables were small would scan them for ever.
+    "enable_seqscan=off",
+    "enable_hashjoin=off",
+    "enable_mergejoin=off",
+    "plan_cache_mode=force_generic_plan",
+    "jit=off",
+)
+"""Settings of the server for a connection whose statements are prepared and ask for few rows of large tables."""
+
 T = TypeVar("T")
 
 _NAME = re.compile(r"(?<!:):(\w+)")
@@ -40,6 +50,11 @@ class Connection(psycopg.Connection[rows.Row]):
         connection = cls.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options)
         postgres_arrays.register(connection)
         return connection
+
+
+def options(*settings: str) -> str:
+    """Settings of the server's session as libpq has them."""
+    return " ".join(f"-c {setting}" for setting in settings)
 
 
 @cache

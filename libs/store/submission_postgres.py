@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from libs.store import launches
-from libs.store.postgres import Connection, named, numbered
+from libs.store.postgres import BY_KEY, Connection, named, numbered, options
 from libs.store.postgres_arrays import TextArray
 from libs.store.postgres_loop import LoopConnection
 from libs.store.postgres_parts import NOTHING, Part
@@ -21,15 +21,12 @@ from libs.store.rows import Row
 from libs.store.submission_rows import KEY, PARENT, Batch, Stored, gone_of, hold, id_of, is_ending, sources_of
 from libs.workflow.identity import ExecutionId
 
-_OPTIONS = " ".join(
-    f"-c {option}"
-    for option in (
-        "lock_timeout=1000",
-        "statement_timeout=1500",
-        "idle_in_transaction_session_timeout=1500",
-        "jit=off",
-        "application_name=airscrew-submissions",
-    )
+_OPTIONS = options(
+    "lock_timeout=1000",
+    "statement_timeout=1500",
+    "idle_in_transaction_session_timeout=1500",
+    *BY_KEY,
+    "application_name=airscrew-submissions",
 )
 
 
