@@ -59,6 +59,14 @@ ACCESS = {
 }
 
 
+# And what flytekit tells a task of itself consists of.
+PARAMETERS = {
+    *("_attrs", "_checkpoint", "_decks", "_enable_deck", "_execution_date", "_execution_id", "_logging"),
+    *("_output_metadata_prefix", "_raw_output_prefix", "_secrets_manager", "_stats", "_task_id", "_timeline_deck"),
+    "_working_directory",
+}
+
+
 class LeanWay:
     """Installs itself into the flytekit of this process, once."""
 
@@ -86,6 +94,7 @@ class LeanWay:
         self.loops: Any = asyn.loop_manager
         self.lost: dict[str, Any] = {}
         self.accesses: dict[str, Any] = {}
+        self.secrets: Any = None
         self.conversions: Any = shortcuts.Conversions(self.loops.run_sync)
         base_task.run_sync = self.loops.run_sync = self.conversions.run_sync
         # Where a context was opened is for flytekit's own debugging; finding it out reads source files.
@@ -204,7 +213,7 @@ class LeanWay:
             "exec_launchplan": plan,
             "api_version": configuration.version,
         }
-        user = entrypoint.ExecutionParameters(
+        user = self.parameters(
             execution_id=entrypoint._identifier.WorkflowExecutionIdentifier(project=project, domain=domain, name=name),
             execution_date=datetime.datetime.now(datetime.timezone.utc),
             stats=self.exchanges.Late(
@@ -243,6 +252,27 @@ class LeanWay:
         settings = configuration.serialization(transported, (project, domain, task[3]), distribution)
         with contexts.with_context(builder.with_serialization_settings(settings)) as ctx:
             yield ctx
+
+    def parameters(self, tmp_dir: str, **told: Any) -> Any:
+        """What the task is told of itself: where its secrets are is read once of the configuration."""
+        kind = self.entrypoint.ExecutionParameters
+        if self.secrets is None or not self.configured:
+            made = kind(tmp_dir=tmp_dir, **told)
+            if self.configured and set(vars(made)) == PARAMETERS:
+                self.secrets = _copy(made._secrets_manager)
+            return made
+        made = object.__new__(kind)
+        found = {f"_{name}": value for name, value in told.items()}
+        made.__dict__.update(
+            found,
+            _working_directory=tmp_dir,
+            _attrs={},
+            _secrets_manager=_copy(self.secrets),
+            _decks=[],
+            _timeline_deck=None,
+            _enable_deck=False,
+        )
+        return made
 
     def access(self, raw: str, metadata: dict[str, str]) -> Any:
         """The file access of a task: a copy of the last one of its kind, where only these two things differ."""

@@ -20,9 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+SPANS = "_airscrew_spans"
 STATE = ["working_dir", "mode", "engine_dir", "branch_eval_mode", "user_space_params"]
 # flytekit's coroutines from literals to values and back.
 CONVERSIONS = ("_literal_map_to_kwargs", "_output_to_literal_map")
+# The names that flytekit's opening and closing of a context use.
+OPENS = {
+    *(
+        "FlyteContextManager",
+        "get_origin_stackframe",
+        "set_stackframe",
+        "flyte_context_Var",
+        "get",
+        "append",
+        "set",
+        "len",
+    ),
+    *("developer_logger", "debug", "level", "compilation_state", "in_a_condition", "get_origin_stackframe_repr"),
+}
+CLOSES = {
+    *("flyte_context_Var", "get", "pop", "set", "developer_logger", "debug", "level", "len", "compilation_state"),
+    *("in_a_condition", "get_origin_stackframe_repr", "AssertionError"),
+}
 TIMER = ["_name", "start_time", "_start_wall_time", "_start_process_time"]
 
 
@@ -30,19 +49,22 @@ def install() -> None:
     from flytekit.core import context_manager, type_engine, utils
     from flytekit.loggers import logger
 
+    hold_contexts(context_manager)
     timer, state = getattr(utils, "timeit", None), getattr(context_manager, "ExecutionState", None)
-    if timer is not None and sorted(vars(timer())) == sorted(TIMER):
-        time_spans(timer, context_manager.FlyteContextManager, logger)
+    deck = getattr(context_manager.ExecutionParameters, "timeline_deck", None)
+    if timer is not None and isinstance(deck, property) and sorted(vars(timer())) == sorted(TIMER):
+        time_spans(timer, context_manager, logger)
     if state is not None and list(inspect.signature(state).parameters) == STATE:
         hold_states(state)
     if hasattr(type_engine.TypeEngine, "lazy_import_transformers"):
         import_once(type_engine.TypeEngine)
 
 
-def time_spans(timer: Any, contexts: Any, logger: logging.Logger) -> None:
+def time_spans(timer: Any, module: Any, logger: logging.Logger) -> None:
     """flytekit times its own steps, for the timeline of the task's deck: half of what that took was looking up names
-    and composing a message that nobody reads.
+    and composing a message that nobody reads. The deck itself is made when somebody wants it.
     """
+    contexts, made = module.FlyteContextManager, module.ExecutionParameters.timeline_deck.fget
     now, utc, wall, process = datetime.datetime.now, datetime.timezone.utc, time.perf_counter, time.process_time  # noqa: UP017
 
     def enter(self: Any) -> Any:
@@ -58,14 +80,49 @@ def time_spans(timer: Any, contexts: Any, logger: logging.Logger) -> None:
             "ProcessTime": process() - self._start_process_time,
         }
         user = contexts.current_context().user_space_params
-        deck = user.__dict__.get("_timeline_deck")
-        if deck is None or user.decks:
-            deck = user.timeline_deck
-        deck.append_time_info(span)
+        if user.__dict__.get("_timeline_deck") is None and not user.decks:
+            user.__dict__.setdefault(SPANS, []).append(span)
+        else:
+            user.timeline_deck.append_time_info(span)
         if logger.isEnabledFor(logging.INFO):
             logger.info(f"{self._name}. [Time: {span['WallTime']:.6f}s]")
 
+    def timeline_deck(self: Any) -> Any:
+        deck = made(self)
+        for span in self.__dict__.pop(SPANS, ()):
+            deck.append_time_info(span)
+        return deck
+
     timer.__enter__, timer.__exit__ = enter, leave
+    module.ExecutionParameters.timeline_deck = property(timeline_deck)
+
+
+def hold_contexts(module: Any) -> None:
+    """Each context that is opened or closed composes a line for flytekit's own log, which nobody reads as a rule."""
+    manager = module.FlyteContextManager
+    opened, closed = manager.push_context, manager.pop_context
+    if set(opened.__code__.co_names) != OPENS or set(closed.__code__.co_names) != CLOSES:
+        return
+    logger, stack = module.developer_logger, module.flyte_context_Var
+
+    def open_context(ctx: Any, f: Any = None) -> Any:
+        if f is None or logger.isEnabledFor(logging.DEBUG):
+            return opened(ctx, f)
+        ctx.set_stackframe(f)
+        contexts = stack.get()
+        contexts.append(ctx)
+        stack.set(contexts)
+        return ctx
+
+    def close_context() -> Any:
+        contexts = stack.get()
+        if len(contexts) < 2 or logger.isEnabledFor(logging.DEBUG):
+            return closed()
+        ctx = contexts.pop()
+        stack.set(contexts)
+        return ctx
+
+    manager.push_context, manager.pop_context = staticmethod(open_context), staticmethod(close_context)
 
 
 def hold_states(state: Any) -> None:
