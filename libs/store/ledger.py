@@ -1,4 +1,4 @@
-"""The leader's side of the store: synchronous, one connection, for one thread.
+"""The leader's side of the store: synchronous, one connection, for one thread; and what an event loop does without it.
 
 Guaranteed: a commit is stored as a whole or not at all, only if `epoch` is the shard's present epoch at that moment,
 and a final phase is never left. `claim` and `commit` of one shard exclude each other in the database, so after a claim
