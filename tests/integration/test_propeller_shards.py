@@ -33,18 +33,18 @@ TASKS = len(WIDE.steps) + 1
 """Of a wide execution: the last one adds up what the others have made."""
 
 HISTORY = """
-CREATE TABLE history (id bigserial PRIMARY KEY, kind text, shard int, epoch bigint, holder text, writer int);
+CREATE TABLE history (id bigserial PRIMARY KEY, kind text, shard int, epoch bigint, holder text, writer text);
 CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO history (kind, shard, epoch, holder, writer)
-    SELECT 'commit', shard, epoch, holder, pg_backend_pid() FROM leadership WHERE shard = NEW.shard;
+    SELECT 'commit', shard, epoch, holder, current_setting('application_name') FROM leadership WHERE shard = NEW.shard;
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_commit AFTER UPDATE ON executions FOR EACH ROW EXECUTE FUNCTION note_commit();
 CREATE FUNCTION note_claim() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO history (kind, shard, epoch, holder, writer)
-    VALUES ('claim', NEW.shard, NEW.epoch, NEW.holder, pg_backend_pid());
+    VALUES ('claim', NEW.shard, NEW.epoch, NEW.holder, current_setting('application_name'));
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_claim AFTER UPDATE ON leadership FOR EACH ROW
@@ -77,16 +77,22 @@ class History:
 
     def check(self) -> None:
         """No shard was led by two: only who has claimed it last writes, and epochs rise."""
-        led: dict[int, tuple[int, int]] = {}
+        led: dict[int, tuple[int, str]] = {}
         for kind, shard, epoch, holder, writer in self.read(
             "SELECT kind, shard, epoch, holder, writer FROM history ORDER BY id"
         ):
-            before = led.get(shard, (0, 0))
+            before = led.get(shard, (0, ""))
             if kind == "claim":
                 assert epoch > before[0], f"shard {shard}: {holder} claims epoch {epoch} after {before[0]}"
+                assert writer == holder
                 led[shard] = epoch, writer
             else:
                 assert (epoch, writer) == before, f"shard {shard}: {writer} commits while {before} leads"
+
+
+def replica(url: str, number: int) -> dict[str, Any]:
+    """Settings of a replica of which the database knows what it does, over whatever connection."""
+    return {"database": f"{url}?application_name=propeller-{number}"}
 
 
 def starts_of(*processes: Instant) -> Counter[str]:
@@ -128,9 +134,9 @@ async def test_replicas_share_the_shards_as_they_come_and_go(
     first, second = Instant(hold=True), Instant(hold=True)
     async with Fleet(tmp_path, postgres_url, own_etcd.endpoint, SHARDS) as fleet:
         fleet.queue()
-        fleet.propeller()
-        fleet.propeller()
-        third = fleet.propeller_settings()
+        fleet.propeller(**replica(postgres_url, 1))
+        fleet.propeller(**replica(postgres_url, 2))
+        third = fleet.propeller_settings(**replica(postgres_url, 3))
         fleet.executor(first, "e1", cpu_millis=12_000)
         fleet.executor(second, "e2", cpu_millis=12_000)
         await fleet.register(WIDE)
@@ -176,8 +182,8 @@ async def test_two_leaders_share_an_executor_and_neither_starves(
     processes = Instant()
     async with Fleet(tmp_path, postgres_url, own_etcd.endpoint, 2) as fleet:
         fleet.queue()
-        fleet.propeller()
-        fleet.propeller()
+        fleet.propeller(**replica(postgres_url, 1))
+        fleet.propeller(**replica(postgres_url, 2))
         fleet.executor(processes, cpu_millis=2_000)
         await fleet.register(WIDE)
         await until(lambda: len(set(history.holders().values())) == 2, "each leads one", 20)
