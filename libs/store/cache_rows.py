@@ -10,7 +10,7 @@ from libs.store.rows import Row, data_from, data_row
 from libs.workflow.identity import EntityId
 from libs.workflow.state import CacheEntry, Data, Reservation
 
-CACHE_COLUMNS = (
+CACHE_COLUMNS: tuple[str, ...] = (
     "key",
     "task_project",
     "task_domain",
@@ -26,7 +26,7 @@ CACHE_COLUMNS = (
     "used_at_us",
 )
 
-RESERVATION_COLUMNS = ("key", "execution_key", "node_id")
+RESERVATION_COLUMNS: tuple[str, ...] = ("key", "execution_key", "node_id")
 """Whose a reservation is."""
 
 

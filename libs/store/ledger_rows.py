@@ -100,7 +100,7 @@ def _tags(child: ExecutionState) -> Iterator[rows.Row]:
     yield from launches.tag_rows(child.key, launches.searchable(execution_pb2.ExecutionSpec.FromString(child.spec)))
 
 
-ABORT_COLUMNS = ("parent", "child", "cause", "principal")
+ABORT_COLUMNS: tuple[str, ...] = ("parent", "child", "cause", "principal")
 
 ABORT_BELOW = f"""
 WITH RECURSIVE below (key, cause, principal) AS (

@@ -46,7 +46,7 @@ EXECUTION_OBSERVED = (
 )
 """What the leader of a shard writes of an execution, and nobody else."""
 
-EXECUTION_COLUMNS = (
+EXECUTION_COLUMNS: tuple[str, ...] = (
     "key",
     *EXECUTION_OBSERVED,
     "project",
@@ -79,9 +79,9 @@ EXECUTION_COLUMNS = (
 )
 """An `ExecutionState`, whole (but for the signals, which have a table)."""
 
-INTENT_COLUMNS = ("generation", "desired", "abort_cause", "abort_principal")
+INTENT_COLUMNS: tuple[str, ...] = ("generation", "desired", "abort_cause", "abort_principal")
 
-NODE_COLUMNS = (
+NODE_COLUMNS: tuple[str, ...] = (
     "execution_key",
     "node_id",
     "spec_id",
@@ -119,7 +119,7 @@ NODE_COLUMNS = (
     "reservation",
 )
 
-ATTEMPT_COLUMNS = (
+ATTEMPT_COLUMNS: tuple[str, ...] = (
     "execution_key",
     "node_id",
     "attempt",
@@ -138,12 +138,12 @@ ATTEMPT_COLUMNS = (
     "checkpoint_uri",
 )
 
-EVENT_COLUMNS = ("execution_key", "at_us", "kind", "node_id", "attempt", "message")
+EVENT_COLUMNS: tuple[str, ...] = ("execution_key", "at_us", "kind", "node_id", "attempt", "message")
 
-SIGNAL_COLUMNS = ("execution_key", "signal_id", "node_id", "type", "principal", "created_at_us")
+SIGNAL_COLUMNS: tuple[str, ...] = ("execution_key", "signal_id", "node_id", "type", "principal", "created_at_us")
 """What the leader writes of a signal; `principal` is empty until `admin` writes it with the value."""
 
-LAUNCH_PLAN_COLUMNS = (
+LAUNCH_PLAN_COLUMNS: tuple[str, ...] = (
     "project",
     "domain",
     "name",

@@ -24,6 +24,7 @@ from libs.runtime.backoff import Backoff
 from libs.runtime.clock import Clock
 from libs.workflow.errors import AirscrewError, Fenced, KeyTaken, Refused, Unavailable
 from libs.workflow.state import Changes
+from services.propeller.pending import Pending
 from services.propeller.store import LeaderStore
 
 logger = logging.getLogger(__name__)
@@ -35,17 +36,6 @@ RENEWAL_SECONDS = (0.05, 1.0)
 
 _BUSY_ROUNDS = 64
 """How often the event loop may go round while turns are still coming, before the batch is closed all the same."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """A turn that waits to be durable."""
-
-    changes: Changes
-    started_us: int
-    """When it began."""
-    rows: int
-    """How many it has changed."""
 
 
 P = TypeVar("P", bound=Pending)

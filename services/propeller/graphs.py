@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 
 from libs.blob import BlobStore
 from libs.store.records import LaunchPlanRecord
-from libs.workflow.compiler import requirements
+from libs.workflow.compiler.requirements import requirements
 from libs.workflow.errors import Internal
 from libs.workflow.graph import Graph, LaunchPlanTarget, build
 from libs.workflow.identity import EntityId

@@ -8,7 +8,7 @@ from typing import Protocol
 from libs.workflow.identity import AttemptId
 from libs.workflow.machine import Execution
 from libs.workflow.machine import messages as m
-from services.propeller.committer import Pending
+from services.propeller.pending import Pending
 
 Question = m.ReadBlob | m.WriteBlob | m.BuildGraph
 QUESTIONS = (m.ReadBlob, m.WriteBlob, m.BuildGraph)

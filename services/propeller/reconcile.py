@@ -27,10 +27,11 @@ from libs.workqueue import DelayingQueue, Item, ItemExponential, WorkQueue
 from libs.workqueue.observer import Observer
 from services.propeller.arrivals import Arrivals
 from services.propeller.assignments import Assignments
-from services.propeller.committer import Committer, Pending
+from services.propeller.committer import Committer
 from services.propeller.consequences import Consequences
 from services.propeller.library import Library
 from services.propeller.outside import Outside
+from services.propeller.pending import Pending
 from services.propeller.placement import Placement
 from services.propeller.placing import Placing
 from services.propeller.spans import Spans, child_traceparent

@@ -36,7 +36,7 @@ from services.propeller.assignments import Assignments
 from services.propeller.blobs import Blobs
 from services.propeller.cache import Cache
 from services.propeller.children import Children
-from services.propeller.committer import Committer, Pending
+from services.propeller.committer import Committer
 from services.propeller.demands import Demands
 from services.propeller.dynamics import Dynamics
 from services.propeller.ends import Ends
@@ -46,6 +46,7 @@ from services.propeller.levels import Levels, Monitor
 from services.propeller.library import Library
 from services.propeller.meters import Look, Meters
 from services.propeller.outside import Question
+from services.propeller.pending import Pending
 from services.propeller.placement import Placement
 from services.propeller.reconcile import Reconciler
 from services.propeller.sessions import Sessions

@@ -7,7 +7,6 @@ changed, so that a crash at any moment can be played by restoring from the copie
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -67,7 +66,7 @@ class Store:
     def launch(self, state: ExecutionState, path: str) -> None:
         assert state.key not in self.worlds, "two executions have one key"
         graph = self.graph(state.launch_plan.name)
-        it = self.worlds[state.key] = World(new_execution(copy.copy(state), graph), graph, self, path)
+        it = self.worlds[state.key] = World(new_execution(replace(state), graph), graph, self, path)
         if state.recovers_key is not None:
             it.forget()
 
@@ -81,7 +80,7 @@ class Store:
         return self.worlds[new_key]
 
     def recoverable(self, key: int | None) -> list[NodeState]:
-        return [copy.copy(node) for node in self.worlds[key].nodes.values()] if key is not None else []
+        return [replace(node) for node in self.worlds[key].nodes.values()] if key is not None else []
 
     def look_up(self, asker: tuple[int, str], command: m.LookUpCache) -> m.CacheAnswered:
         """As the ledger answers: what is reserved by somebody who has ended is taken over."""
@@ -176,7 +175,7 @@ class World:
     touched: int = 0
 
     def __post_init__(self) -> None:
-        self.state = copy.copy(self.execution.state)
+        self.state = replace(self.execution.state)
         self.intent = self.state.intent
 
     @property
@@ -187,7 +186,7 @@ class World:
 
     def turn(self, *events: m.Event, at_once: bool = False) -> Turn:
         """One turn: step, commit, carry out. `at_once` there are slots for what seeks them."""
-        final = {node_id: copy.copy(node) for node_id, node in self.nodes.items() if node.phase.terminal}
+        final = {node_id: replace(node) for node_id, node in self.nodes.items() if node.phase.terminal}
         turn = STEPPER.step(self.execution, events, self.now_us)
         seen = 0
         while at_once and (placed := [_placed(each) for each in turn.commands[seen:] if isinstance(each, m.Seek)]):
@@ -206,11 +205,11 @@ class World:
     def _commit(self, turn: Turn) -> None:
         changes = turn.changes
         if changes.execution_changed:
-            self.state = copy.copy(changes.execution)
+            self.state = replace(changes.execution)
         for node_id, node in changes.nodes.items():
-            self.nodes[node_id] = copy.copy(node)
+            self.nodes[node_id] = replace(node)
         for key, attempt in changes.attempts.items():
-            self.attempts[key] = copy.copy(attempt)
+            self.attempts[key] = replace(attempt)
         for signal in changes.signals:
             self.signals.setdefault(signal.id, signal)
         for entry in changes.cached:
@@ -283,12 +282,12 @@ class World:
 
     def forget(self) -> None:
         """All memory of this execution is lost; a new leader reads the rows, and executors tell what they run."""
-        open_attempts = [copy.copy(attempt) for attempt in self.attempts.values() if not attempt.phase.terminal]
-        nodes = [copy.copy(node) for node in self.nodes.values()]
+        open_attempts = [replace(attempt) for attempt in self.attempts.values() if not attempt.phase.terminal]
+        nodes = [replace(node) for node in self.nodes.values()]
         self.store.dice.shuffle(nodes)
         for lost in (self.seeking, self.stopping, self.errands, self.mail):
             lost.clear()
-        state = copy.copy(self.state)
+        state = replace(self.state)
         state.intent = self.intent
         closures = {
             node.closure_uri: self.store.closures[node.closure_uri]
@@ -444,7 +443,7 @@ _BOOLEAN = b"\x08\x04"
 def world(state: ExecutionState, graph: Graph, outcome: Outcome = all_is_well, seed: int = 0) -> World:
     """A world around an execution that has not begun and launches none."""
     store = Store(random.Random(seed), outcome)
-    it = store.worlds[state.key] = World(new_execution(copy.copy(state), graph), graph, store)
+    it = store.worlds[state.key] = World(new_execution(replace(state), graph), graph, store)
     return it
 
 

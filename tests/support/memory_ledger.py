@@ -7,7 +7,6 @@ copied on their way in and out; what their fields hold never changes.
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -62,7 +61,7 @@ class MemoryStore:
     def submit(self, state: ExecutionState) -> None:
         """Stores a new execution."""
         with self.lock:
-            self.executions[state.key] = copy.copy(state)
+            self.executions[state.key] = replace(state)
             self.nodes[state.key], self.attempts[state.key], self.events[state.key] = {}, {}, []
 
     def request_abort(self, key: int, cause: str = "", principal: str = "") -> None:
@@ -186,9 +185,9 @@ class MemoryLedger:
         with self._present() as store:
             return [
                 Snapshot(
-                    copy.copy(store.executions[key]),
+                    replace(store.executions[key]),
                     self._nodes(key),
-                    [copy.copy(store.attempts[key][id]) for id in sorted(store.attempts[key]) if self._open(key, id)],
+                    [replace(store.attempts[key][id]) for id in sorted(store.attempts[key]) if self._open(key, id)],
                     self._nodes(store.executions[key].recovers_key),
                 )
                 for key in sorted(keys)
@@ -272,7 +271,7 @@ class MemoryLedger:
         return not self._store.attempts[key][id].phase.terminal
 
     def _nodes(self, key: int | None) -> list[NodeState]:
-        found = [] if key is None else list(map(copy.copy, self._store.nodes.get(key, {}).values()))
+        found = [] if key is None else list(map(replace, self._store.nodes.get(key, {}).values()))
         return sorted(found, key=lambda node: (node.created_at_us or 0, node.id))
 
     def _require_own_children(self, change: Changes) -> None:
@@ -324,11 +323,11 @@ class MemoryLedger:
         nodes = store.nodes.setdefault(key, {})
         for id, node in change.nodes.items():
             if id not in nodes or not nodes[id].phase.terminal:
-                nodes[id] = copy.copy(node)
+                nodes[id] = replace(node)
         attempts = store.attempts.setdefault(key, {})
         for attempt_id, attempt in change.attempts.items():
             if attempt_id not in attempts or not attempts[attempt_id].phase.terminal:
-                attempts[attempt_id] = copy.copy(attempt)
+                attempts[attempt_id] = replace(attempt)
         store.events.setdefault(key, []).extend(change.events)
         self._store_more(key, change)
 

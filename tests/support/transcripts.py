@@ -40,7 +40,6 @@ has the next number. `succeed n0 none` is None, and so on for what else is no nu
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -329,7 +328,7 @@ class _Rows:
     """The rows of an execution at one moment."""
 
     def __init__(self, it: World) -> None:
-        self.execution: ExecutionState = copy.copy(it.state)
+        self.execution: ExecutionState = replace(it.state)
         self.nodes: dict[str, NodeState] = dict(it.nodes)
         self.attempts: dict[tuple[str, int], AttemptState] = dict(it.attempts)
 

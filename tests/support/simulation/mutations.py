@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -159,7 +158,7 @@ class _Forgetful(SimulatedLedger):
 def _without_timers(changes: Changes) -> Changes:
     execution = replace(changes.execution, next_wake_at_us=None)
     nodes = {id: replace(node, wake_at_us=None) for id, node in changes.nodes.items()}
-    mutated = copy.copy(changes)
+    mutated = replace(changes)
     mutated.execution, mutated.nodes = execution, nodes
     return mutated
 

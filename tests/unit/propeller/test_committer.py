@@ -12,7 +12,8 @@ import pytest
 from libs.runtime.clock import SystemClock
 from libs.workflow.errors import AirscrewError, Fenced, KeyTaken, Refused, Unavailable
 from libs.workflow.state import Changes
-from services.propeller.committer import Committer, Pending
+from services.propeller.committer import Committer
+from services.propeller.pending import Pending
 from tests.support.graphs import Plan, Step, state_of
 
 PLAN = Plan((Step("n0"),))
