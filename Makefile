@@ -28,6 +28,13 @@ ARGS ?=
 SEEDS ?= 2000
 SEED ?=
 
+# make run NATIVE=1 (and demo, bench): the tree that `make native` compiles in place of the checkout.
+NATIVE ?=
+ifneq ($(NATIVE),)
+demo run bench: native
+demo run bench: export PYTHONPATH := $(CURDIR)/build/native
+endif
+
 # What tasks run in; without our code beside it.
 demo run test: export AIRSCREW_EXECUTOR_TASK_PYTHON ?= $(CURDIR)/.venv-tasks/bin/python
 
@@ -55,7 +62,11 @@ fast: .venv/.synced ## the tests that need no other process
 .PHONY: bench
 bench: .venv/.synced .venv-tasks/.synced ## how fast the whole system is, minutes of it (ONLY=w1,w3,pool,queue,bulk,map,flat,wait,start,traced ARGS="--modes engine,reuse,fork --database postgres")
 	@servers=$$(.venv/bin/python deploy/dev/find_servers.py)
-	PATH="$$servers:$$PATH" .venv/bin/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+	PATH="$$servers:$$PATH" .venv/bin/python -P -m tests.bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+.PHONY: native
+native: .venv/.synced ## compile what a leader spends its time in, to build/native (then: make run NATIVE=1, make bench NATIVE=1)
+	@PYTHONPATH= .venv/bin/python -m deploy.native.build
 
 .PHONY: scale
 scale: .venv/.synced ## executions larger than most, minutes of them: how long, how much memory (ARGS="mapped --share 0.1")

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from libs import settings
-from libs.runtime import grpcio
+from libs.runtime import grpcio, native
 from libs.runtime.clock import Clock, SystemClock
 from libs.telemetry import logs, metrics, otel, traces
 
@@ -182,6 +182,8 @@ def run(service: str, main: Callable[[Life], Awaitable[None]], *, fast_loop: boo
         log_settings = settings.load(LogSettings, service)
         sender = otel.logs_handler(service)
         logs.configure(service, log_settings.log_level, log_settings.log_format, [sender[0]] if sender else [])
+        if native.compiled():
+            logger.info("%s runs compiled: see `make native`", service)
         tracing, metering = otel.configure(service), _metering(service)
         try:
             with asyncio.Runner(loop_factory=_loop_factory() if fast_loop else None) as runner:

@@ -10,6 +10,7 @@ from importlib import metadata
 
 import click
 
+from libs.runtime import native
 from services.cli import options
 from services.cli.names import UsageError
 from services.cli.options import Client, asks_admin
@@ -65,7 +66,10 @@ def retire(cluster_id: str, database: str, output: str) -> int:
 @click.command()
 @asks_admin
 async def version(client: Client) -> int:
-    """Show the version of this command and of the server."""
+    """Show the version of this command, whether its code is interpreted or compiled, and the version of the server."""
     here, there = metadata.version("airscrew"), await client.admin.version()
-    client.output.show({"client": here, "server": there}, lambda: f"airscrew {here}\nserver   {there}")
+    code = native.form()
+    client.output.show(
+        {"client": here, "code": code, "server": there}, lambda: f"airscrew {here} ({code})\nserver   {there}"
+    )
     return 0
