@@ -258,6 +258,16 @@ async def test_code_whose_import_leaves_threads_or_fails_starts_cold_or_tells_so
         warm.value(await bench.session.final(before[0].id))
 
 
+async def test_a_zygote_has_no_more_open_files_however_much_it_imports(opened: Any) -> None:
+    async with opened("fork") as bench:
+        count = "len(os.listdir('/proc/self/fd')), len(os.listdir(f'/proc/{os.getppid()}/fd'))"
+        found = []
+        for number in range(6):
+            (bench.tmp_path / "code" / f"module{number}.py").write_text(warm.MODULE)
+            found.append(await bench.does(count, module=f"module{number}"))
+        assert set(found) == {found[0]}
+
+
 async def test_zygotes_are_bounded_and_retire_and_all_can_be_switched_off(opened: Any, tmp_path: Path) -> None:
     warm = tmp_path / "data" / "warm"
     async with opened("fork", zygotes=1, zygote_idle_seconds=2.0) as bench:

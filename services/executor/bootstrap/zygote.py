@@ -32,6 +32,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 import time
 import traceback
@@ -267,19 +268,27 @@ def _foreign_threads() -> int:
 def _connection(control: int) -> str:
     """The peer of a socket that is connected to somebody, if there is one."""
     for name in os.listdir("/proc/self/fd"):
-        if int(name) == control:
-            continue
+        number = int(name)
         try:
-            copy = os.dup(int(name))
+            if number != control and stat.S_ISSOCK(os.fstat(number).st_mode) and (peer := _peer(os.dup(number))):
+                return peer
         except OSError:
-            continue
-        try:
-            with socket.socket(fileno=copy) as found:
-                if peer := found.getpeername():
-                    return str(peer)
-        except OSError:
-            pass  # no socket, or one without a peer
+            pass  # it is closed by now
     return ""
+
+
+def _peer(descriptor: int) -> str:
+    """Whom a socket is connected to; empty when to nobody. Takes the descriptor."""
+    try:
+        found = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        return ""
+    with found:
+        try:
+            return str(found.getpeername())
+        except OSError:
+            return ""
 
 
 def _kill(pid: int) -> None:
