@@ -148,9 +148,9 @@ class Kept:
         """What it said of a task with which it ends."""
 
     async def start(self, order: dict[str, Any]) -> None:
-        """Raises BrokenPipeError when it cannot be started."""
+        """Raises OSError when its warden is known to be dead."""
         try:
-            await self._warden.run(order, self._theirs.fileno(), *self._prints)
+            self._warden.run(order, self._theirs.fileno(), *self._prints)
         finally:
             for prints in self._prints:
                 os.close(prints)

@@ -36,7 +36,7 @@ class WarmProcesses:
         printed, prints = os.pipe2(os.O_CLOEXEC)
         try:
             try:
-                await warm.warden.run(_order(launch, warm.warden.desk), theirs.fileno(), prints)
+                warm.warden.run(_order(launch, warm.warden.desk), theirs.fileno(), prints)
             finally:
                 theirs.close()
                 os.close(prints)
@@ -113,7 +113,7 @@ class _Fork:
                 self._channel,
                 framing.request(_request(self._launch, self._warm), self._warm.inputs or b""),
             )
-            while data := await loop.sock_recv(self._channel, _PIECE_BYTES):
+            while reply is None and (data := await loop.sock_recv(self._channel, _PIECE_BYTES)):
                 reply = replies.feed(data)
         except framing.Broken:
             return None

@@ -20,8 +20,8 @@ Guaranteed, as long as the supervisor itself lives:
 Not guaranteed: when the supervisor itself is killed with SIGKILL, the command dies with it (parent-death signal) but
 its own children are for the executor to find. A process in uninterruptible sleep delays the end until it wakes.
 
-It writes two lines to CONTROL_FD: `started PID` and, last of all, `ended exit|signal NUMBER MEMORY`, where MEMORY is 1
-when a lack of memory is why it ended. Exit codes of a command that could not be started are 126 and 127, as in a shell.
+It writes a line to CONTROL_FD, last of all: `ended exit|signal NUMBER MEMORY`, where MEMORY is 1 when a lack of memory
+is why it ended. Exit codes of a command that could not be started are 126 and 127, as in a shell.
 """
 
 # ruff: noqa: SIM105 - importing `contextlib` would take longer than everything else that is imported here
@@ -289,7 +289,6 @@ class Supervisor:
             os._exit(126)
         for descriptor in given if output is None else (output.printed_to, *given):
             os.close(descriptor)
-        self.tell(f"started {self.main}")
         self.attend(output)
         self.kill_everything()
         if output is not None:
