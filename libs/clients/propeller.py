@@ -6,7 +6,8 @@ A leader that does not answer in time is no error of whoever asks: `status` says
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ COLLECTION_SECONDS = 5.0
 """It waits for whatever the collector does with the store just now."""
 PREVIEW_SECONDS = 60.0
 """It looks at very many rows, and measures blobs."""
+UNUSED_SECONDS = 2 * PREVIEW_SECONDS
+"""How long a connection is kept that nobody uses: longer than any call lasts. Each replica has an address of its own,
+and an address that nobody has any more would be tried for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +80,25 @@ class Status:
     """In its memory."""
 
 
+@dataclass(slots=True)
+class _Connection:
+    channel: grpc.aio.Channel
+    used: float = 0.0
+    """When somebody used it last, by the monotonic clock."""
+
+
 class Propellers:
-    """Asks replicas, and keeps the connections. Use as an async context manager."""
+    """Asks replicas, and keeps the connections that are used. Use as an async context manager."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._connections: dict[str, _Connection] = {}
 
     async def __aenter__(self) -> Propellers:
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        for connection in self._channels.values():
-            await connection.close()
-        self._channels.clear()
+        while self._connections:
+            await self._connections.popitem()[1].channel.close()
 
     async def status(self, address: str, shard: int, attempts: Sequence[AttemptId]) -> Status | None:
         """How a shard stands with the replica at `address`, and those of `attempts` that wait for a slot."""
@@ -101,7 +111,8 @@ class Propellers:
         """As `status`, with all that is told."""
         request = propeller_pb2.StatusRequest(attempts=map(codec.attempt_message, attempts), shard=shard)
         try:
-            return await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
+            stub = await self._stub(address)
+            return await stub.Status(request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
             logger.info("the leader at %s does not answer: %s", address, error.details())
             return None
@@ -110,14 +121,16 @@ class Propellers:
         """The executors that the leader of a shard at `address` knows. Raises Unavailable when it does not answer."""
         with errors.of_rpc():
             request = propeller_pb2.StatusRequest(shard=shard)
-            reply = await self._stub(address).Status(request, timeout=DEADLINE_SECONDS)
+            stub = await self._stub(address)
+            reply = await stub.Status(request, timeout=DEADLINE_SECONDS)
         return reply.executors
 
     async def drain(self, address: str, executor: str, grace_us: int) -> None:
         """Raises NotFound when the executor is not connected to the leader at `address`."""
         request = propeller_pb2.DrainRequest(executor=executor, grace_us=grace_us)
         with errors.of_rpc():
-            await self._stub(address).Drain(request, timeout=DEADLINE_SECONDS)
+            stub = await self._stub(address)
+            await stub.Drain(request, timeout=DEADLINE_SECONDS)
 
     async def die(self, address: str, shard: int, epoch: int) -> None:
         """Ends the process of the leader at `address` as SIGKILL does; returns when it is gone.
@@ -126,7 +139,8 @@ class Propellers:
         epoch, and Unavailable when it does not answer, in which case it may be gone.
         """
         with errors.of_rpc():
-            call = self._stub(address).Die(timeout=DEADLINE_SECONDS)
+            stub = await self._stub(address)
+            call = stub.Die(timeout=DEADLINE_SECONDS)
             await call.write(propeller_pb2.DieRequest(shard=shard, epoch=epoch))
             if await call.read() is grpc.aio.EOF:
                 raise Unavailable(f"{address} did not answer")
@@ -134,26 +148,25 @@ class Propellers:
                 await call.done_writing()
                 await call.read()
 
-    async def follow(self, address: str) -> AsyncIterator[list[Hint]]:
+    async def follow(self, address: str) -> AsyncGenerator[list[Hint], None]:
         """The ends that the replica at `address` commits from now on; nothing, first, as soon as it has heard.
 
-        Ends when the replica stops. Raises what its failure is.
+        Ends when the replica stops. Raises what its failure is. Over a connection of its own, which goes with it.
         """
         with errors.of_rpc():
-            call = self._stub(address).Follow(propeller_pb2.FollowRequest())
-            try:
+            async with channel.connect(address) as connection:
+                call = _stub_of(connection).Follow(propeller_pb2.FollowRequest())
                 if await opened(call):
                     yield []
                 async for reply in call:
                     yield hints_in(reply)
-            finally:
-                call.cancel()
 
     async def collection(self, address: str, shard: int, begin: bool) -> propeller_pb2.CollectionReply:
         """How garbage collection of a shard stands with its leader at `address`; with `begin` a pass begins at once."""
         request = propeller_pb2.CollectionRequest(shard=shard, begin=begin)
         with errors.of_rpc():
-            return await self._stub(address).Collection(request, timeout=COLLECTION_SECONDS)
+            stub = await self._stub(address)
+            return await stub.Collection(request, timeout=COLLECTION_SECONDS)
 
     async def preview_collection(
         self, address: str, shard: int, days: float | None
@@ -161,13 +174,25 @@ class Propellers:
         """What the leader of a shard at `address` would collect; `days` instead of what is configured."""
         request = propeller_pb2.PreviewCollectionRequest(shard=shard, days=days)
         with errors.of_rpc():
-            return (await self._stub(address).PreviewCollection(request, timeout=PREVIEW_SECONDS)).projects
+            stub = await self._stub(address)
+            return (await stub.PreviewCollection(request, timeout=PREVIEW_SECONDS)).projects
 
-    def _stub(self, address: str) -> propeller_pb2_grpc.PropellerAsyncStub:
-        if address not in self._channels:
-            self._channels[address] = channel.connect(address)
-        stub: propeller_pb2_grpc.PropellerAsyncStub = propeller_pb2_grpc.PropellerStub(self._channels[address])
-        return stub
+    async def _stub(self, address: str) -> propeller_pb2_grpc.PropellerAsyncStub:
+        """Closes what has not been used for long, too."""
+        now = time.monotonic()
+        connection = self._connections.get(address)
+        if connection is None:
+            connection = self._connections[address] = _Connection(channel.connect(address))
+        connection.used = now
+        unused = [each for each, of in self._connections.items() if now - of.used > UNUSED_SECONDS]
+        for other in [self._connections.pop(each) for each in unused]:
+            await other.channel.close()
+        return _stub_of(connection.channel)
+
+
+def _stub_of(connection: grpc.aio.Channel) -> propeller_pb2_grpc.PropellerAsyncStub:
+    stub: propeller_pb2_grpc.PropellerAsyncStub = propeller_pb2_grpc.PropellerStub(connection)
+    return stub
 
 
 def _status(reply: propeller_pb2.StatusReply, shard: int) -> Status:

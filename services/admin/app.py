@@ -89,7 +89,7 @@ async def running(
             async with asyncio.TaskGroup() as group:
                 hearing = group.create_task(_hear(subscriber, door.hints), name="hear hints")
                 if metering.enabled:
-                    board = meters.board(metering, door.hints, enqueuer)
+                    board = meters.board(metering, door.hints, ears, enqueuer)
                     showing = group.create_task(board.watch(), name="meters")
                     hearing.add_done_callback(lambda _: showing.cancel())
                 addresses = await door.open()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -23,13 +24,18 @@ AGAIN_SECONDS: Final = (0.1, 2.0)
 """How long to wait at first, and at most, before somebody is asked again who did not answer."""
 
 GIVE_UP_SECONDS: Final = 60.0
+"""Who has not answered for so long is not asked any more, until the queue service names him again."""
+
+REMEMBERED: Final = 100
+"""So many addresses are remembered about which an operator has been warned."""
 
 
 class Propellers(Protocol):
     """Who can be followed."""
 
-    def follow(self, address: str) -> AsyncIterator[list[Hint]]:
-        """Ends, as the replica at `address` commits them; nothing, first, as soon as it answers."""
+    def follow(self, address: str) -> AsyncGenerator[list[Hint], None]:
+        """Ends, as the replica at `address` commits them; nothing, first, as soon as it answers. Whatever that needs
+        goes when the generator is closed."""
 
 
 class Ears:
@@ -39,6 +45,12 @@ class Ears:
         self._propellers = propellers
         self._hints = hints
         self._following: dict[str, asyncio.Task[None]] = {}
+        self._warned: dict[str, None] = {}
+        """Addresses where nobody has ever answered, and of which that has been said."""
+        self.followed = 0
+        """How many tell of their ends now."""
+        self.ends = 0
+        """How many ends were heard of first-hand."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,17 +72,41 @@ class Ears:
 
     async def _follow(self, address: str) -> None:
         clock, backoff = asyncio.get_running_loop().time, Backoff(*AGAIN_SECONDS)
-        last = clock()
+        last, has_answered, reason = clock(), False, ""
         while clock() - last < GIVE_UP_SECONDS:
             answers = False
             try:
-                async for ends in self._propellers.follow(address):
-                    answers = True
-                    self._hints.tell_first_hand(ends)
+                async with aclosing(self._propellers.follow(address)) as told:
+                    async for ends in told:
+                        if not answers:
+                            self.followed += 1
+                        answers = True
+                        self.ends += len(ends)
+                        self._hints.tell_first_hand(ends)
+                reason = "it ended the stream"
             except AirscrewError as error:
-                logger.debug("the propeller at %s does not tell of ends: %s", address, error.message)
+                reason = error.message
+                logger.debug("the propeller at %s does not tell of ends: %s", address, reason)
+            finally:
+                self.followed -= answers
             if answers:
-                last = clock()
+                last, has_answered = clock(), True
                 backoff.reset()
             await asyncio.sleep(backoff.next())
-        logger.info("the propeller at %s is not followed any more", address)
+        self._gave_up(address, has_answered, reason)
+
+    def _gave_up(self, address: str, has_answered: bool, reason: str) -> None:
+        """Who has stopped is no news. Who publishes, and cannot be reached at his address, is for an operator."""
+        if has_answered:
+            self._warned.pop(address, None)
+            logger.info("the propeller at %s is not followed any more: %s", address, reason)
+        elif address not in self._warned:
+            self._warned[address] = None
+            if len(self._warned) > REMEMBERED:
+                del self._warned[next(iter(self._warned))]
+            logger.warning(
+                "the propeller at %s, which is where it says to be, cannot be followed: %s. Clients hear of its ends"
+                " from the queue service, which is later",
+                address,
+                reason,
+            )

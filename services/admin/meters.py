@@ -6,10 +6,18 @@ from typing import Final
 
 from libs.clients.queue import Enqueuer
 from libs.telemetry.metrics import Board, Kind, Level, Metering, Metric, Values
+from services.admin.ears import Ears
 from services.admin.hints import Hints
 
 METRICS: Final = (
     Metric("airscrew.admin.watchers", Kind.GAUGE, "{stream}", "Streams that wait for changes of executions"),
+    Metric(
+        "airscrew.admin.propellers.followed",
+        Kind.GAUGE,
+        "{propeller}",
+        "Propellers that tell this replica of ends themselves: each that leads, normally",
+    ),
+    Metric("airscrew.admin.ends.heard", Kind.COUNTER, "{execution}", "Ends of executions that they have told it of"),
     Metric("airscrew.admin.keys.unacknowledged", Kind.GAUGE, "{key}", "Keys that the queue service has not taken yet"),
     Metric(
         "airscrew.admin.keys.dropped", Kind.COUNTER, "{key}", "Keys that were left to the sweep: the queue was away"
@@ -17,12 +25,14 @@ METRICS: Final = (
 )
 
 
-def board(metering: Metering, hints: Hints, enqueuer: Enqueuer) -> Board:
+def board(metering: Metering, hints: Hints, ears: Ears, enqueuer: Enqueuer) -> Board:
     """Shows a replica."""
 
     def look() -> Values:
         return {
             "airscrew.admin.watchers": [Level(hints.watchers, {})],
+            "airscrew.admin.propellers.followed": [Level(ears.followed, {})],
+            "airscrew.admin.ends.heard": [Level(ears.ends, {})],
             "airscrew.admin.keys.unacknowledged": [Level(enqueuer.unacknowledged, {})],
             "airscrew.admin.keys.dropped": [Level(enqueuer.dropped, {})],
         }

@@ -6,14 +6,20 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
+from libs.clients import propeller
 from libs.clients.propeller import Propellers
 from libs.clients.queue import Publisher, Subscriber
+from libs.rpc import channel
 from libs.rpc import server as rpc
 from libs.wire.hints import Hint
+from libs.workflow.errors import Unavailable
 from libs.workflow.phases import ExecutionPhase
 from services.admin import ears
 from services.admin.ears import Ears
@@ -145,3 +151,56 @@ async def test_who_does_not_answer_any_more_is_named_anew_when_it_publishes(
         await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("follow ")])
         async with replica(queue_server, address) as ends:
             await told_first_hand(heard, ends, 5_000)
+
+
+@asynccontextmanager
+async def deaf(address: str) -> AsyncIterator[list[float]]:
+    """Somebody who hangs up on whoever connects, and when that was."""
+    calls: list[float] = []
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(asyncio.get_running_loop().time())
+        writer.close()
+
+    host, _, port = address.rpartition(":")
+    async with await asyncio.start_server(hang_up, host, int(port)):
+        yield calls
+
+
+async def test_of_who_is_not_followed_any_more_no_connection_is_left(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ears, "AGAIN_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(ears, "GIVE_UP_SECONDS", 0.1)
+    made: list[grpc.aio.Channel] = []
+
+    def connect(address: str) -> grpc.aio.Channel:
+        made.append(channel.connect(address))
+        return made[-1]
+
+    monkeypatch.setattr(propeller, "channel", SimpleNamespace(connect=connect))
+    async with deaf(address) as calls, Propellers() as propellers, Ears(propellers, Hints()) as listening:
+        listening.follow(address)
+        await until(lambda: not listening._following)
+        assert calls
+        assert made
+        for each in made:
+            assert each.get_state() is grpc.ChannelConnectivity.SHUTDOWN
+        before = len(calls)
+        await asyncio.sleep(0.5)  # gRPC would try again after 0.1 s to 0.3 s
+        assert len(calls) == before
+    assert f"the propeller at {address}, which is where it says to be, cannot be followed" in caplog.text
+
+
+async def test_connections_that_nobody_uses_any_more_are_closed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Propellers() as propellers:
+        await propellers.look(address, 0)
+        (first,) = propellers._connections.values()
+        await propellers.look(address, 0)
+        await propellers.look("127.0.0.1:1", 0)
+        assert propellers._connections[address] is first
+        monkeypatch.setattr(propeller, "UNUSED_SECONDS", 0.0)
+        with pytest.raises(Unavailable):
+            await propellers.executors("127.0.0.1:1", 0)
+        assert address not in propellers._connections
+        assert first.channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN
