@@ -28,7 +28,6 @@ STAMP: Final = ".built"
 _LENIENT: Final = ("--no-warn-unreachable", "--allow-untyped-defs", "--allow-incomplete-defs", "--no-incremental")
 """What `make lint` has found right is not judged anew, and a constructor has no types for the fields of its bases."""
 MODULES: Final = (
-    "libs/workflow/errors.py",
     "libs/workflow/identity.py",
     "libs/workflow/options.py",
     "libs/workflow/phases.py",
@@ -49,6 +48,7 @@ MODULES: Final = (
     "libs/store/ledger_sqlite.py",
     "libs/store/sqlite_groups.py",
     "libs/store/sqlite_states.py",
+    "libs/telemetry/queues.py",
     "libs/clients/queue/keys.py",
     "services/propeller/assignments.py",
     "services/propeller/consequences.py",
@@ -95,6 +95,7 @@ def build(into: Path, optimize: str) -> bool:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, new / package, ignore=shutil.ignore_patterns("__pycache__"))
     names = modules(new)
+    _look_for_heirs(new, names)
     _write_out(new, names)
     _compile(new, names, optimize)
     shutil.rmtree(new / "build")
@@ -123,6 +124,18 @@ def _sources() -> Iterator[Path]:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
+
+
+def _look_for_heirs(tree: Path, names: list[str]) -> None:
+    """No class that stays Python's may derive from one that becomes C's: it would be refused only when it is made."""
+    compiled = {node.name for name in names for node in expand.classes((tree / name).read_text())}
+    for path in sorted({*tree.glob("libs/**/*.py"), *tree.glob("services/**/*.py")} - {tree / name for name in names}):
+        found = expand.classes(path.read_text())
+        own = {node.name for node in found}
+        for node in found:
+            if heirs := (expand.base_names(node) & compiled) - own:
+                where = path.relative_to(tree)
+                raise expand.Refused(f"{where}: {node.name} derives from {', '.join(heirs)}, which is compiled")
 
 
 def _write_out(tree: Path, names: list[str]) -> None:

@@ -45,6 +45,20 @@ class _Field:
         return f"self.{self.name} = {self.name}"
 
 
+def classes(source: str) -> list[ast.ClassDef]:
+    """All that a module defines."""
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+
+
+def base_names(node: ast.ClassDef) -> set[str]:
+    """What a class derives from, without where that comes from and what it is told in brackets."""
+    found = set()
+    for base in node.bases:
+        name = base.value if isinstance(base, ast.Subscript) else base
+        found.add(name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else "")
+    return found
+
+
 def known(sources: Iterable[str]) -> dict[str, ast.ClassDef]:
     """The dataclasses of all modules, by name, for those that are derived from them."""
     found = {}

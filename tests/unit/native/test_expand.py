@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.native import build
 from deploy.native.expand import Refused, expand, known
 
 SOURCE = '''"""A module."""
@@ -117,3 +119,13 @@ def test_what_it_does_not_know_is_refused(field: str) -> None:
     source = f"@dataclass\nclass Strange:\n    {field}\n"
     with pytest.raises(Refused, match="Strange"):
         expand(source, known([source]))
+
+
+@pytest.mark.parametrize("base", ["Layer[int]", "layer.Layer[int]", "Layer"])
+def test_a_class_that_stays_pythons_may_not_derive_from_one_that_becomes_cs(tmp_path: Path, base: str) -> None:
+    (tmp_path / "libs").mkdir()
+    (tmp_path / "libs" / "layer.py").write_text("class Layer: ...\n")
+    (tmp_path / "libs" / "line.py").write_text(f"class Line({base}): ...\n")
+    with pytest.raises(Refused, match=r"libs/line\.py: Line derives from Layer, which is compiled"):
+        build._look_for_heirs(tmp_path, ["libs/layer.py"])
+    build._look_for_heirs(tmp_path, ["libs/layer.py", "libs/line.py"])
