@@ -11,17 +11,18 @@ logs/     logs on their way to a blob store that is not a directory, removed whe
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
 import os
 import secrets
-import shutil
 import socket
 from pathlib import Path
 
 from libs.workflow import errors
 from libs.workflow.identity import AttemptId
+from services.executor.bootstrap import desks
 
 # A file's name may have 255 bytes; numbers and endings need some of them.
 _MAX_NODE_LENGTH = 128
@@ -103,24 +104,18 @@ def file_name(id: AttemptId) -> str:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or tree, whatever a task has made of its permissions; what resists is left for the next sweep."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, onerror=_insist)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _insist(function: object, path: str, _: object) -> None:
-    """A task may have taken its own right to write a directory; its owner can take it back."""
-    try:
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-    except OSError:
-        pass
+    """Removes a file or tree, whatever a task has made of it; what resists is left for the next sweep."""
+    with contextlib.suppress(OSError):
+        try:
+            directory = desks.open_directory(str(path))
+        except OSError:
+            path.unlink()
+            return
+        try:
+            desks.empty(directory)
+        finally:
+            os.close(directory)
+        path.rmdir()
 
 
 def make_scratch(path: Path, uid: int | None, gid: int | None) -> None:

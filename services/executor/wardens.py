@@ -33,7 +33,7 @@ class Warden:
         self.modules = modules
         self.desk = desk
         self.broken = False
-        """It has died, or may have something left to do: nobody else gets it."""
+        """It has died, may have something left to do, or has a desk that it cannot put back: nobody else gets it."""
         self.gone = asyncio.Event()
         """It has ended, and nothing of it is left."""
 
@@ -50,15 +50,15 @@ class Warden:
     async def ended(self, directory: Path) -> runner.Exit:
         """How the process has ended; nothing of it is left. If the warden died, `directory` says whose are the rest."""
         try:
-            said = await asyncio.get_running_loop().sock_recv(self._control, 4096)
+            said = (await asyncio.get_running_loop().sock_recv(self._control, 4096)).decode(errors="replace")
         except ConnectionError:
-            said = b""
-        ended = runner.parse_exit(said.decode(errors="replace"))
+            said = ""
+        ended = runner.parse_exit(said)
         if ended is None:
             await self.gone.wait()
             await processes.end_all(directory)
             return runner.Exit(signal=_SIGKILL)
-        self.broken = False
+        self.broken = "unclean" in said.splitlines()
         return ended
 
     def give_back(self) -> None:

@@ -130,6 +130,33 @@ for place in (here, Path(os.environ["HOME"]), Path(os.environ["TMPDIR"]), Path(c
                 assert again[place] == first[place], last
 
 
+LEFT_IN_ITS_PLACE = {
+    "a link": "shutil.rmtree(here); here.symlink_to({precious!r})",
+    "a dangling link": "shutil.rmtree(here); here.symlink_to('/nowhere/at/all')",
+    "a file": "shutil.rmtree(here); here.write_text('left')",
+}
+
+
+@both
+async def test_whatever_a_task_makes_of_its_directories_it_has_ended_well_and_the_next_finds_its_own(
+    opened: Any, kind: str, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    look = "os.path.islink(os.environ['TMPDIR']), os.listdir(os.environ['TMPDIR']), os.path.islink(os.environ['HOME'])"
+    async with opened(kind) as bench:
+        found = await bench.does(look)
+        for what, words in LEFT_IN_ITS_PLACE.items():
+            (precious / what).write_text("")
+            replace = words.format(precious=str(precious))
+            await bench.runs(
+                f"import shutil\nfor here in Path(os.environ['TMPDIR']), Path(os.environ['HOME']):\n    {replace}"
+            )
+            assert await bench.does(look) == found, what
+            assert await bench.does(look) == found, what
+        assert {path.name for path in precious.iterdir()} == set(LEFT_IN_ITS_PLACE)
+
+
 @both
 async def test_what_a_module_sets_when_it_is_imported_is_there_for_its_tasks(opened: Any, kind: str) -> None:
     async with opened(kind) as bench:

@@ -38,7 +38,7 @@ rehearsed = task(returns)
 FlyteEntities.entities.remove(rehearsed)  # it is none of the user's
 
 
-def rehearse(way: LeanWay, worker: ModuleType, desk: str) -> None:
+def rehearse(way: LeanWay, desks: ModuleType, desk: str) -> None:
     """Runs it in this process, unless that leaves a thread or goes wrong: a fork finds out.
 
     All that stays of it are the directories `desk`, which flytekit has for what modules do when they are imported.
@@ -49,21 +49,21 @@ def rehearse(way: LeanWay, worker: ModuleType, desk: str) -> None:
     if child == 0:
         sound = False
         try:
-            run(way, worker, desk, 1)
+            run(way, desks, desk, 1)
             sound = threading.active_count() == 1
         except BaseException:
             traceback.print_exc()
         os._exit(not sound)
     if os.waitpid(child, 0)[1] == 0:
-        run(way, worker, desk, TIMES)
+        run(way, desks, desk, TIMES)
 
 
-def run(way: LeanWay, worker: ModuleType, desk: str, times: int) -> None:
+def run(way: LeanWay, desks: ModuleType, desk: str, times: int) -> None:
     from flytekit.models import literals
 
     value = literals.Literal(scalar=literals.Scalar(primitive=literals.Primitive(integer=1)))
     inputs = literals.LiteralMap(literals={"x": value}).to_flyte_idl().SerializeToString()
-    worker.make_desk(desk)
+    desks.make(desk)
     way.settle(desk)
     for _ in range(times):
         result = way.run([*WORDS], inputs, LIMIT, True, {})

@@ -275,11 +275,12 @@ class Supervisor:
         start: Callable[[], object],
         output: Output | None,
         given: tuple[int, ...] = (),
-        clean: Callable[[], object] = bool,
+        clean: Callable[[], bool] = lambda: True,
     ) -> None:
         """Forks; the child calls `start`, which never returns. Returns when it and all below it are gone.
 
-        `given` are descriptors that are the child's alone from then on; `clean` is called before the end is told.
+        `given` are descriptors that are the child's alone from then on; `clean` is called before the end is told, and
+        where it has not got all away, a second line tells that.
         """
         _signal.signal(_signal.SIGTERM, lambda *_: self.terminate())
         oom_kills = kernel_oom_kills()
@@ -293,9 +294,10 @@ class Supervisor:
         self.kill_everything()
         if output is not None:
             output.close()
-        clean()
+        cleaned = clean()
         assert self.status is not None
-        self.tell("ended {} {} {:d}".format(*self.verdict(self.status, oom_kills)))
+        ended = "ended {} {} {:d}".format(*self.verdict(self.status, oom_kills))
+        self.tell(ended if cleaned else f"{ended}\nunclean")
 
     def attend(self, output: Output | None) -> None:
         """Returns when the command has ended."""

@@ -67,6 +67,7 @@ class Warden:
                 worker = self.zygote.worker.Worker(
                     self.zygote.frames.Channel(channel),
                     self.zygote.way,
+                    self.zygote.desks,
                     self.zygote.code,
                     surroundings,
                 )
@@ -81,16 +82,20 @@ class Warden:
 
     def furnish(self, desk: str) -> None:
         """Makes the directories that its tasks have one after the other, and tells flytekit of them."""
-        worker = self.zygote.worker
-        self.directories = worker.make_desk(desk, worker.DESK | worker.PRIVATE)
-        for directory in self.directories:
-            directory.hold()
+        desks = self.zygote.desks
+        layout = desks.make(desk, desks.FLYTEKIT | desks.PRIVATE)
+        self.directories = [desks.Directory(place, kept) for place, kept in layout.items()]
         self.zygote.way.settle(desk)
         self.surroundings = self.zygote.surroundings.Surroundings.here()
 
-    def put_back(self) -> None:
-        """However a task has ended: what it has left is gone before that is told."""
-        self.zygote.worker.put_back(self.directories)
+    def put_back(self) -> bool:
+        """However a task has ended: what it has left is gone before that is told. False when something resists."""
+        try:
+            self.zygote.desks.put_back(self.directories)
+        except Exception:
+            traceback.print_exc()
+            return False
+        return True
 
 
 def _begin() -> None:

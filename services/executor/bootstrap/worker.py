@@ -22,7 +22,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,28 +35,18 @@ if TYPE_CHECKING:
 
 COPIED_ENTRIES = 500  # of the code's files: more than that would cost each task more than it is worth
 KEPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR2, signal.SIGCHLD)
-DESK = {  # with what is in each of them
-    "": ("sandbox", "task", "workspace"),
-    "sandbox": ("local_flytekit",),
-    "sandbox/local_flytekit": (),
-    "task": ("local_flytekit",),
-    "task/local_flytekit": ("engine_dir",),
-    "task/local_flytekit/engine_dir": (),
-    "workspace": (),
-}
-PRIVATE = {"": (*DESK[""], "work", "tmp", "home"), "work": (), "tmp": (), "home": ()}  # a forked process's own, beside
 EXTRA_DESCRIPTORS = 16  # what libraries keep open for later
 EXTRA_MODULES = 2000
-SETTLED_NS = 100_000_000  # many times what a tick of a file system's clock lasts
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Worker:
     """One forked process. `code` is where the version's code was unpacked, empty if nowhere."""
 
-    def __init__(self, channel: Channel, way: LeanWay, code: str, surroundings: Surroundings) -> None:
+    def __init__(self, channel: Channel, way: LeanWay, desks: Any, code: str, surroundings: Surroundings) -> None:
         self.channel = channel
         self.way = way
+        self.desks = desks
         self.code = code
         self.path = list(sys.path)
         self.surroundings = surroundings
@@ -93,7 +82,7 @@ class Worker:
             self.enter(request)
             if start is None:
                 desk = os.path.join(request["temporary"], "flyte")
-                start = Belongings((request["temporary"], request["work"], request["home"]), desk)
+                start = Belongings(self.desks, (request["temporary"], request["work"], request["home"]), desk)
                 self.way.settle(desk)
             reseed()
             result = self.perform(request, inputs)
@@ -103,7 +92,10 @@ class Worker:
             self.answer(result, leak)
             if leak:
                 leave(result.code)
-            start.put_back()
+            try:
+                start.put_back()
+            except OSError:
+                break  # something resists: the next task gets another process, which has other directories
         leave(0)
 
     def enter(self, request: dict[str, Any]) -> None:
@@ -185,12 +177,12 @@ def reseed() -> None:
 class Belongings:
     """What the process had before it saw the first task: put back after each, and compared with what is there."""
 
-    def __init__(self, places: Iterable[str], desk: str) -> None:
+    def __init__(self, desks: Any, places: Iterable[str], desk: str) -> None:
         _wake_loop()
-        on_desk = make_desk(desk)
-        self.directories = [Directory(place, os.listdir(place)) for place in places] + on_desk
-        for directory in self.directories:
-            directory.hold()
+        self.desks = desks
+        on_desk = desks.make(desk)
+        layout = {place: os.listdir(place) for place in places} | on_desk
+        self.directories = [desks.Directory(place, kept) for place, kept in layout.items()]
         self.streams = (sys.stdin, sys.stdout, sys.stderr)
         self.nothing = os.dup(0)  # what the first of them reads
         self.umask = os.umask(0o022)
@@ -223,7 +215,7 @@ class Belongings:
         return ""
 
     def put_back(self) -> None:
-        """As far as a process can."""
+        """As far as a process can. Raises OSError when what a task has left resists."""
         os.dup2(self.nothing, 0)
         sys.stdin, sys.stdout, sys.stderr = self.streams
         os.umask(self.umask)
@@ -231,73 +223,7 @@ class Belongings:
         for number, handler in self.signals:
             if _signal.getsignal(number) is not handler:
                 _signal.signal(number, handler)
-        put_back(self.directories)
-
-
-class Directory:
-    """One that every task finds as it was made: what a task has left in it is removed.
-
-    Whether there is anything to do is asked of an open descriptor, for which the system need not follow a path. What
-    tells it is the time of the last change, which nobody can set: entries, names and removal leave their mark there.
-    """
-
-    def __init__(self, path: str, kept: Iterable[str]) -> None:
-        self.path = path
-        self.kept = frozenset(kept)
-        self.descriptor = -1
-        self.changed_ns = 0  # when what is known of it had last changed; 0: it has to be looked through
-
-    def put_back(self) -> None:
-        if not self.changed_ns or _changed_ns(self.descriptor) != self.changed_ns:
-            self.changed_ns = self.look_through()
-
-    def look_through(self) -> int:
-        """Puts it back. When it has last changed, if that is settled."""
-        try:
-            try:
-                entries = os.scandir(self.path)
-            except PermissionError:
-                os.chmod(self.path, 0o700)  # the task has taken its own right to it
-                entries = os.scandir(self.path)
-            for entry in entries:
-                if entry.name not in self.kept:
-                    _remove(entry)
-        except OSError:
-            os.makedirs(self.path, exist_ok=True)  # the task has removed it
-        if self.descriptor < 0:
-            return 0
-        self.hold()
-        changed_ns = _changed_ns(self.descriptor)
-        # The clock of a file system has ticks: what comes within one would not be noticed.
-        return changed_ns if time.time_ns() - changed_ns > SETTLED_NS else 0
-
-    def hold(self) -> None:
-        """Has a descriptor of what lies at its path now. One that a task has closed is another's by now."""
-        try:
-            held = os.path.samestat(os.stat(self.descriptor), os.stat(self.path))
-        except OSError:
-            held = False
-        if not held:
-            try:
-                self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except OSError:
-                pass  # it is looked through each time
-
-
-def make_desk(path: str, layout: dict[str, tuple[str, ...]] = DESK) -> list[Directory]:
-    """The directories that flytekit makes for every task, where they are not there yet."""
-    directories = []
-    for place, kept in layout.items():
-        directory = os.path.join(path, place)
-        if not os.path.isdir(directory):
-            os.makedirs(directory)
-        directories.append(Directory(directory, kept))
-    return directories
-
-
-def put_back(directories: list[Directory]) -> None:
-    for directory in directories:
-        directory.put_back()
+        self.desks.put_back(self.directories)
 
 
 def _wake_loop() -> None:
@@ -310,42 +236,12 @@ def _wake_loop() -> None:
     run_sync(nothing)
 
 
-def _remove(entry: os.DirEntry[str]) -> None:
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, onerror=_insist)
-        else:
-            os.unlink(entry.path)
-    except OSError:
-        pass
-
-
-def _insist(function: object, path: str, _: object) -> None:
-    """A task may have taken its own right to a directory; its owner can take it back."""
-    try:
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-    except OSError:
-        pass
-
-
 def _has_children() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True
-
-
-def _changed_ns(descriptor: int) -> int:
-    try:
-        return os.stat(descriptor).st_ctime_ns
-    except OSError:
-        return 0  # it has been closed
 
 
 def _next_descriptor() -> int:

@@ -71,6 +71,7 @@ class Zygote:
         self.supervisor = sibling("supervisor")
         self.frames = sibling("frames")
         self.surroundings = sibling("surroundings")
+        self.desks = sibling("desks")
         self.worker = sibling("worker")
         self.warden = sibling("warden")
         self.hugepages = sibling("hugepages")
@@ -89,7 +90,7 @@ class Zygote:
         try:
             if self.rehearsal is None:
                 self.rehearsal = sibling("rehearsal")
-            self.rehearsal.rehearse(self.way, self.worker, os.path.join(os.environ["TMPDIR"], "flyte"))
+            self.rehearsal.rehearse(self.way, self.desks, os.path.join(os.environ["TMPDIR"], "flyte"))
         except Exception:
             traceback.print_exc()  # a flytekit that is built otherwise: it goes without
 

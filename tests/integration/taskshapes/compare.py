@@ -212,14 +212,14 @@ def main() -> None:
     rehearsal = load(bootstrap, "rehearsal")
     rehearsed = []
     rehearsal.run, run = lambda *given: (rehearsed.append(given[-1]), run(*given)), rehearsal.run
-    rehearsal.rehearse(way, load(bootstrap, "worker"), str(root / "rehearsal"))
+    rehearsal.rehearse(way, load(bootstrap, "desks"), str(root / "rehearsal"))
     assert rehearsed == [rehearsal.TIMES], "as every zygote does"
     assert threading.active_count() == 1
     for name in CASES:
         folder = folder_of(name, "fork")
 
         def work(name=name, folder=folder) -> None:
-            load(bootstrap, "worker").make_desk(str(folder / "tmp"))
+            load(bootstrap, "desks").make(str(folder / "tmp"))
             way.settle(str(folder / "tmp"))
             sys.exit(lean(way, name, folder))
 
@@ -229,7 +229,8 @@ def main() -> None:
     def many() -> None:
         (root / "desk" / "work").mkdir(parents=True)
         way.settle(str(root / "desk"))
-        start = load(bootstrap, "worker").Belongings((str(root / "desk"), str(root / "desk" / "work")), way.desk)
+        places = str(root / "desk"), str(root / "desk" / "work")
+        start = load(bootstrap, "worker").Belongings(load(bootstrap, "desks"), places, way.desk)
         for name in CASES:
             folder = folder_of(name, "kept")
             code = lean(way, name, folder)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from services.executor.bootstrap import surroundings, worker
+from services.executor.bootstrap import surroundings
 
 
 @pytest.fixture
@@ -51,52 +50,3 @@ def test_what_an_import_has_set_is_found_by_every_task(environment: surroundings
         kept.change({**start, **changes})
         assert (os.environ["IMPORTED"], os.environ["A"]) == ("1", changes["A"])
         os.environ["IMPORTED"] = "changed by a task"
-
-
-def test_a_directory_is_put_back_however_soon_something_is_left_in_it(tmp_path: Path) -> None:
-    (tmp_path / "given").write_text("")
-    directory = worker.Directory(str(tmp_path), ["given"])
-    for number in range(100):
-        (tmp_path / f"left{number}").write_text("")
-        directory.put_back()
-        assert os.listdir(tmp_path) == ["given"]
-
-
-def test_a_directory_that_nobody_touches_is_not_looked_through_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "SETTLED_NS", -(10**9))
-    (tmp_path / "given").write_text("")
-    directory = worker.Directory(str(tmp_path), ["given"])
-    directory.hold()
-    directory.put_back()
-    with monkeypatch.context() as looked:
-        looked.delattr(os, "scandir")
-        directory.put_back()
-    (tmp_path / "left").mkdir()
-    directory.put_back()
-    assert os.listdir(tmp_path) == ["given"]
-    (tmp_path / "given").unlink()
-    tmp_path.rmdir()
-    directory.put_back()
-    assert tmp_path.is_dir()
-
-
-def test_a_directory_that_was_replaced_or_whose_descriptor_was_closed_is_put_back_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "SETTLED_NS", -(10**9))
-    place = tmp_path / "place"
-    place.mkdir()
-    directory = worker.Directory(str(place), [])
-    directory.hold()
-    directory.put_back()
-    place.rename(tmp_path / "elsewhere")
-    place.mkdir()
-    (place / "left").write_text("")
-    directory.put_back()
-    assert os.listdir(place) == []
-    os.close(directory.descriptor)
-    (place / "left").write_text("")
-    directory.put_back()
-    assert os.listdir(place) == []
