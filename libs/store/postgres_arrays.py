@@ -38,12 +38,12 @@ class Array:
         self.values = values
 
     def binary(self) -> bytes:
-        """All of them in the wire's binary form. Raises Refused for a number that is too large."""
+        """All of them in the wire's binary form. Raises Refused for a number that is too large, or no text at all."""
         if not self.values:
             return _EMPTY.pack(0, 0, self.element)
         try:
             return _HEADER.pack(1, 1, self.element, len(self.values), 1) + b"".join(self.encode())
-        except StructError as error:
+        except (StructError, UnicodeEncodeError) as error:
             raise Refused(f"the database cannot store a value: {error}") from error
 
     def encode(self) -> Iterable[bytes]:

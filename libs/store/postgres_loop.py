@@ -8,13 +8,19 @@ message. So that is for what is small and asked often; whatever needs several st
 Guaranteed: one statement is one transaction, and no wait is endless. After an error the outcome of a statement is
 unknown unless it is the server that tells it, and the connection is given up, unless the error blames the values: the
 next statement connects anew. The server may still be at work on what was given up.
+
+A prepared statement is named by what it is, so that no name can stand for another one: behind a pooler that does not
+keep its clients' names apart, a connection may meet what another one has prepared.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
 from struct import Struct
+from struct import error as StructError
 from typing import Any, Final
 
 import psycopg
@@ -24,6 +30,7 @@ from psycopg.adapt import Transformer
 from libs.store import rows
 from libs.store.postgres import ANSWER_SECONDS, CONNECT_SECONDS
 from libs.store.postgres_arrays import Array
+from libs.workflow.errors import Refused
 
 MOST_PREPARED: Final = 100
 """Statements that a connection keeps prepared; each takes the server some memory. What comes after is prepared anew
@@ -32,6 +39,7 @@ each time."""
 _INT8: Final = 20
 _pack_int8 = Struct("!q").pack
 _BINARY: Final = pq.Format.BINARY
+_GIVEN_UP: Final = "the connection was given up"
 _DONE: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
@@ -43,6 +51,7 @@ class LoopConnection:
         self._url = url
         self._options = options
         self._session: _Session | None = None
+        self._drops = 0
         self.busy = False
         """Whether a statement is under way: no other may be asked for."""
 
@@ -56,12 +65,13 @@ class LoopConnection:
         A caller that is cancelled leaves the outcome unknown, as one that gets no answer.
         """
         assert not self.busy
+        parameters = _encoded(values)
         self.busy = True
         try:
             if not self.connected:
-                self._session = await _Session.open(self._url, self._options)
+                self._session = await self._open()
             assert self._session is not None
-            return await self._session.execute(statement, values)
+            return await self._session.execute(statement, values, parameters)
         except (psycopg.DataError, psycopg.IntegrityError):
             raise
         except BaseException:
@@ -71,10 +81,19 @@ class LoopConnection:
             self.busy = False
 
     def drop(self) -> None:
-        """Gives up the connection; the next statement opens another one."""
+        """Gives up the connection, also one that is only being opened; the next statement opens another one."""
+        self._drops += 1
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+    async def _open(self) -> _Session:
+        drops = self._drops
+        session = await _Session.open(self._url, self._options)
+        if drops != self._drops:
+            session.close()
+            raise psycopg.OperationalError(_GIVEN_UP)
+        return session
 
 
 class _Session:
@@ -102,24 +121,32 @@ class _Session:
             )
         )
 
-    async def execute(self, statement: str, values: Sequence[Array | int]) -> list[rows.Row]:
-        libpq = self._libpq
-        parameters = [_pack_int8(value) if isinstance(value, int) else value.binary() for value in values]
-        formats = [_BINARY] * len(parameters)
+    async def execute(
+        self, statement: str, values: Sequence[Array | int], parameters: Sequence[bytes]
+    ) -> list[rows.Row]:
+        """`parameters` are the values in the wire's binary form."""
         name = self._prepared.get(statement)
         if name is None:
-            name = b"s%d" % len(self._prepared) if len(self._prepared) < MOST_PREPARED else b""
-            types = [_INT8 if isinstance(value, int) else value.oid for value in values]
-            text = statement.encode()
-            await self._ask(lambda: libpq.send_prepare(name, text, types))
-            if name:
-                self._prepared[statement] = name
-        result = await self._ask(lambda: libpq.send_query_prepared(name, parameters, formats, _BINARY))
+            name = await self._prepare(statement, [_INT8 if isinstance(value, int) else value.oid for value in values])
+        formats = [_BINARY] * len(parameters)
+        result = await self._ask(lambda: self._libpq.send_query_prepared(name, parameters, formats, _BINARY))
         self._transformer.set_pgresult(result, format=_BINARY)
         return self._transformer.load_rows(0, result.ntuples, tuple)
 
+    async def _prepare(self, statement: str, types: Sequence[int]) -> bytes:
+        text = statement.encode()
+        if len(self._prepared) == MOST_PREPARED:
+            await self._ask(lambda: self._libpq.send_prepare(b"", text, types))
+            return b""
+        name = _name(text, types)
+        # Where the server knows the name already, through a pooler, it stands for this very statement.
+        with suppress(psycopg.errors.DuplicatePreparedStatement):
+            await self._ask(lambda: self._libpq.send_prepare(name, text, types))
+        self._prepared[statement] = name
+        return name
+
     def close(self) -> None:
-        self._lose(psycopg.OperationalError("the connection was given up"))
+        self._lose(psycopg.OperationalError(_GIVEN_UP))
 
     async def _ask(self, send: Callable[[], None]) -> pq.abc.PGresult:
         """Sends a message and waits for its answer."""
@@ -147,26 +174,33 @@ class _Session:
             self._lose(error)
 
     def _receive(self) -> None:
-        libpq = self._libpq
         try:
-            libpq.consume_input()
-            if self._answer is None:
-                libpq.is_busy()  # takes notice of what the server says unasked
-                return
-            while not libpq.is_busy():
-                result = libpq.get_result()
-                if result is None:
+            # uvloop calls once when a connection breaks. Had it left something to read, then only a second look finds
+            # that nothing will follow.
+            for _ in range(2):
+                self._libpq.consume_input()
+                if self._finished():
                     break
-                self._results.append(result)
-            else:
-                return
         except psycopg.OperationalError as error:
             self._lose(error)
-            return
-        # The server has nothing more to say. It commits after it has answered: that this failed is a second answer.
-        if self._results and not self._answer.done():
-            self._answer.set_result(self._results[-1])
-        self._results.clear()
+
+    def _finished(self) -> bool:
+        """Takes what has come; returns whether that completes the answer."""
+        libpq = self._libpq
+        if self._answer is None:
+            libpq.is_busy()  # takes notice of what the server says unasked
+            return False
+        while not libpq.is_busy():
+            result = libpq.get_result()
+            if result is not None:
+                self._results.append(result)
+                continue
+            # The server has nothing more to say. It commits after it has answered: that this failed is a second answer.
+            if self._results and not self._answer.done():
+                self._answer.set_result(self._results[-1])
+            self._results.clear()
+            return True
+        return False
 
     def _lose(self, error: Exception) -> None:
         if self.lost:
@@ -177,3 +211,15 @@ class _Session:
         self._libpq.finish()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
+
+
+def _encoded(values: Sequence[Array | int]) -> Sequence[bytes]:
+    """In the wire's binary form. Raises Refused."""
+    try:
+        return [_pack_int8(value) if isinstance(value, int) else value.binary() for value in values]
+    except StructError as error:
+        raise Refused(f"the database cannot store a value: {error}") from error
+
+
+def _name(text: bytes, types: Sequence[int]) -> bytes:
+    return blake2b(b"%b %b" % (repr(types).encode(), text), digest_size=16).hexdigest().encode()

@@ -10,10 +10,12 @@ import pytest
 import pytest_asyncio
 
 from libs.store import postgres_loop
-from libs.store.postgres_arrays import ByteaArray, Int8Array, TextArray
+from libs.store.postgres_arrays import Array, ByteaArray, Int8Array, TextArray
 from libs.store.postgres_loop import LoopConnection
+from libs.workflow.errors import Refused
 
 TWICE = "SELECT 2 * $1"
+OWN_NAMES = "SELECT name FROM pg_prepared_statements WHERE name <> '' AND $1 IS NOT NULL"
 
 
 @pytest_asyncio.fixture
@@ -59,6 +61,40 @@ async def test_after_a_value_that_is_refused_the_connection_goes_on(connection: 
     assert await backend(connection) == before
 
 
+@pytest.mark.parametrize("value", [2**70, Int8Array((2**70,)), TextArray(("\ud800",))])
+async def test_a_value_that_can_not_even_be_sent_is_refused_and_the_connection_goes_on(
+    connection: LoopConnection, value: Array | int
+) -> None:
+    before = await backend(connection)
+    with pytest.raises(Refused):
+        await connection.execute("SELECT $1", [value])
+    assert await backend(connection) == before
+
+
+async def test_a_statement_is_prepared_under_a_name_that_no_other_one_has(postgres_url: str) -> None:
+    """Nor has the same text with values of other types: behind a pooler another connection may have prepared it."""
+    found: list[set[str]] = []
+    for value in (1, 1, Int8Array((1,))):
+        connection = LoopConnection(postgres_url, "")
+        await connection.execute(OWN_NAMES, [value])
+        found.append({name for (name,) in await connection.execute(OWN_NAMES, [value])})
+        connection.drop()
+    first, again, other_types = found
+    assert len(first) == 1
+    assert first == again
+    assert first.isdisjoint(other_types)
+
+
+async def test_a_statement_that_the_server_has_by_its_name_already_is_used(connection: LoopConnection) -> None:
+    """As behind a pooler, where another connection prepared it."""
+    assert await connection.execute(TWICE, [2]) == [(4,)]
+    assert connection._session is not None
+    connection._session._prepared.clear()
+    before = await backend(connection)
+    assert await connection.execute(TWICE, [3]) == [(6,)]
+    assert await backend(connection) == before
+
+
 async def test_after_any_other_error_there_is_another_connection(connection: LoopConnection) -> None:
     before = await backend(connection)
     with pytest.raises(psycopg.errors.UndefinedTable):
@@ -99,6 +135,17 @@ async def test_the_answer_to_one_who_has_gone_is_nobody_elses(connection: LoopCo
     assert await connection.execute(TWICE, [2]) == [(4,)]
 
 
+async def test_that_the_server_had_ended_the_connection_is_heard_when_it_is_asked_at_the_latest(
+    connection: LoopConnection, postgres_url: str
+) -> None:
+    pid = await backend(connection)
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+    with pytest.raises(psycopg.OperationalError):  # and not that nobody answers, two seconds later
+        await backend(connection)
+    assert await backend(connection) != pid
+
+
 async def test_one_who_is_dropped_while_he_waits_is_told_so(connection: LoopConnection) -> None:
     await connection.execute(TWICE, [2])
     waiting = asyncio.create_task(connection.execute("SELECT 1 FROM pg_sleep(20)", []), name="waiting")
@@ -106,6 +153,16 @@ async def test_one_who_is_dropped_while_he_waits_is_told_so(connection: LoopConn
     connection.drop()
     with pytest.raises(psycopg.OperationalError):
         await waiting
+
+
+async def test_one_who_is_dropped_while_he_connects_is_told_so(connection: LoopConnection) -> None:
+    waiting = asyncio.create_task(connection.execute(TWICE, [2]), name="waiting")
+    await asyncio.sleep(0)
+    connection.drop()
+    with pytest.raises(psycopg.OperationalError):
+        await waiting
+    assert not connection.connected
+    assert await connection.execute(TWICE, [2]) == [(4,)]
 
 
 async def test_an_address_where_nobody_is_is_an_error_and_is_tried_again(postgres_url: str) -> None:
