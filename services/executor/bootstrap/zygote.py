@@ -207,7 +207,7 @@ class Zygote:
     # -------------------------------------------------------------------------------------------------------- wardens
 
     def fork_warden(self, descriptor: int) -> None:
-        if not self.gathered:
+        if not self.gathered and not self.wardens:  # what these have shares it until it is moved
             self.hugepages.gather()
             self.gathered = True
         me = os.getpid()
