@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from services.executor import datadir, framing
+from services.executor import datadir, framing, recipes
 from services.executor.commandline import Command
 from services.executor.runner import Exit, Recipe
 from services.executor.slots import Grant
@@ -132,7 +132,7 @@ class Kept:
         self._numbers = itertools.count(1)
         self._tail = 0
         """Number of the last task that it was given and that was not recalled …"""
-        self._environment: Mapping[str, str] = {}
+        self._environment = recipes.known(kind.recipe)
         """… and its environment."""
         self._line: deque[Job] = deque()
         """The task that it runs, and those in line."""
@@ -215,8 +215,7 @@ class Kept:
             return
         self.tasks += 1
         job.pipe = self._free_pipes.popleft()
-        changes: dict[str, str | None] = dict(job.environment.items() - self._environment.items())
-        changes.update(dict.fromkeys(self._environment.keys() - job.environment.keys()))
+        changes = recipes.changes(self._environment, job.environment)
         job.number = next(self._numbers)
         place = {"number": job.number, "after": self._tail, "furnish": self.tasks == 1, "log": job.pipe}
         self._tail, self._environment = job.number, job.environment

@@ -95,13 +95,24 @@ def recipe_of(call: Call, commands: Path, shared: Mapping[str, str], task: ident
 def warm(call: Call, recipe: Recipe, warden: Warden, launch: Launch, inputs: bytes | None, inline_limit: int) -> Warm:
     """How `launch` is done by a fork of that zygote's, by one of its wardens."""
     words = (str(recipe.commands / call.words[0]), *call.words[1:])
-    known = dict(recipe.environment)
-    strange = [name for name in launch.environment if name not in known and not name.startswith(_PERSONAL)]
+    names = dict(recipe.environment)
+    strange = [name for name in launch.environment if name not in names and not name.startswith(_PERSONAL)]
     found = environment(call, launch.environment, launch.working_directory)
-    changes: dict[str, str | None] = dict.fromkeys(known.keys() - found.keys())
-    changes.update(found.items() - known.items())
-    changes.update({name: found[name] for name in _OF_ZYGOTES if name in found})
-    return Warm(warden, words, inputs, inline_limit, changes, configured=not strange)
+    return Warm(warden, words, inputs, inline_limit, changes(known(recipe), found), configured=not strange)
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+    """What makes one environment the other; None takes a variable away."""
+    told: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
+    told.update(after.items() - before.items())
+    return told
+
+
+def known(recipe: Recipe) -> Mapping[str, str]:
+    """What a process that is forked from that zygote's has in its environment as the recipe says, but for what modules
+    have set when they were imported: tasks are told what is not in here, and so find what is as modules have set it.
+    """
+    return {name: value for name, value in recipe.environment if name not in _OF_ZYGOTES}
 
 
 def environment(call: Call, given: Mapping[str, str], work: Path | str) -> Mapping[str, str]:

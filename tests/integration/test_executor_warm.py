@@ -161,10 +161,12 @@ async def test_whatever_a_task_makes_of_its_directories_it_has_ended_well_and_th
 async def test_what_a_module_sets_when_it_is_imported_is_there_for_its_tasks(opened: Any, kind: str) -> None:
     async with opened(kind) as bench:
         code = bench.tmp_path / "code" / "sets.py"
-        code.write_text(warm.MODULE + "\nos.environ['SET'] = 'when imported'\n")
-        found = "os.environ.get('SET'), os.environ.pop('SET', None) and None"
+        sets = "os.environ.update(SET='when imported', PATH='/mine:' + os.environ['PATH']); del os.environ['LANG']"
+        code.write_text(f"{warm.MODULE}\n{sets}\n")
+        found = "os.environ.get('SET'), os.environ['PATH'].count('/mine:'), os.environ.get('LANG')"
+        changes = "os.environ.pop('SET') and os.environ.update(PATH='/left', LANG='left')"
         for _ in range(2):
-            assert await bench.does(found, module="sets") == "('when imported', None)"
+            assert await bench.does(f"({found}), {changes}", module="sets") == "(('when imported', 1, None), None)"
 
 
 @both

@@ -6,7 +6,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import MutableMapping
     from typing import Any
 
 
@@ -19,16 +19,9 @@ class Surroundings:
 
     @staticmethod
     def here() -> Surroundings:
-        """What there is now: the first changes are told against it."""
+        """What there is now: what modules have set when they were imported too. Changes are told against it."""
         surroundings = Surroundings()
         surroundings.wanted.update(os.environ)
-        return surroundings
-
-    @staticmethod
-    def since(start: Mapping[str, str]) -> Surroundings:
-        """What modules have set when they were imported, and nothing of what there was at the start."""
-        surroundings = Surroundings()
-        surroundings.wanted.update(dict(os.environ.items() - start.items()))
         return surroundings
 
     def change(self, changes: dict[str, str | None]) -> None:

@@ -61,15 +61,12 @@ class Warden:
                 self.control.close()
                 for descriptor in (alarm.rings, alarm.ring, *(() if order["reuse"] else printed)):
                     os.close(descriptor)
-                surroundings = self.surroundings
-                if order["reuse"]:
-                    surroundings = self.zygote.surroundings.Surroundings.since(self.zygote.start)
                 worker = self.zygote.worker.Worker(
                     self.zygote.frames.Channel(channel),
                     self.zygote.way,
                     self.zygote.desks,
                     self.zygote.code,
-                    surroundings,
+                    self.surroundings or self.zygote.surroundings.Surroundings.here(),
                 )
                 _begin()
                 worker.run_many(printed) if order["reuse"] else worker.run_one()

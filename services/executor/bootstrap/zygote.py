@@ -66,8 +66,6 @@ class Zygote:
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
-        self.start = dict(os.environ)
-        """Its environment as it was told."""
         self.supervisor = sibling("supervisor")
         self.frames = sibling("frames")
         self.surroundings = sibling("surroundings")

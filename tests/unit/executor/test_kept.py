@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from services.executor.kept import AHEAD, Job, Kept
-from services.executor.runner import Exit
+from services.executor.kept import AHEAD, Job, Kept, Kind
+from services.executor.runner import Exit, Recipe
 
 LENGTHS = struct.Struct("<II")
 
@@ -26,7 +26,7 @@ class Process:
     def __init__(self, channel: socket.socket) -> None:
         self.channel = channel
         self.last = 0
-        self.environment: dict[str, str] = {}
+        self.environment = {"NAME": "of recipe", "PATH": "of recipe", "HOME": "of zygote", "SET": "by module"}
         self.taken: dict[str, Any] | None = None
 
     def step(self) -> None:
@@ -76,7 +76,9 @@ async def test_each_has_its_own_end_or_was_not_begun_whenever_the_process_reads(
     begun: int, steps: tuple[int, ...]
 ) -> None:
     """`begun` is how far the process is when recalling begins, `steps` how far it goes before each of our looks."""
-    kept = Kept(kind=None, directory=Path(), warden=None)  # type: ignore[arg-type]  # it is neither started nor ended
+    environment = (("HOME", "of recipe"), ("NAME", "of recipe"), ("PATH", "of recipe"), ("SET", "of recipe"))
+    kind = Kind(Recipe(Path(), environment, "", ""), 0, ())
+    kept = Kept(kind, directory=Path(), warden=None)  # type: ignore[arg-type]  # it is neither started nor ended
     told: dict[str, object] = {}
 
     def given(name: str) -> None:
@@ -88,11 +90,8 @@ async def test_each_has_its_own_end_or_was_not_begun_whenever_the_process_reads(
             assert name not in told
             told[name] = "recalled"
 
-        kept.give(
-            Job(
-                {"name": name}, {"NAME": name, name: "set"}, b"", 1000, lambda: None, lambda data: None, ended, recalled
-            )
-        )
+        own = {"NAME": name, name: "set", "HOME": "of recipe", "SET": "of recipe"}
+        kept.give(Job({"name": name}, own, b"", 1000, lambda: None, lambda data: None, ended, recalled))
 
     theirs = kept._theirs
     process = Process(theirs)
@@ -117,5 +116,6 @@ async def test_each_has_its_own_end_or_was_not_begun_whenever_the_process_reads(
         kept._close()
     assert told.keys() == {*names, "after"}
     for name, said in told.items():
-        assert said in ("recalled", [name, {"NAME": name, name: "set"}])
+        found = {"NAME": name, name: "set", "HOME": "of recipe", "SET": "by module"}
+        assert said in ("recalled", [name, found])
     assert told["after"] != "recalled"

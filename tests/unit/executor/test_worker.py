@@ -43,10 +43,11 @@ def test_a_process_for_one_task_is_told_what_is_not_as_it_is_already(environment
 
 
 def test_what_an_import_has_set_is_found_by_every_task(environment: surroundings.Surroundings) -> None:
-    start = dict(os.environ)
-    os.environ["IMPORTED"] = "1"
-    kept = surroundings.Surroundings.since(start)
-    for changes in ({"A": "3"}, {"A": "4"}):
-        kept.change({**start, **changes})
-        assert (os.environ["IMPORTED"], os.environ["A"]) == ("1", changes["A"])
-        os.environ["IMPORTED"] = "changed by a task"
+    os.environ["IMPORTED"] = os.environ["A"] = "when imported"
+    del os.environ["B"]
+    kept = surroundings.Surroundings.here()
+    for changes in ({"C": "3"}, {"C": "4"}):
+        kept.change({**changes})
+        found = tuple(os.environ.get(name) for name in ("IMPORTED", "A", "B", "C"))
+        assert found == ("when imported", "when imported", None, changes["C"])
+        os.environ.update(IMPORTED="changed by a task", A="and this", B="and this")
