@@ -33,20 +33,20 @@ class Arrivals:
         clock: Clock,
         begin: Callable[[int, Execution | None, int], None],
         fail: Callable[[int, Exception], None],
-        call_a_worker: Callable[[], None],
+        go_round: Callable[[], None],
         more_may_come: Callable[[], bool],
     ) -> None:
         """`begin` takes an execution that was read, with its key and the time; None when there is none, or it is final.
         `fail` takes the key of one that cannot be read: now, if the reason is Unavailable. Who is called by
-        `call_a_worker` comes for what can begin, and asks for more where there is room. `more_may_come` tells whether
-        somebody is at it, so that a read had better wait for what else is wanted.
+        `go_round` comes for what can begin, and asks for more where there is room. `more_may_come` tells whether that
+        is about to happen, so that a read had better wait for what else is wanted.
         """
         self._library = library
         self._pool = pool
         self._clock = clock
         self._begin = begin
         self._fail = fail
-        self._call_a_worker = call_a_worker
+        self._go_round = go_round
         self._more_may_come = more_may_come
         self.under_way = 0
         """How many have been asked for and have not had their turn."""
@@ -68,17 +68,24 @@ class Arrivals:
         too."""
         self._wanted.append(key)
         self.under_way += 1
-        if not self._reading:
+        self._call_a_reader()
+
+    def _call_a_reader(self) -> None:
+        if self._wanted and not self._reading and not self._pool.stopped:
             self._reading = True
             self._pool.submit(self._read_what_is_wanted)
 
     async def _read_what_is_wanted(self) -> None:
+        """Reads as long as something is wanted; where others wait for a worker, they have theirs first."""
         try:
             while self._wanted:
                 await self._gather()
                 await self._read_once()
+                if self._pool.waiting_queue_size:
+                    break
         finally:
             self._reading = False
+            self._call_a_reader()
 
     async def _gather(self) -> None:
         """Others have something to do, and may ask for more."""
@@ -96,7 +103,7 @@ class Arrivals:
             self.under_way -= len(keys)
             for key in keys:
                 self._fail(key, error)
-        self._call_a_worker()
+        self._go_round()
 
     def begin_next(self, now_us: int) -> bool:
         """Lets one begin that has been read; False if there is none."""

@@ -27,7 +27,7 @@ from libs.workflow.state import AttemptState, Changes, ExecutionState, NodeState
 from libs.workqueue.metrics import Metrics, QueueMetrics
 from services.propeller.spans import root_context
 
-TURN: Final = Metric("airscrew.turn.duration", Kind.HISTOGRAM, "s", "From the first event of a turn to its commit")
+TURN: Final = Metric("airscrew.turn.duration", Kind.HISTOGRAM, "s", "From the beginning of a turn to its commit")
 COMMIT: Final = Metric("airscrew.commit.duration", Kind.HISTOGRAM, "s", "How long a transaction of many turns took")
 ACCEPTANCE: Final = Metric(
     "airscrew.execution.acceptance", Kind.HISTOGRAM, "s", "From the submission of an execution to its first turn"

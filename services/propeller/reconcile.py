@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,7 +45,7 @@ RETRY_CAP_US = 5_000_000
 
 IN_A_ROW: Final = 32
 """So many keys have their turns before the event loop goes round, which costs as much as one of them: a millisecond or
-two, in which nobody else has the loop, and nothing has another time than the first of them."""
+two, in which nobody else has the loop."""
 
 
 @dataclass(slots=True)
@@ -86,9 +87,7 @@ class Reconciler:
         self._stepper = Stepper()
         self._placing = Placing(placement, assignments, self._stepper)
         self._consequences = Consequences(outside, placement, spans, clock, self.attend)
-        self._arrivals = Arrivals(
-            library, pool, clock, self._begin, self._fail, self._call_a_worker, lambda: self._working
-        )
+        self._arrivals = Arrivals(library, pool, clock, self._begin, self._fail, self._go_round, lambda: self._coming)
         self._queue: DelayingQueue[int] = DelayingQueue(WorkQueue(observer))
         self._observed = observer is not None
         self._limiter: ItemExponential[int] = ItemExponential(RETRY_BASE_US, RETRY_CAP_US)
@@ -102,8 +101,10 @@ class Reconciler:
         """By key, the turns that wait for their commit."""
         self._resting: set[int] = set()
         """Keys that wait for another try of the store: whatever comes for them meanwhile waits with them."""
-        self._working = False
-        """Whether a worker gives turns, or is on its way to."""
+        self._coming = False
+        """Whether the event loop is about to come round with turns."""
+        self._context = copy_context()
+        """What turns are given in: the leader's surroundings, not those of whoever brought a key."""
         self.delayed = asyncio.Event()
         """Set when a key was delayed, so that whoever keeps the time looks again at `next_due_us`."""
         self.turns = 0
@@ -132,7 +133,7 @@ class Reconciler:
         if delay_us > 0:
             self.delayed.set()
         else:
-            self._call_a_worker()
+            self._go_round()
 
     def attend_all(self, items: Iterable[Item[int]]) -> None:
         """These keys shall have turns now; later, where they wait for another try of the store."""
@@ -140,19 +141,22 @@ class Reconciler:
         for item in items:
             if item.key not in self._resting:
                 self._queue.add(item, now_us)
-        self._call_a_worker()
+        self._go_round()
 
     def advance(self) -> None:
         """Gives turns to the keys that are due, unless no turn is begun any more."""
         if self._queue.next_due_us() is not None:
             self._queue.advance(self._clock.now_us())
-        self._call_a_worker()
+        self._go_round()
 
-    def _call_a_worker(self) -> None:
-        """One is enough, for turns never wait. A pool that drops who was called takes no more jobs."""
-        if not self._working and self.busy and not self._pool.stopped:
-            self._working = True
-            self._pool.submit(self._work)
+    def _go_round(self) -> None:
+        """Lets the event loop come round with turns, if there are keys.
+
+        Turns never wait, so they need no worker: those are for executions on their way into memory, which do.
+        """
+        if not self._coming and self.busy and not self._pool.stopped:
+            self._coming = True
+            asyncio.get_running_loop().call_soon(self._come_round, context=self._context)
 
     def tell(self, key: int, event: m.Event, priority: int = 0) -> None:
         """A fact about an execution: it gets a turn. Told again before that, it counts from now on."""
@@ -187,23 +191,21 @@ class Reconciler:
 
     # ------------------------------------------------------------------------------------------------------ turns
 
-    async def _work(self) -> None:
-        """What a worker does as long as there are keys."""
+    def _come_round(self) -> None:
+        """Gives turns as long as there are keys; between two rows of them, others have the event loop."""
         try:
-            while not self._pool.stopped:
+            if not self._pool.stopped:
                 self._give_turns()
-                if not self.busy:
-                    return
-                await asyncio.sleep(0)
         finally:
-            self._working = False
+            self._coming = False
+        self._go_round()
 
     def _give_turns(self) -> None:
         """By turns, one execution that has been read begins, and the next key has its turn or is read."""
-        arrivals, queue = self._arrivals, self._queue
-        now_us = self._clock.now_us()
+        arrivals, queue, clock = self._arrivals, self._queue, self._clock
         for _ in range(IN_A_ROW):
-            begun = arrivals.begin_next(now_us)
+            begun = len(arrivals) > 0 and arrivals.begin_next(clock.now_us())
+            now_us = clock.now_us()
             handed = None if arrivals.full else queue.get(now_us)
             if handed is not None:
                 key = handed.item.key
@@ -267,7 +269,7 @@ class Reconciler:
                 self._outside.acknowledge(AttemptId(key, event.node_id, event.attempt), event.executor, event.seq)
         self._done(key, self._settled.pop(key, ()))
         self.fill()
-        self._call_a_worker()
+        self._go_round()
 
     # ----------------------------------------------------------------------------------------------- after commit
 
@@ -284,7 +286,7 @@ class Reconciler:
             else:
                 self._go_on(key, execution)
         self.fill()
-        self._call_a_worker()
+        self._go_round()
 
     def _go_on(self, key: int, execution: Execution) -> None:
         """It has another turn, if it is not to wait for something else."""

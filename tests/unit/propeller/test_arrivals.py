@@ -67,7 +67,7 @@ class Wanting:
             SystemClock(),
             self.begin,
             self.failed.__setitem__,
-            self.call_a_worker,
+            self.go_round,
             lambda: self.pool.waiting_queue_size > 0,
         )
 
@@ -75,13 +75,13 @@ class Wanting:
         assert key not in self.begun
         self.begun[key] = execution
 
-    def call_a_worker(self) -> None:
+    def go_round(self) -> None:
         if self.comes and len(self.arrivals):
             self.pool.submit(self.come)
 
     async def come(self) -> None:
         self.arrivals.begin_next(0)
-        self.call_a_worker()
+        self.go_round()
 
     def want(self, *keys: int) -> None:
         for key in keys:
@@ -160,3 +160,23 @@ async def test_nobody_waits_for_one_that_needs_more() -> None:
         await until(lambda: 2 in it.begun)
         it.library.built.set()
         await until(lambda: 10 in it.begun)
+
+
+async def test_one_that_needs_more_has_its_worker_though_others_are_wanted_all_the_time() -> None:
+    it = Wanting(pool=WorkerPool(1))
+    read = it.library.read
+
+    async def read_and_want_more(keys: Sequence[int]) -> dict[int, Snapshot | Exception]:
+        if 10 not in it.begun and len(it.library.reads) < 50:
+            it.want(100 + len(it.library.reads))
+        return await read(keys)
+
+    it.library.read = read_and_want_more  # type: ignore[method-assign]
+    it.library.go.set()
+    it.library.built.set()
+    async with it.pool:
+        it.want(10)
+        await until(lambda: 10 in it.begun)
+        assert len(it.library.reads) < 10
+        await until(lambda: not it.arrivals.under_way)
+    assert len(it.begun) == len(it.library.reads), "each was begun"
