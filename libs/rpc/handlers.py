@@ -70,14 +70,23 @@ class Guarded(grpc.aio.Server):
 
 
 class _GuardedService(grpc.GenericRpcHandler):
-    """Handlers that are found by their names when they are called."""
+    """Handlers that are found by their names when they are called; each is wrapped when it is found first."""
 
     def __init__(self, inside: grpc.GenericRpcHandler) -> None:
         self._inside = inside
+        self._wrapped: dict[str, tuple[Any, Handler]] = {}
+        """By method, the handler as it was found and as it is called: no more than there are methods."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         handler: Any = self._inside.service(handler_call_details)
-        return None if handler is None else _wrapped(handler, handler_call_details.method)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        found, wrapped = self._wrapped.get(method, (None, None))
+        if wrapped is None or found is not handler:
+            wrapped = _wrapped(handler, method)
+            self._wrapped[method] = handler, wrapped
+        return wrapped
 
 
 @dataclass(frozen=True, slots=True)

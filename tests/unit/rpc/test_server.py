@@ -11,10 +11,12 @@ import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from flyteidl.admin import signal_pb2
+from flyteidl.service import signal_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from libs.rpc import channel, server
+from libs.rpc import channel, handlers, server
 from libs.workflow import errors
 from protos import queue_pb2, queue_pb2_grpc
 
@@ -103,6 +105,41 @@ async def test_a_bug_leaves_as_internal_and_is_logged(api: Api, stub: Any, caplo
     status, message = await refused(stub.Stats(queue_pb2.StatsRequest()))
     assert (status, message) == (grpc.StatusCode.INTERNAL, "internal error: KeyError: 'x'")
     assert "/airscrew.queue.v1.Queue/Stats failed" in caplog.text
+
+
+class Signals(signal_pb2_grpc.SignalServiceServicer):
+    """A service whose generated code adds its handlers by their names alone."""
+
+    async def ListSignals(self, request: Any, context: Any) -> Any:
+        raise KeyError("x")
+
+
+async def test_handlers_that_are_found_by_name_are_guarded_too_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wraps: list[str] = []
+    wrapped = handlers._wrapped
+
+    def wrap(handler: Any, method: str) -> Any:
+        wraps.append(method)
+        return wrapped(handler, method)
+
+    monkeypatch.setattr(handlers, "_wrapped", wrap)
+    running = server.build(
+        "127.0.0.1:0",
+        services={
+            "flyteidl.service.SignalService": lambda s: signal_pb2_grpc.add_SignalServiceServicer_to_server(
+                Signals(), s
+            )
+        },
+    )
+    async with channel.connect(await running.start()) as connection:
+        stub = signal_pb2_grpc.SignalServiceStub(connection)
+        for _ in range(3):
+            status, message = await refused(stub.ListSignals(signal_pb2.SignalListRequest()))
+            assert (status, message) == (grpc.StatusCode.INTERNAL, "internal error: KeyError: 'x'")
+        with pytest.raises(grpc.aio.AioRpcError, match="Method not found"):
+            await connection.unary_unary("/flyteidl.service.SignalService/Nothing")(b"")
+    await running.stop(0)
+    assert wraps.count("/flyteidl.service.SignalService/ListSignals") == 1
 
 
 async def test_abort_keeps_its_meaning(api: Api, stub: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -173,3 +173,30 @@ def test_of_an_execution_sqlite_gets_what_its_leader_writes_and_is_not_null(exec
 )
 def test_sqlite_is_told_of_every_column(layout: Layout, columns: Sequence[str]) -> None:
     assert {*layout.key, *layout.changing()} == set(columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "read", "column", "kind"),
+    [
+        (
+            rows.EXECUTION_COLUMNS,
+            rows.execution_row(stored.execution()),
+            rows.execution_from,
+            "phase",
+            "ExecutionPhase",
+        ),
+        (rows.EXECUTION_COLUMNS, rows.execution_row(stored.execution()), rows.execution_from, "desired", "Desired"),
+        (rows.NODE_COLUMNS, rows.node_row(1, stored.node()), rows.node_from, "kind", "NodeKind"),
+        (rows.NODE_COLUMNS, rows.node_row(1, stored.node()), rows.node_from, "phase", "NodePhase"),
+        (rows.NODE_COLUMNS, rows.node_row(1, stored.node()), rows.node_from, "cache_status", "CacheStatus"),
+        (rows.NODE_COLUMNS, rows.node_row(1, stored.node()), rows.node_from, "reservation", "ReservationStatus"),
+        (rows.ATTEMPT_COLUMNS, rows.attempt_row(1, stored.attempt()), rows.attempt_from, "phase", "AttemptPhase"),
+    ],
+)
+def test_a_number_that_stands_for_nothing_is_refused_in_words(
+    columns: Sequence[str], row: rows.Row, read: Callable[[Sequence[object]], object], column: str, kind: str
+) -> None:
+    values = list(row)
+    values[columns.index(column)] = 99
+    with pytest.raises(ValueError, match=f"^99 is not a valid {kind}$"):
+        read(values)
