@@ -8,8 +8,9 @@ that finds another one at work goes the long way instead, as everybody does who 
 
 What bounds how long the loop stands still: a few rows; no checkpoint, which copies thousands of pages (it is left to
 the threads' own connections, which get every `IN_A_ROW`th commit for that); and after a commit that was slow all are
-made on threads for a while, a short one if that is seldom: any disk is slow now and then, one in a hundred times where
-others use it too.
+made on threads for several times as long as it took, so that slow ones never have more than a sixth of the loop's time,
+and for longer each time unless they are seldom: any disk is slow now and then, one in a hundred times where others use
+it too.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ IN_A_ROW: Final = 64
 SLOW_SECONDS: Final = 0.002
 """A commit that took longer shows that the disk is slow …"""
 
-REST_SECONDS: Final = (0.004, 1.0)
-"""… and then so for so long: the first time, and at most. Each time it is twice as long as the last …"""
+REST: Final = 5
+"""… and then all go another way for so many times that long …"""
 
 SELDOM: Final = 8
-"""… unless there were so many quick ones in between: then it begins anew."""
+"""… or twice as long as the last time, unless there were so many quick ones in between …"""
+
+LONG_SECONDS: Final = 1.0
+"""… which by itself makes it no longer than this."""
 
 
 class NotNow(Enum):
@@ -141,7 +145,7 @@ class Rest:
         if ended - began <= SLOW_SECONDS:
             self._quick += 1
             return
-        first, longest = REST_SECONDS
-        self._seconds = first if self._quick >= SELDOM else min(2 * self._seconds, longest)
+        longer = 0.0 if self._quick >= SELDOM else min(2 * self._seconds, LONG_SECONDS)
+        self._seconds = max(REST * (ended - began), longer)
         self._quick = 0
         self.until = ended + self._seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from libs.store import at_once, sqlite
-from libs.store.at_once import AtOnce
+from libs.store.at_once import AtOnce, Rest
 
 
 @pytest.fixture
@@ -120,13 +120,16 @@ def test_now_and_then_a_commit_goes_the_long_way_because_only_there_the_log_is_c
     assert ready.rows("PRAGMA wal_autocheckpoint", ()) == [(0,)]
 
 
-def write_slowly(ready: AtOnce, watch: Watch) -> float:
+SLOW = 2 * at_once.SLOW_SECONDS
+
+
+def write_slowly(ready: AtOnce, watch: Watch, seconds: float = SLOW) -> float:
     """Seconds for which nothing is written at once after it."""
     with ready.writing() as connection:
         assert connection is not None
         connection.execute("INSERT INTO t (b) VALUES ('b')")
-        watch.now += 2 * at_once.SLOW_SECONDS
-    began, step = watch.now, at_once.REST_SECONDS[0] / 4
+        watch.now += seconds
+    began, step = watch.now, seconds / 4
     with ready.writing() as connection:
         assert connection is None
     while connection is None:
@@ -137,14 +140,28 @@ def write_slowly(ready: AtOnce, watch: Watch) -> float:
 
 
 def test_a_slow_disk_has_its_rest_longer_each_time(ready: AtOnce, watch: Watch) -> None:
-    first, longest = at_once.REST_SECONDS
+    first = at_once.REST * SLOW
     rests = [write_slowly(ready, watch) for _ in range(12)]
     assert rests[:4] == pytest.approx([first, 2 * first, 4 * first, 8 * first])
-    assert rests[-1] == pytest.approx(longest)
+    assert rests[-1] == pytest.approx(at_once.LONG_SECONDS)
     assert ready.rows("SELECT count(*) FROM t", ()) == [(12,)]
 
 
 def test_a_disk_that_is_seldom_slow_rests_for_a_moment(ready: AtOnce, watch: Watch) -> None:
     for _ in range(4):
-        assert write_slowly(ready, watch) == pytest.approx(at_once.REST_SECONDS[0])
+        assert write_slowly(ready, watch) == pytest.approx(at_once.REST * SLOW)
         assert all(write(ready) for _ in range(at_once.SELDOM))
+
+
+@pytest.mark.parametrize("slow", [SLOW, 0.02, 0.2, 3.0])
+@pytest.mark.parametrize("quick", [0, 1, at_once.SELDOM - 1, at_once.SELDOM, 10 * at_once.SELDOM])
+def test_the_loop_stands_still_for_less_than_a_fifth_of_the_time_however_slow_commits_are(
+    slow: float, quick: int
+) -> None:
+    """Also where none of the time is anybody else's: a commit follows as soon as it may."""
+    rest, now = Rest(), 100.0
+    for seconds in ([slow] + [0.0] * quick) * 6:
+        now = max(now, rest.until)
+        rest.took(now, now + seconds)
+        now += seconds
+    assert 6 * slow < (max(now, rest.until) - 100.0) / 5
