@@ -12,7 +12,7 @@ values written into it, for only such a message may hold more than one statement
 
 A statement has about a second, so that whoever has to wait for it does not wait long. That is far more than one needs,
 but thousands of rows with large values, or a busy server, may need longer. What took too long is tried again as it is,
-and would never be done; therefore the next try has twice the time of the one before.
+and would never be done; therefore the next try has twice the time of the one before, also where that was the loop's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ ABORT_SECONDS = 20.0
 """The longest that a server may work on aborts. It changes tens of thousands of executions in a second."""
 
 _OPTIONS = options(
-    "lock_timeout=1000", "idle_in_transaction_session_timeout=1000", *BY_KEY, "application_name=airscrew-ledger"
+    "lock_timeout=900",  # less than a statement has, or one that waits would seem to need more time
+    "idle_in_transaction_session_timeout=1000",
+    *BY_KEY,
+    "application_name=airscrew-ledger",
 )
 
 
@@ -59,7 +62,8 @@ class PostgresLedger:
         self._url = url
         self._connection: Connection | None = None
         self._patience = self._next_patience = 1
-        """Of this connection, and of the one after it: a connection on which a statement took too long is dropped."""
+        """Of this connection, and of the one after it: a connection on which a statement took too long is dropped, and
+        so is one that has less patience than what is tried next needs."""
         as_usual = f"{_OPTIONS} {options(f'statement_timeout={WORK_SECONDS * 1000:.0f}')}"
         self._commits_on_loop = LoopConnection(url, as_usual)
         self._reads_on_loop = LoopConnection(url, as_usual)
@@ -98,10 +102,13 @@ class PostgresLedger:
 
     @contextmanager
     def _loop_may_fail(self) -> Iterator[None]:
+        began = time.monotonic()
         try:
             yield
-        except (psycopg.OperationalError, TimeoutError):
+        except (psycopg.OperationalError, TimeoutError) as error:
             self._loop_failed = True
+            if _took_too_long(error, began, WORK_SECONDS):
+                self._next_patience = max(self._next_patience, 2)  # the thread has had the first try from the loop
             raise
 
     @contextmanager
@@ -140,9 +147,9 @@ class PostgresLedger:
 
     def _execute_script(self, script: Sequence[tuple[str, Any]]) -> rows.Row | None:
         """The answer of the first statement, after all of them."""
-        cursor = psycopg.ClientCursor(self._connected())
-        written = ";".join(cursor.mogrify(named(statement), parameters) for statement, parameters in script)
         with self._patient() as connection:
+            cursor = psycopg.ClientCursor(connection)
+            written = ";".join(cursor.mogrify(named(statement), parameters) for statement, parameters in script)
             usual = connection.patience_seconds
             connection.patience_seconds = max(ABORT_SECONDS, usual)
             try:
@@ -169,6 +176,8 @@ class PostgresLedger:
         self.drop()
 
     def _connected(self) -> Connection:
+        if self._patience < self._next_patience:
+            self.drop()
         if self._connection is None:
             self._patience = self._next_patience
             work_ms = round(WORK_SECONDS * 1000 * self._patience)
@@ -183,13 +192,17 @@ class PostgresLedger:
         began = time.monotonic()
         try:
             yield connection
-        except psycopg.errors.LockNotAvailable:
-            raise  # it is somebody else who takes long
-        except psycopg.OperationalError:
-            if time.monotonic() - began >= WORK_SECONDS * self._patience:
+        except psycopg.OperationalError as error:
+            if _took_too_long(error, began, WORK_SECONDS * self._patience):
                 self._next_patience = min(2 * self._patience, MOST_PATIENCE)
             raise
         self._next_patience = 1
+
+
+def _took_too_long(error: Exception, began: float, seconds: float) -> bool:
+    """Whether a statement failed because it needs longer than so long."""
+    others = isinstance(error, psycopg.errors.LockNotAvailable)  # then it is somebody else who takes long
+    return not others and time.monotonic() - began >= seconds
 
 
 def _written(answer: rows.Row) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from libs.store import postgres_loop
+from libs.store import ledger_postgres, postgres_loop
 from libs.store.ledger import Ledger
 from libs.workflow.errors import FailedPrecondition, Fenced, Unavailable
 from libs.workflow.state import Changes
@@ -212,6 +212,39 @@ async def test_on_the_loop_a_stopped_postgres_is_unavailable_and_the_thread_is_t
         postgres_server.start()
     ledger.commit(0, epoch, [])
     assert await ledger.commit_on_loop(0, epoch, [])
+    ledger.leave_loop()
+    ledger.close()
+
+
+async def test_what_takes_too_long_on_the_loop_has_twice_the_time_on_the_thread(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_postgres, "WORK_SECONDS", 0.6)
+    ledger, epoch = claimed(postgres_url)
+    batch = [Changes(stored.execution(), nodes={"n0": stored.node()})]
+    with psycopg.connect(postgres_url, autocommit=True) as other:
+        other.execute(_SLOW_NODES.replace("2.5", "0.8"))
+        try:
+            with unavailable_soon():
+                await ledger.commit_on_loop(0, epoch, batch)
+            epoch = ledger.renew(0)
+            assert not await ledger.commit_on_loop(0, epoch, batch)
+            ledger.commit(0, epoch, batch)
+        finally:
+            other.execute("DROP FUNCTION slow CASCADE")
+    ledger.leave_loop()
+    ledger.close()
+
+
+async def test_a_lock_that_the_loop_waited_for_gives_the_thread_no_more_time(postgres_url: str) -> None:
+    ledger, epoch = claimed(postgres_url)
+    connection = ledger._database._connection  # type: ignore[attr-defined]
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT 1 FROM leadership FOR UPDATE")
+        with unavailable_soon():
+            await ledger.commit_on_loop(0, epoch, [])
+    ledger.commit(0, epoch, [])
+    assert ledger._database._connection is connection  # type: ignore[attr-defined]
     ledger.leave_loop()
     ledger.close()
 
