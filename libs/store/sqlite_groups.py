@@ -74,12 +74,17 @@ def upsert(connection: sqlite3.Connection, layout: Layout, groups: Groups) -> in
 
 def update(connection: sqlite3.Connection, layout: Layout, groups: Groups) -> int:
     """Changes the rows that are there; returns how many."""
-    return _run(connection, layout, groups, _update)
+    return _run(connection, layout, groups, _update, len(layout.key))
 
 
 def _run(
-    connection: sqlite3.Connection, layout: Layout, groups: Groups, statement: Callable[[Layout, int, int], str]
+    connection: sqlite3.Connection,
+    layout: Layout,
+    groups: Groups,
+    statement: Callable[[Layout, int, int], str],
+    key_last: int = 0,
 ) -> int:
+    """The statement for a single row has so many values of its key after all others."""
     changed = 0
     for shape, values in groups.items():
         width, first = _width(layout, shape), 0
@@ -87,6 +92,8 @@ def _run(
             length = size * width
             while len(values) - first >= length:
                 some = values if len(values) == length else values[first : first + length]
+                if size == 1 and key_last:
+                    some = some[key_last:] + some[:key_last]
                 changed += connection.execute(statement(layout, shape, size), some).rowcount
                 first += length
     return changed
@@ -124,10 +131,12 @@ def _upsert(layout: Layout, shape: int, size: int) -> str:
 def _update(layout: Layout, shape: int, size: int) -> str:
     columns = layout.columns(shape)
     if size == 1:  # without a table of new rows, which has to be made first: half the time
-        new = {name: f"?{number}" for number, name in enumerate(columns, start=1)}
+        new = dict.fromkeys(columns, "?")  # not by number: the driver takes that for a name, and wants a mapping then
     else:
         new = {name: f"new.column{number}" for number, name in enumerate(columns, start=1)}
-    changes = ", ".join(f"{name} = {new.get(name, 'NULL')}" for name in layout.changing())
+    # In the order of the values.
+    changing = dict.fromkeys((*columns[len(layout.key) :], *layout.changing()))
+    changes = ", ".join(f"{name} = {new.get(name, 'NULL')}" for name in changing)
     found = " AND ".join(f"{name} = {new[name]}" for name in layout.key)
     source = "" if size == 1 else f"FROM ({_rows(len(columns), size)}) AS new"
     return f"UPDATE {layout.table} SET {changes} {source} WHERE {found} AND NOT {layout.unless}"
