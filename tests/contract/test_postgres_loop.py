@@ -13,6 +13,7 @@ from libs.store import postgres_loop
 from libs.store.postgres_arrays import Array, ByteaArray, Int8Array, TextArray
 from libs.store.postgres_loop import LoopConnection
 from libs.workflow.errors import Refused
+from tests.support.postgres import PostgresServer
 
 TWICE = "SELECT 2 * $1"
 OWN_NAMES = "SELECT name FROM pg_prepared_statements WHERE name <> '' AND $1 IS NOT NULL"
@@ -43,6 +44,22 @@ async def test_what_is_larger_than_any_buffer_is_sent_and_received_whole(connect
     large = b"x" * 20_000_000
     ((found,),) = await connection.execute("SELECT * FROM unnest($1)", [ByteaArray((large,))])
     assert found == large
+
+
+async def test_by_tls_answers_of_every_size_are_received_whole(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """Also where their end has come with what was read before: no socket tells of that."""
+    with postgres_server.speaking_tls(postgres_url.rpartition("/")[2]) as url:
+        connection = LoopConnection(url, "")
+        assert await connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", []) == [(True,)]
+        for limit in (8192, 16384, 32768, 1_000_000):  # of the server's buffers, and of a record
+            for size in range(limit - 110, limit + 50, 7):
+                for count in (1, 3):
+                    value = b"x" * (size // count)
+                    found = await connection.execute("SELECT * FROM unnest($1)", [ByteaArray((value,) * count)])
+                    assert found == [(value,)] * count
+        connection.drop()
 
 
 async def test_more_statements_than_are_kept_prepared_are_answered_all_the_same(

@@ -78,7 +78,7 @@ class PostgresServer:
                 user=self._user,
                 cwd="/",
             )
-        self._wait_until_ready()
+        self._wait_until_ready(self.url("postgres"))
 
     def stop(self) -> None:
         """Ends every connection at once, as a restart of the server does."""
@@ -91,6 +91,25 @@ class PostgresServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    @contextmanager
+    def speaking_tls(self, database: str) -> Iterator[str]:
+        """Url of a database to which one is connected by TLS, for the length of the block."""
+        key = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        command = ["openssl", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.crt"]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self._data)
+        url = f"{self.url(database)}?sslmode=require"
+        self._set("ssl = on")
+        try:
+            self._wait_until_ready(url)
+            yield url
+        finally:
+            self._set("ssl = off")
+
+    def _set(self, setting: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {setting}")
+            connection.execute("SELECT pg_reload_conf()")
 
     def create_database(self) -> str:
         """Url of a database that is migrated and holds no rows. Give it to `take_back` or `drop_database` after."""
@@ -119,12 +138,12 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, url: str) -> None:
         assert self._process is not None
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
-                psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+                psycopg.connect(url, connect_timeout=2).close()
                 return
             except psycopg.OperationalError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
