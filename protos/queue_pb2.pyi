@@ -354,7 +354,7 @@ class SubscribeReply(_message.Message):
     def phases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def publishers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """addresses of those who have published these"""
+        """`address` of those who have published these, as far as they have one"""
 
     def __init__(
         self,

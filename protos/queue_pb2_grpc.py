@@ -105,7 +105,8 @@ class QueueServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Subscribe(self, request, context):
-        """The hints published from now on, batched. A watcher that falls behind by more than the buffer gets `lagged`.
+        """The hints published from now on, batched, and where those who have published them tell of ends themselves
+        (Propeller.Follow). A watcher that falls behind by more than the buffer gets `lagged`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class QueueStub:
     Publish: _grpc.StreamUnaryMultiCallable[_queue_pb2.PublishRequest, _queue_pb2.PublishReply]
     """Tells watchers what has been committed. Best effort: a slow or absent watcher costs the publisher nothing."""
     Subscribe: _grpc.UnaryStreamMultiCallable[_queue_pb2.SubscribeRequest, _queue_pb2.SubscribeReply]
-    """The hints published from now on, batched. A watcher that falls behind by more than the buffer gets `lagged`."""
+    """The hints published from now on, batched, and where those who have published them tell of ends themselves
+    (Propeller.Follow). A watcher that falls behind by more than the buffer gets `lagged`.
+    """
     Stats: _grpc.UnaryUnaryMultiCallable[_queue_pb2.StatsRequest, _queue_pb2.StatsReply]
     """What is waiting, leased and delayed, per shard, and what has been."""
     Inspect: _grpc.UnaryUnaryMultiCallable[_queue_pb2.InspectRequest, _queue_pb2.InspectReply]
@@ -74,7 +76,9 @@ class QueueAsyncStub(QueueStub):
     Publish: _aio.StreamUnaryMultiCallable[_queue_pb2.PublishRequest, _queue_pb2.PublishReply]  # type: ignore[assignment]
     """Tells watchers what has been committed. Best effort: a slow or absent watcher costs the publisher nothing."""
     Subscribe: _aio.UnaryStreamMultiCallable[_queue_pb2.SubscribeRequest, _queue_pb2.SubscribeReply]  # type: ignore[assignment]
-    """The hints published from now on, batched. A watcher that falls behind by more than the buffer gets `lagged`."""
+    """The hints published from now on, batched, and where those who have published them tell of ends themselves
+    (Propeller.Follow). A watcher that falls behind by more than the buffer gets `lagged`.
+    """
     Stats: _aio.UnaryUnaryMultiCallable[_queue_pb2.StatsRequest, _queue_pb2.StatsReply]  # type: ignore[assignment]
     """What is waiting, leased and delayed, per shard, and what has been."""
     Inspect: _aio.UnaryUnaryMultiCallable[_queue_pb2.InspectRequest, _queue_pb2.InspectReply]  # type: ignore[assignment]
@@ -123,7 +127,9 @@ class QueueServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_pb2.SubscribeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_queue_pb2.SubscribeReply], _abc.AsyncIterator[_queue_pb2.SubscribeReply]]:
-        """The hints published from now on, batched. A watcher that falls behind by more than the buffer gets `lagged`."""
+        """The hints published from now on, batched, and where those who have published them tell of ends themselves
+        (Propeller.Follow). A watcher that falls behind by more than the buffer gets `lagged`.
+        """
 
     @_abc_1.abstractmethod
     def Stats(

@@ -25,6 +25,7 @@ from libs.workflow.errors import (
     InvalidArgument,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
     Unavailable,
 )
@@ -48,6 +49,8 @@ HELLO_SECONDS = 10.0
 SOON_SECONDS = 1.0
 """How long an executor is kept waiting for this replica to lead, where nobody else does. As long as an executor pauses
 at most before it asks again: it is welcomed when the leader begins, and not up to a second later."""
+FOLLOWER_SECONDS = 10.0
+"""How long somebody who follows may leave ends lying before he makes room for others."""
 MOST_DAYS = 1_000_000
 
 
@@ -138,9 +141,12 @@ class PropellerApi(propeller_pb2_grpc.PropellerServicer):
             await context.send_initial_metadata(())  # from here on nothing is missed
             pace = Pace()
             async for hints in ends:
-                await context.write(
-                    propeller_pb2.FollowReply(ids=[id for id, _ in hints], phases=[phase for _, phase in hints])
-                )
+                reply = propeller_pb2.FollowReply(ids=[id for id, _ in hints], phases=[phase for _, phase in hints])
+                try:
+                    async with asyncio.timeout(FOLLOWER_SECONDS):
+                        await context.write(reply)
+                except TimeoutError:
+                    raise ResourceExhausted(f"ends were not taken for {FOLLOWER_SECONDS:g} s") from None
                 await pace.rest(len(hints))
 
     async def Collection(self, request: propeller_pb2.CollectionRequest, context: Any) -> propeller_pb2.CollectionReply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ from services.propeller.spans import Spans
 from services.propeller.store import LeaderStore
 from services.propeller.term import Term
 
+logger = logging.getLogger(__name__)
+
 STREAMS_GRACE_SECONDS = 2.0
 """How long calls may take to end after the term has ended the sessions."""
 
@@ -57,10 +60,7 @@ async def serve(
         await leader_store.check_schema()
         await leader_store.prepare()
         await asyncio.to_thread(installation.agree_on_shards, settings.database, settings.shards)
-        tells_at = settings.address or settings.listen
-        ends = Ends(
-            await stack.enter_async_context(Publisher(settings.queue, tells_at=tells_at)) if settings.queue else None
-        )
+        ends = Ends(await stack.enter_async_context(_publisher(settings)) if settings.queue else None)
         housekeeping = _housekeeping(settings, life) if open_ledger is None else None
         if housekeeping is not None:
             stack.push_async_callback(housekeeping.close)
@@ -83,6 +83,16 @@ async def serve(
         await leading
         ends.close()
         await rpc.stop(STREAMS_GRACE_SECONDS)
+
+
+def _publisher(settings: PropellerSettings) -> Publisher:
+    if not settings.follow_at:
+        logger.warning(
+            "nobody can be told to follow this replica at %s, so clients hear of ends later: set"
+            " AIRSCREW_PROPELLER_ADDRESS",
+            settings.address or settings.listen,
+        )
+    return Publisher(settings.queue, tells_at=settings.follow_at)
 
 
 def _access(settings: PropellerSettings) -> Access:

@@ -15,10 +15,14 @@ from typing import Final
 from libs.clients.queue import Publisher
 from libs.rpc.stream import Batcher, WhenFull
 from libs.wire.hints import Hint
+from libs.workflow.errors import ResourceExhausted
 from libs.workflow.phases import ExecutionPhase
 
 BUFFER_HINTS: Final = 10_000
 """How many ends a follower may be behind; it loses the oldest ones, which the queue service tells."""
+
+MOST_FOLLOWERS: Final = 48
+"""Far more replicas of `admin` than anybody has: who else connects must not cost a leader its time."""
 
 _FINAL = frozenset(int(phase) for phase in ExecutionPhase if phase.terminal)
 
@@ -44,7 +48,12 @@ class Ends:
 
     @contextmanager
     def follower(self) -> Iterator[Batcher[Hint]]:
-        """The ends from now on, for somebody who follows as long as the context is open."""
+        """The ends from now on, for somebody who follows as long as the context is open.
+
+        Raises ResourceExhausted when there are `MOST_FOLLOWERS` already.
+        """
+        if len(self._followers) >= MOST_FOLLOWERS:
+            raise ResourceExhausted(f"{MOST_FOLLOWERS} follow this replica already")
         follower: Batcher[Hint] = Batcher(BUFFER_HINTS, when_full=WhenFull.DROP_OLDEST)
         if self._closed:
             follower.close()

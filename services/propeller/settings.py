@@ -14,6 +14,10 @@ from services.propeller.garbage.retention import FOREVER, Retention
 Number = TypeVar("Number", int, float)
 
 
+_EVERYWHERE = ("", "*", "0.0.0.0", "[::]", "::")
+"""Hosts at which a server listens on all interfaces, and which no client can connect to."""
+
+
 @dataclass(frozen=True)
 class PropellerSettings:
     """The settings of one propeller replica."""
@@ -37,7 +41,8 @@ class PropellerSettings:
     """Address of the queue service. Without one, new work is found by the sweep alone."""
 
     address: str = ""
-    """Under which executors reach this replica; default: the address that it listens on."""
+    """Under which executors reach this replica, and `admin`, which hears of ends here; default: the address that it
+    listens on, though nobody is told to hear of ends at one of all interfaces (`0.0.0.0`) or with port 0."""
 
     identity: str = ""
     """Name of this replica, for people and for the other replicas, so each has its own; default: host name and process
@@ -144,6 +149,13 @@ class PropellerSettings:
         for shard in range(self.shards):
             self.limits(shard)
         self.retention()
+
+    @property
+    def follow_at(self) -> str:
+        """Where ends can be heard of from this replica itself; empty where nobody elsewhere could connect to."""
+        address = self.address or self.listen
+        host, _, port = address.rpartition(":")
+        return "" if host in _EVERYWHERE or port == "0" else address
 
     def weights(self) -> dict[str, float]:
         """The projects' weights as numbers."""

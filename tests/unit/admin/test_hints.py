@@ -92,3 +92,15 @@ async def test_a_bell_tells_what_it_has_rung_for() -> None:
         assert bell.taken() is None
         hints.tell((key, ExecutionPhase.RUNNING) for key in range(MANY + 1))
         assert bell.taken() is None
+
+
+async def test_no_more_ends_are_remembered_than_it_says() -> None:
+    hints = Hints()
+    hints.tell_first_hand([(key, ExecutionPhase.SUCCEEDED) for key in range(MANY - 1)])
+    hints.tell_first_hand([(key, ExecutionPhase.SUCCEEDED) for key in range(MANY - 1, MANY + 5)])
+    assert len(hints._heard) == MANY
+    with hints.bell() as bell:
+        hints.tell([(5, ExecutionPhase.SUCCEEDED)])
+        assert not bell._rung, "it was told first-hand"
+        hints.tell([(4, ExecutionPhase.SUCCEEDED)])
+        assert bell._rung, "it is forgotten that it was"

@@ -47,3 +47,22 @@ def test_the_parts_of_a_limit_are_the_limit_and_nobody_has_none(shards: int, mor
 def test_what_cannot_work_is_refused_by_name(more: Mapping[str, str], told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         loaded(more)
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "follow_at"),
+    [
+        ("10.0.0.7:9090", "", "10.0.0.7:9090"),
+        ("0.0.0.0:9090", "10.0.0.7:9090", "10.0.0.7:9090"),
+        ("[::]:9090", "leader.example:9090", "leader.example:9090"),
+        ("0.0.0.0:9090", "", ""),
+        ("[::]:9090", "", ""),
+        (":9090", "", ""),
+        ("127.0.0.1:0", "", ""),
+        ("127.0.0.1:9090", "0.0.0.0:9090", ""),
+        ("127.0.0.1:9090", "127.0.0.1:9090", "127.0.0.1:9090"),
+    ],
+)
+def test_nobody_is_told_to_follow_where_nobody_can_connect_to(listen: str, address: str, follow_at: str) -> None:
+    settings = loaded({"AIRSCREW_LISTEN": listen, "AIRSCREW_PROPELLER_ADDRESS": address})
+    assert settings.follow_at == follow_at
