@@ -216,7 +216,7 @@ async def test_on_the_loop_a_stopped_postgres_is_unavailable_and_the_thread_is_t
     ledger.close()
 
 
-async def test_what_takes_too_long_on_the_loop_has_twice_the_time_on_the_thread(
+async def test_what_took_a_loop_too_long_has_twice_the_time_on_the_thread(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger_postgres, "WORK_SECONDS", 0.6)
@@ -236,7 +236,7 @@ async def test_what_takes_too_long_on_the_loop_has_twice_the_time_on_the_thread(
     ledger.close()
 
 
-async def test_a_lock_that_the_loop_waited_for_gives_the_thread_no_more_time(postgres_url: str) -> None:
+async def test_a_lock_that_a_loop_waited_for_gives_the_thread_no_more_time(postgres_url: str) -> None:
     ledger, epoch = claimed(postgres_url)
     connection = ledger._database._connection  # type: ignore[attr-defined]
     with psycopg.connect(postgres_url) as other:
