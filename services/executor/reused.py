@@ -132,9 +132,14 @@ class ReusedAttempt(ProcessAttempt):
 
     def _comes_back(self) -> None:
         self._put_down()
+        assert self._kept is not None and self._bench.kept is not None
+        if self._kept.ended:
+            self._bench.kept.give_back(self._kept)
         self._kept = self._job = None
         if self._recalled is not None:
             self._recalled(self)
+        else:
+            self._over(self, None)  # its process has died before it had begun with it: it takes another
 
     def _put_down(self) -> None:
         self._printed.close()
@@ -164,7 +169,8 @@ class ReusedAttempt(ProcessAttempt):
             end = await over
             if end is not None:
                 return end
-        assert self._exit is not None
+            if self._exit is None:
+                return await self._work()
         result = self._wish or await self._judge(self._exit, self._printed.tail())
         if self._printed.any:
             await self._log.close()

@@ -253,6 +253,31 @@ async def test_a_kept_process_runs_the_next_task_unless_the_last_has_left_someth
         assert pids[:4] == [last] * 4 and pids[4] == pids[5] != last, "it ends after its sixth task"
 
 
+async def test_what_a_process_that_dies_was_given_and_has_not_begun_runs_in_another(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose directories cannot be put back: it has told how its task has ended, and is given the next."""
+    monkeypatch.setenv("AIRSCREW_EXECUTOR_SECRET_MY_TOKEN", "hush")
+    async with opened("reuse") as bench:
+        script = """
+def put_back(directories):
+    while not os.path.exists({given!r}):
+        time.sleep(0.001)
+    raise OSError("something resists")
+sys.modules["_airscrew_desks"].put_back = put_back
+names["pid"] = os.getpid()
+"""
+        for secrets in ([], [Secret(group="my", key="token", mount_requirement=Secret.ENV_VAR)]):
+            given = bench.tmp_path / f"given{len(secrets)}"
+            first = await bench.runs(script.format(given=str(given)))
+            following = bench.assigned("does", "os.getpid()")
+            following[1].security_context.secrets.extend(secrets)
+            bench.session.assign(following)
+            await bench.session.running(following[0].id)
+            given.touch()
+            assert warm.value(await bench.session.final(following[0].id)) != str(first["pid"])
+
+
 async def test_secrets_are_of_one_task_alone(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRSCREW_EXECUTOR_SECRET_MY_TOKEN", "hush")
     look = "names.update(environment=dict(os.environ), pid=os.getpid())"
