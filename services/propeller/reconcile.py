@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from libs.runtime.clock import Clock
@@ -150,13 +151,17 @@ class Reconciler:
         self._go_round()
 
     def _go_round(self) -> None:
-        """Lets the event loop come round with turns, if there are keys.
+        """Lets the event loop come round with turns, if there are keys: not at once, but the time after, so that what
+        else has come by then shares reads and commits.
 
         Turns never wait, so they need no worker: those are for executions on their way into memory, which do.
         """
         if not self._coming and self.busy and not self._pool.stopped:
             self._coming = True
-            asyncio.get_running_loop().call_soon(self._come_round, context=self._context)
+            self._soon(partial(self._soon, self._come_round))
+
+    def _soon(self, callback: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(callback, context=self._context)
 
     def tell(self, key: int, event: m.Event, priority: int = 0) -> None:
         """A fact about an execution: it gets a turn. Told again before that, it counts from now on."""
@@ -193,12 +198,15 @@ class Reconciler:
 
     def _come_round(self) -> None:
         """Gives turns as long as there are keys; between two rows of them, others have the event loop."""
+        more = False
         try:
             if not self._pool.stopped:
                 self._give_turns()
+                more = self.busy
         finally:
-            self._coming = False
-        self._go_round()
+            self._coming = more
+        if more:
+            self._soon(self._come_round)
 
     def _give_turns(self) -> None:
         """By turns, one execution that has been read begins, and the next key has its turn or is read."""
