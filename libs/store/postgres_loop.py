@@ -16,6 +16,7 @@ keep its clients' names apart, a connection may meet what another one has prepar
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -35,6 +36,9 @@ from libs.workflow.errors import Refused
 MOST_PREPARED: Final = 100
 """Statements that a connection keeps prepared; each takes the server some memory. What comes after is prepared anew
 each time."""
+
+LOOKS: Final = 32
+"""How often a socket that has more is read before others have their turn on the loop: half a megabyte."""
 
 _INT8: Final = 20
 _pack_int8 = Struct("!q").pack
@@ -109,9 +113,14 @@ class _Session:
         self._prepared: dict[str, bytes] = {}
         self._results: list[pq.abc.PGresult] = []
         self._answer: asyncio.Future[pq.abc.PGresult] | None = None
+        self._came = 0.0
+        """When the last of it came, or it was asked for, by the loop's clock."""
+        self._deadline: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         # For its whole life: that of a server which goes away is heard before the next statement is sent to it.
         self._loop.add_reader(self._socket, self._receive)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
 
     @classmethod
     async def open(cls, url: str, options: str) -> _Session:
@@ -152,18 +161,29 @@ class _Session:
         """Sends a message and waits for its answer."""
         answer: asyncio.Future[pq.abc.PGresult] = self._loop.create_future()
         self._answer = answer
-        deadline = self._loop.call_later(ANSWER_SECONDS, self._lose, TimeoutError("no answer from the server"))
+        self._came = self._loop.time()
+        self._overdue()
         try:
             send()
             if self._libpq.flush():
                 self._loop.add_writer(self._socket, self._send_more)
             result = await answer
         finally:
-            deadline.cancel()
             self._answer = None
+            if self._deadline is not None:
+                self._deadline.cancel()
         if result.status not in _DONE:
             raise psycopg.errors.error_from_result(result)
         return result
+
+    def _overdue(self) -> None:
+        """Gives up when nothing has come for ANSWER_SECONDS. That a large answer takes a busy loop longer is no
+        silence. (Loops look at sockets before timers: what came while one stood still has been read.)"""
+        left = self._came + ANSWER_SECONDS - self._loop.time()
+        if left > 0:
+            self._deadline = self._loop.call_later(left, self._overdue)
+        else:
+            self._lose(TimeoutError("no answer from the server"))
 
     def _send_more(self) -> None:
         """As much as the socket takes; the loop calls again when it takes more."""
@@ -174,15 +194,20 @@ class _Session:
             self._lose(error)
 
     def _receive(self) -> None:
+        self._came = self._loop.time()
         try:
-            # uvloop calls once when a connection breaks. Had it left something to read, then only a second look finds
-            # that nothing will follow.
-            for _ in range(2):
+            # A look takes some 16 kB, and a busy loop may come back late. uvloop even calls but once when a connection
+            # breaks: had it left something to read, then only another look finds that nothing will follow.
+            for _ in range(LOOKS):
                 self._libpq.consume_input()
-                if self._finished():
+                if self._finished() or not self._more():
                     break
         except psycopg.OperationalError as error:
             self._lose(error)
+
+    def _more(self) -> bool:
+        """Whether something has come that is not read yet, be it only that nothing will follow."""
+        return bool(self._poll.poll(0))
 
     def _finished(self) -> bool:
         """Takes what has come; returns whether that completes the answer."""

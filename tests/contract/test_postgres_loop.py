@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -143,6 +144,25 @@ async def test_who_gets_no_answer_in_time_is_told_so(
     assert not connection.connected
     monkeypatch.undo()
     assert await connection.execute(TWICE, [2]) == [(4,)]
+
+
+async def test_an_answer_that_keeps_coming_may_take_its_time(
+    connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await connection.execute(TWICE, [1]) == [(2,)]
+    monkeypatch.setattr(postgres_loop, "ANSWER_SECONDS", 0.5)
+    # What fills the server's buffer is sent: each row is three times as much.
+    slowly = "SELECT repeat('x', 25000), pg_sleep(0.2)::text FROM generate_series(1, 5)"
+    assert await connection.execute(slowly, []) == [("x" * 25000, "")] * 5
+
+
+async def test_an_answer_that_has_come_while_the_loop_stood_still_is_taken(
+    connection: LoopConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await connection.execute(TWICE, [1]) == [(2,)]
+    monkeypatch.setattr(postgres_loop, "ANSWER_SECONDS", 0.1)
+    asyncio.get_running_loop().call_later(0.01, time.sleep, 0.3)
+    assert await connection.execute("SELECT 7 FROM pg_sleep(0.05)", []) == [(7,)]
 
 
 async def test_the_answer_to_one_who_has_gone_is_nobody_elses(connection: LoopConnection) -> None:

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from libs.clients.queue import Enqueuer, Key, Leased, WorkFeed
 from libs.rpc import channel
 from tests.support.queue_process import SERVICE, QueueProcess
+from tests.support.waiting import until
 
 
 @pytest_asyncio.fixture
@@ -47,6 +48,7 @@ async def test_its_death_costs_latency_only(queue_process: QueueProcess) -> None
             enqueuer.enqueue(Key(number, 0))
             (leased,) = await next_of(feed)
             assert leased.key.id == number
+            await until(lambda: enqueuer.unacknowledged == 0)  # or it would be sent again, and come again
             assert await queue_process.end(signal.SIGKILL) == -signal.SIGKILL
             feed.done(leased)
             await queue_process.start()
