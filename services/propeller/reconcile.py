@@ -47,6 +47,8 @@ RETRY_CAP_US = 5_000_000
 IN_A_ROW: Final = 32
 """So many keys have their turns before the event loop goes round, which costs as much as one of them: a millisecond or
 two, in which nobody else has the loop."""
+ROW_US: Final = 5_000
+"""No further turn begins in a row that has taken so long: large executions have turns of many milliseconds."""
 
 
 @dataclass(slots=True)
@@ -198,20 +200,22 @@ class Reconciler:
 
     def _come_round(self) -> None:
         """Gives turns as long as there are keys; between two rows of them, others have the event loop."""
-        more = False
         try:
             if not self._pool.stopped:
                 self._give_turns()
-                more = self.busy
         finally:
-            self._coming = more
-        if more:
-            self._soon(self._come_round)
+            self._coming = self.busy and not self._pool.stopped
+            if self._coming:
+                self._soon(self._come_round)
 
     def _give_turns(self) -> None:
         """By turns, one execution that has been read begins, and the next key has its turn or is read."""
         arrivals, queue, clock = self._arrivals, self._queue, self._clock
+        now_us = clock.now_us()
+        until_us = now_us + ROW_US
         for _ in range(IN_A_ROW):
+            if now_us > until_us:
+                return
             begun = len(arrivals) > 0 and arrivals.begin_next(clock.now_us())
             now_us = clock.now_us()
             handed = None if arrivals.full else queue.get(now_us)

@@ -18,8 +18,8 @@ from libs.workflow.machine import messages as m
 from libs.workflow.machine.starts import STARTS_AT_ONCE
 from libs.workflow.phases import AttemptPhase, ExecutionPhase, NodePhase
 from libs.workflow.state import Snapshot
-from libs.workqueue import DelayingQueue, QueueMetrics, WorkQueue
-from services.propeller import sessions, sources
+from libs.workqueue import DelayingQueue, Item, QueueMetrics, WorkQueue
+from services.propeller import reconcile, sessions, sources
 from tests.support.graphs import Plan, Step
 from tests.support.terms import Leading, leading, report_of
 from tests.support.waiting import until
@@ -507,13 +507,14 @@ async def test_turns_are_given_though_all_workers_are_busy(tmp_path: Path) -> No
 
 
 class Ticking(SystemClock):
-    """A microsecond passes between any two looks at it."""
+    """So many microseconds pass between any two looks at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_us: int = 1) -> None:
         self._us = super().now_us()
+        self.step_us = step_us
 
     def now_us(self) -> int:
-        self._us += 1
+        self._us += self.step_us
         return self._us
 
 
@@ -543,3 +544,46 @@ async def test_each_turn_has_its_own_time_and_no_key_has_waited_for_less_than_no
         _keep_busy(it, 1, lambda: len(listening.waits) < 30)
         await until(lambda: len(listening.waits) >= 30)
         assert min(listening.waits) >= 0
+
+
+async def test_others_have_the_loop_when_a_row_of_turns_has_taken_its_time(tmp_path: Path) -> None:
+    clock = Ticking()
+    async with leading(tmp_path, clock=clock) as it:
+        reconciler = it.term.reconciler
+        it.submit(ONE, *range(1, 33))
+        for key in range(1, 33):
+            await it.phase(key, ExecutionPhase.RUNNING)
+        clock.step_us = reconcile.ROW_US // 3
+        before = reconciler.turns
+        reconciler.attend_all([Item(key) for key in range(1, 33)])
+        while reconciler.turns < before + 32:
+            given = reconciler.turns
+            await asyncio.sleep(0)
+            assert reconciler.turns - given <= 3
+
+
+async def test_what_goes_wrong_beyond_a_turn_holds_no_others_up(tmp_path: Path) -> None:
+    async with leading(tmp_path) as it:
+        reconciler = it.term.reconciler
+        it.submit(ONE, 1, 2)
+        for key in (1, 2):
+            await it.phase(key, ExecutionPhase.RUNNING)
+        await until(lambda: not reconciler.busy and not reconciler._coming)
+        turn = reconciler._turn
+
+        def fails(key: int, execution: Execution, now_us: int) -> None:
+            if key == 1:
+                raise OSError("a turn")
+            turn(key, execution, now_us)
+
+        def fails_too(key: int, error: Exception) -> None:
+            raise OSError("what follows from that") from error
+
+        reconciler._turn, reconciler._fail = fails, fails_too  # type: ignore[method-assign]
+        mistakes: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: mistakes.append(context["exception"]))
+        before = reconciler.turns
+        reconciler.attend_all([Item(1), Item(2)])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(mistakes) == 1 and reconciler.turns == before + 1
