@@ -30,7 +30,7 @@ SEED ?=
 
 # make run NATIVE=1 (and demo, bench): the tree that `make native` compiles in place of the checkout.
 NATIVE ?=
-ifneq ($(NATIVE),)
+ifneq ($(filter-out 0,$(NATIVE)),)
 demo run bench: native
 demo run bench: export PYTHONPATH := $(CURDIR)/build/native
 endif

@@ -9,6 +9,7 @@ soon as anything differs that it was built from.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -84,25 +86,39 @@ def main() -> int:
 def build(into: Path, optimize: str) -> bool:
     """Makes the tree, whole or not at all; False if it is there already. Raises Refused, and SystemExit where mypyc or
     the C compiler refuses something."""
+    if into.exists() and not (into / STAMP).exists():
+        raise SystemExit(f"--into: {into} is there and is none of ours")
     wanted = _digest(optimize)
-    stamp = into / STAMP
-    if stamp.exists() and stamp.read_text() == wanted:
-        return False
-    if shutil.which("cc") is None or not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        raise SystemExit("make native needs a C compiler (cc) and Python's header files: gcc, python3-dev")
-    new = into.with_name(f"{into.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, new / package, ignore=shutil.ignore_patterns("__pycache__"))
-    names = modules(new)
-    _look_for_heirs(new, names)
-    _write_out(new, names)
-    _compile(new, names, optimize)
-    shutil.rmtree(new / "build")
-    (new / STAMP).write_text(wanted)
-    shutil.rmtree(into, ignore_errors=True)
-    new.rename(into)
+    with _alone(into):
+        stamp = into / STAMP
+        if stamp.exists() and stamp.read_text() == wanted:
+            return False
+        if shutil.which("cc") is None or not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+            raise SystemExit("make native needs a C compiler (cc) and Python's header files: gcc, python3-dev")
+        new, old = into.with_name(f"{into.name}.new"), into.with_name(f"{into.name}.old")
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, new / package, ignore=shutil.ignore_patterns("__pycache__"))
+        names = modules(new)
+        _write_out(new, names)
+        _compile(new, names, optimize)
+        shutil.rmtree(new / "build")
+        (new / STAMP).write_text(wanted)
+        if into.exists():
+            into.rename(old)
+        new.rename(into)
+        shutil.rmtree(old, ignore_errors=True)
     return True
+
+
+@contextmanager
+def _alone(into: Path) -> Iterator[None]:
+    """Of several who build the same tree one works, and the others find it built."""
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with into.with_name(f"{into.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def modules(tree: Path) -> list[str]:
