@@ -240,9 +240,12 @@ async def test_a_kept_process_runs_the_next_task_unless_the_last_has_left_someth
     async with opened("reuse", reuse_memory_bytes=64 << 20, reuse_tasks=6) as bench:
         pid = await bench.does("os.getpid()")
         assert await bench.does("os.getpid()") == pid
+        ended = "os.system('(true &)'), os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)"
+        assert await bench.does(f"({ended}, os.getpid())[2]") == await bench.does("os.getpid()") == pid
         for leak in (
             "threading.Thread(target=time.sleep, args=(0.1,)).start()",
             "subprocess.Popen(['sleep', '600'])",
+            "os.system('(setsid sleep 600 &)')",
             "[os.open('/dev/null', os.O_RDONLY) for _ in range(50)]",
             "globals().update(kept=bytearray(b'x' * (128 << 20)))",
         ):

@@ -243,6 +243,7 @@ def become(command: list[str], output: int, uid: int, gid: int, supervisor: int)
     try:
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # ours, and those that Python ignores: ignored ones survive exec
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTERM,))  # blocked ones survive it too
         stand_apart(output)
         if gid >= 0:
             os.setgroups([])
@@ -279,15 +280,22 @@ class Supervisor:
     ) -> None:
         """Forks; the child calls `start`, which never returns. Returns when it and all below it are gone.
 
+        No stop is lost on the way: SIGTERM waits, here until there is a child to pass it on to, and in the child, which
+        has the handler of this process at first, until `start` has put that right and unblocks it.
+
         `given` are descriptors that are the child's alone from then on; `clean` is called before the end is told, and
         where it has not got all away, a second line tells that.
         """
-        _signal.signal(_signal.SIGTERM, lambda *_: self.terminate())
         oom_kills = kernel_oom_kills()
-        self.main = os.fork()
-        if self.main == 0:
-            start()
-            os._exit(126)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM,))
+        try:
+            _signal.signal(_signal.SIGTERM, lambda *_: self.terminate())
+            self.main = os.fork()
+            if self.main == 0:
+                start()
+                os._exit(126)
+        finally:
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTERM,))
         for descriptor in given if output is None else (output.printed_to, *given):
             os.close(descriptor)
         self.attend(output)

@@ -69,6 +69,8 @@ class Warden:
                     self.surroundings or self.zygote.surroundings.Surroundings.here(),
                 )
                 _begin()
+                if order["reuse"]:  # it is to see what its tasks have left, orphans too
+                    supervisor.prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1)
                 worker.run_many(printed) if order["reuse"] else worker.run_one()
             except BaseException:
                 traceback.print_exc()
@@ -102,6 +104,7 @@ def _begin() -> None:
     signal.set_wakeup_fd(-1)
     for number in (_signal.SIGTERM, _signal.SIGCHLD):
         _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTERM,))  # a stop that came since the fork ends it here
     # A loop that was made before the fork would share its epoll with all forks; Python 3.12 does the same by itself.
     policy: Any = asyncio.get_event_loop_policy()
     local = getattr(type(policy), "_Local", None)

@@ -4,7 +4,7 @@ Forked for one task, it looks to the task like a process of its own: environment
 command line, signals, streams, random numbers, temporary directories, exit code, exit handlers.
 
 Kept for many tasks, it puts all of that back between two of them, as far as a process can: not what modules remember.
-What a task may not leave are threads, child processes, open files beyond a handful, and much memory: then the process
+What a task may not leave are threads, running processes, open files beyond a handful, and much memory: then the process
 says so and ends after the task, as a process of its own would, and the next task gets another.
 """
 
@@ -201,7 +201,7 @@ class Belongings:
             if left:
                 return f"it left a thread, {left[0]}"
         if _has_children():
-            return "it left a child process"
+            return "it left a process"
         # A new one gets the lowest number that is free: while that is as at the last look, nothing was left since.
         if (number := _next_descriptor()) != self.next_descriptor:
             self.next_descriptor = number
@@ -237,8 +237,10 @@ def _wake_loop() -> None:
 
 
 def _has_children() -> bool:
+    """Whether a child runs, or an orphan, whose sub-reaper this process is. Collects those that have ended."""
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     except ChildProcessError:
         return False
     return True
