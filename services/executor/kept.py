@@ -142,7 +142,7 @@ class Kept:
         self._large = False
         """Whether the last message was more than a packet: then part of it can be taken back, and nobody is in line."""
         self._dead = self._closed = False
-        self._exit = Exit(signal=_SIGKILL)
+        self.exit = Exit(signal=_SIGKILL)
         """How it has ended, when it has."""
         self._last: framing.Reply | None = None
         """What it said of a task with which it ends."""
@@ -162,7 +162,7 @@ class Kept:
     async def live(self) -> None:
         """Returns when it has ended and nothing of it is left."""
         try:
-            self._exit = await self._warden.ended(self.directory)
+            self.exit = await self._warden.ended(self.directory)
             self._listen()
         finally:
             self.ended = self._dead = True
@@ -173,7 +173,7 @@ class Kept:
             self._warden.give_back()
         jobs, self._line = self._line, deque()
         for job in jobs:
-            job.ended(self._exit, self._last if job is self._current else None)
+            job.ended(self.exit, self._last if job is self._current else None)
         await asyncio.to_thread(datadir.remove, self.directory)
 
     def _close(self) -> None:
@@ -211,7 +211,7 @@ class Kept:
     def give(self, job: Job) -> None:
         """Has a task run: at once, or when those before it have ended. In line only while there is `room`."""
         if self._closed:  # it has ended before it had anything to do
-            asyncio.get_running_loop().call_soon(job.ended, self._exit, None)
+            asyncio.get_running_loop().call_soon(job.ended, self.exit, None)
             return
         self.tasks += 1
         job.pipe = self._free_pipes.popleft()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from flyteidl.core import tasks_pb2
@@ -30,6 +31,8 @@ from services.executor.zygotes import Cold
 
 _TEMPLATE: Final = "taskTemplatePath"
 
+_DIED_TWICE: Final = "two processes, one after the other, have died before they had begun with the task"
+
 
 # As many plans are remembered: more tasks than one executor sees at a time.
 _PLANS: Final = 1000
@@ -45,6 +48,8 @@ class ReusedAttempt(ProcessAttempt):
     _job: Job | None = None
     _exit: runner.Exit | None = None
     """How the process has ended with it, or what it has said."""
+    _again = False
+    """Whether a process that it was given to has died before it had begun with it."""
     _alarm: asyncio.TimerHandle | None = None
     _began_us = 0
     _takes_over: Callable[[ReusedAttempt], None] | None = None
@@ -133,13 +138,21 @@ class ReusedAttempt(ProcessAttempt):
     def _comes_back(self) -> None:
         self._put_down()
         assert self._kept is not None and self._bench.kept is not None
+        died = self._kept.exit
         if self._kept.ended:
             self._bench.kept.give_back(self._kept)
         self._kept = self._job = None
         if self._recalled is not None:
             self._recalled(self)
-        else:
-            self._over(self, None)  # its process has died before it had begun with it: it takes another
+            return
+        # Its process has died before it had begun with it: it takes another. Where that dies too, or the machine says
+        # that it can start none, it is for whoever assigned it to wait, or to ask another machine.
+        if died.not_started or (self._again and died.out_of_memory):
+            self._exit = died
+        elif self._again:
+            self._exit = replace(died, not_started=_DIED_TWICE)
+        self._again = True
+        self._over(self, None)
 
     def _put_down(self) -> None:
         self._printed.close()
@@ -149,32 +162,36 @@ class ReusedAttempt(ProcessAttempt):
     # --------------------------------------------------------------------------------------------- with something to do
 
     async def _work(self) -> Outcome:
-        if self._exit is None:
-            try:
-                plan, kept = await self._take()
-            except Cold:
-                return await super()._work()
-            except together.Interrupted:
-                return self._wish or outcome.aborted("")
-            except errors.AirscrewError as error:
-                return outcome.of_refusal(error)
-            try:
-                call, secrets = await self._call(kept, plan)
-            except errors.AirscrewError as error:
-                assert self._bench.kept is not None
-                self._bench.kept.give_back(kept)
-                return outcome.of_refusal(error)
-            over: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
-            self._give(kept, plan, call, secrets, lambda _, end: None if over.done() else over.set_result(end))
-            end = await over
+        while self._exit is None:
+            if self._wish is not None:
+                return self._wish
+            end = await self._in_process()
             if end is not None:
                 return end
-            if self._exit is None:
-                return await self._work()
         result = self._wish or await self._judge(self._exit, self._printed.tail())
         if self._printed.any:
             await self._log.close()
         return result
+
+    async def _in_process(self) -> Outcome | None:
+        """Gives it to one process. None: `_exit` says how that has ended with it, or it has not begun with it."""
+        try:
+            plan, kept = await self._take()
+        except Cold:
+            return await super()._work()
+        except together.Interrupted:
+            return self._wish or outcome.aborted("")
+        except errors.AirscrewError as error:
+            return outcome.of_refusal(error)
+        try:
+            call, secrets = await self._call(kept, plan)
+        except errors.AirscrewError as error:
+            assert self._bench.kept is not None
+            self._bench.kept.give_back(kept)
+            return outcome.of_refusal(error)
+        over: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self._give(kept, plan, call, secrets, lambda _, end: None if over.done() else over.set_result(end))
+        return await over
 
     def _obey_wish(self) -> None:
         if self._kept is not None and self._job is not None:

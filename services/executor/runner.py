@@ -101,7 +101,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a command ended: `code` or `signal`, the other one is None."""
+    """How a command ended: `code` or `signal`, the other one is None; neither, where it was not started."""
 
     code: int | None = None
     signal: int | None = None
@@ -111,6 +111,8 @@ class Exit:
     """What it handed back instead of writing it; None when its files say what came out."""
     deck: bool = False
     """Beside `outputs`: whether it has written a deck."""
+    not_started: str = ""
+    """Why it could not be started; empty when it was."""
 
 
 class Running(Protocol):
@@ -251,6 +253,8 @@ def parse_exit(said: str) -> Exit | None:
                 return Exit(code=int(code), out_of_memory=memory == "1")
             case ["ended", "signal", number, memory]:
                 return Exit(signal=int(number), out_of_memory=memory == "1")
+            case ["refused", *words]:
+                return Exit(not_started="cannot start a process: " + " ".join(words))
     return None
 
 

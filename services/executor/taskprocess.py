@@ -234,6 +234,8 @@ class ProcessAttempt(Attempt):
             await closing
 
     async def _judge(self, ended: runner.Exit, tail: str) -> Outcome:
+        if ended.not_started:
+            return outcome.system("ProcessNotStarted", ended.not_started)
         assignment, settings = self._assignment, self._bench.settings
         if ended.outputs is not None:
             files = results.handed_back(assignment.output_prefix, ended.outputs, ended.deck)

@@ -33,7 +33,9 @@ class Warden:
         self.modules = modules
         self.desk = desk
         self.broken = False
-        """It has died, may have something left to do, or has a desk that it cannot put back: nobody else gets it."""
+        """It has died, may have something left to do, could start nothing, or has a desk that it cannot put back:
+        nobody else gets it.
+        """
         self.gone = asyncio.Event()
         """It has ended, and nothing of it is left."""
 
@@ -58,7 +60,7 @@ class Warden:
             await self.gone.wait()
             await processes.end_all(directory)
             return runner.Exit(signal=_SIGKILL)
-        self.broken = "unclean" in said.splitlines()
+        self.broken = bool(ended.not_started) or "unclean" in said.splitlines()
         return ended
 
     def give_back(self) -> None:

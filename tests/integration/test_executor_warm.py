@@ -14,7 +14,7 @@ from flyteidl.core import execution_pb2, tasks_pb2
 from flyteidl.core.security_pb2 import Secret
 
 from protos import executor_pb2
-from services.executor import processes
+from services.executor import keeping, processes
 from tests.support import warm
 from tests.support.leader import Leader, error_of
 from tests.support.markers import alive
@@ -279,6 +279,69 @@ names["pid"] = os.getpid()
             await bench.session.running(following[0].id)
             given.touch()
             assert warm.value(await bench.session.final(following[0].id)) != str(first["pid"])
+
+
+@both
+async def test_where_no_process_can_be_started_the_attempt_ends_and_says_why(opened: Any, kind: str) -> None:
+    async with opened(kind) as bench:
+        script = """
+class Full:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def fork(self):
+        raise BlockingIOError(11, "no more processes")
+sys.modules["_airscrew_supervisor"].os = Full()
+"""
+        (bench.tmp_path / "code" / "full.py").write_text(warm.MODULE + script)
+        report = await bench.report(bench.assigned("does", "1", module="full"))
+        assert (error_of(report).code, error_of(report).kind, report.recoverable) == ("ProcessNotStarted", SYSTEM, True)
+        assert "no more processes" in error_of(report).message
+
+
+async def test_an_attempt_whose_processes_die_before_they_begin_takes_no_third_and_none_when_it_is_stopped(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    start = keeping.KeptProcesses.start
+
+    async def counted(self: Any, *arguments: Any) -> Any:
+        started.append(arguments)
+        return await start(self, *arguments)
+
+    monkeypatch.setattr(keeping.KeptProcesses, "start", counted)
+    async with opened("reuse") as bench:
+        hold, ran, go, began = (bench.tmp_path / name for name in ("hold", "ran", "go", "began"))
+        script = f"""
+begin = sys.modules["_airscrew_warden"]._begin
+def late():
+    begin()
+    while os.path.exists({str(hold)!r}):
+        time.sleep(0.001)
+sys.modules["_airscrew_warden"]._begin = late
+"""
+        code = bench.tmp_path / "code"
+        (code / "late.py").write_text(warm.MODULE + script)
+        (code / "deadly.py").write_text(warm.MODULE + "\nsys.modules['_airscrew_supervisor'].Supervisor = None")
+        wait = f"[time.sleep(0.001) for _ in iter(lambda: os.path.exists({str(go)!r}), True)]"
+        before = bench.assigned("does", f"Path({str(began)!r}).touch() or {wait}", module="late")
+        bench.session.assign(before)
+        await until(began.exists)
+        hold.touch()
+        stopped = bench.assigned("does", f"Path({str(ran)!r}).touch()", module="late")
+        bench.session.assign(stopped)
+        await bench.session.running(stopped[0].id)
+        go.touch()
+        warm.value(await bench.session.final(before[0].id))
+        bench.session.stop(stopped[0].id)
+        assert (await bench.session.final(stopped[0].id)).phase == executor_pb2.Report.PHASE_ABORTED
+        assert not ran.exists(), "the process of the first was free"
+
+        little = [tasks_pb2.Resources.ResourceEntry(name=tasks_pb2.Resources.MEMORY, value="1Mi")]
+        resources = tasks_pb2.Resources(limits=little)
+        for module, why in ("late", "OOMKilled"), ("deadly", "ProcessNotStarted"):
+            started.clear()
+            report = await bench.report(bench.assigned("does", "1", module=module, resources_=resources))
+            assert (error_of(report).code, report.recoverable, len(started)) == (why, True, 2)
 
 
 async def test_secrets_are_of_one_task_alone(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ Not guaranteed: when the supervisor itself is killed with SIGKILL, the command d
 its own children are for the executor to find. A process in uninterruptible sleep delays the end until it wakes.
 
 It writes a line to CONTROL_FD, last of all: `ended exit|signal NUMBER MEMORY`, where MEMORY is 1 when a lack of memory
-is why it ended. Exit codes of a command that could not be started are 126 and 127, as in a shell.
+is why it ended. Exit codes of a command that could not be started are 126 and 127, as in a shell. Where the system has
+refused to fork, the line is `refused TEXT`, and nothing was started.
 """
 
 # ruff: noqa: SIM105 - importing `contextlib` would take longer than everything else that is imported here
@@ -38,7 +39,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself would double the time this takes to start
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
     from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -287,16 +288,23 @@ class Supervisor:
         where it has not got all away, a second line tells that.
         """
         oom_kills = kernel_oom_kills()
+        given = given if output is None else (output.printed_to, *given)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTERM,))
         try:
             _signal.signal(_signal.SIGTERM, lambda *_: self.terminate())
-            self.main = os.fork()
+            try:
+                self.main = os.fork()
+            except OSError as error:
+                if output is not None:
+                    output.close()
+                self.refuse(error, given)
+                return
             if self.main == 0:
                 start()
                 os._exit(126)
         finally:
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTERM,))
-        for descriptor in given if output is None else (output.printed_to, *given):
+        for descriptor in given:
             os.close(descriptor)
         self.attend(output)
         self.kill_everything()
@@ -336,6 +344,12 @@ class Supervisor:
         killed = (kind, number) in (("signal", 9), ("exit", 137), ("exit", 247))
         by_kernel = killed and self.kill_at is None and kernel_oom_kills() > oom_kills
         return kind, number, self.out_of_memory or by_kernel
+
+    def refuse(self, error: OSError, given: Iterable[int]) -> None:
+        """Nothing is started, and why."""
+        for descriptor in given:
+            os.close(descriptor)
+        self.tell(f"refused {error}")
 
     def tell(self, line: str) -> None:
         try:

@@ -51,8 +51,13 @@ class Warden:
         supervisor = self.zygote.supervisor
         channel, *printed = descriptors
         me = os.getpid()
-        if not order["reuse"] and not self.directories:
-            self.furnish(order["desk"])
+        watch = supervisor.Supervisor(self.control.fileno(), alarm, order["memory_limit"], order["grace"])
+        try:
+            if not order["reuse"] and not self.directories:
+                self.furnish(order["desk"])
+        except OSError as error:
+            watch.refuse(error, descriptors)
+            return
 
         def start() -> NoReturn:
             try:
@@ -76,7 +81,6 @@ class Warden:
                 traceback.print_exc()
             os._exit(126)
 
-        watch = supervisor.Supervisor(self.control.fileno(), alarm, order["memory_limit"], order["grace"])
         watch.run(start, None, (channel, *printed), self.put_back)
 
     def furnish(self, desk: str) -> None:

@@ -216,6 +216,8 @@ class Zygote:
             try:
                 self.warden.Warden(self, descriptor).serve(me)
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         self.wardens.add(child)

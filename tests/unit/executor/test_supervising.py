@@ -80,11 +80,14 @@ def test_a_task_process_gets_the_signals_that_any_process_gets(start: Callable[[
 
 def test_a_process_that_cannot_fork_can_be_stopped_still(monkeypatch: pytest.MonkeyPatch) -> None:
     def fork() -> NoReturn:
-        raise BlockingIOError
+        raise BlockingIOError("no more processes")
+
+    ours, theirs = socket.socketpair()
 
     def run() -> None:
         monkeypatch.setattr(os, "fork", fork)
-        with pytest.raises(BlockingIOError):
-            supervisor.Supervisor(-1, supervisor.Alarm(), 0, 60.0).run(lambda: None, None)
+        supervisor.Supervisor(theirs.fileno(), supervisor.Alarm(), 0, 60.0).run(lambda: None, None)
+        assert ours.recv(100) == b"refused no more processes\n"
 
-    assert forked(run) == 0
+    with ours, theirs:
+        assert forked(run) == 0

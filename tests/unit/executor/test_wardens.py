@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -14,15 +15,15 @@ from typing import Any
 import pytest
 
 from services.executor import wardens
-from services.executor.bootstrap import supervisor, warden
+from services.executor.bootstrap import desks, frames, supervisor, warden, zygote
 from services.executor.runner import Exit
 
 
 def raises(error: BaseException) -> Any:
-    def put_back(directories: object) -> None:
+    def does(*_: object) -> None:
         raise error
 
-    return put_back
+    return does
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,50 @@ async def test_an_end_is_told_and_where_something_resists_nobody_else_gets_the_d
         assert answered.broken is broken
     finally:
         answered.close()
+
+
+@pytest.mark.parametrize(("desk", "why"), [("/proc/none/desk", "/proc/none"), ("", os.strerror(errno.EAGAIN))])
+async def test_why_nothing_can_be_started_is_told(desk: str, why: str, tmp_path: Path) -> None:
+    """Its directories cannot be made, or the system does not fork."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            ours.close()
+            os.fork = raises(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+            way = SimpleNamespace(settle=lambda desk: None)
+            here = SimpleNamespace(Surroundings=SimpleNamespace(here=lambda: None))
+            parts: Any = SimpleNamespace(supervisor=supervisor, frames=frames, desks=desks, way=way, surroundings=here)
+            warden.Warden(parts, theirs.detach()).serve(parent)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        os._exit(1)
+    theirs.close()
+    answered = wardens.Warden(ours, None, 0, "")  # type: ignore[arg-type]  # it is not given back
+    answered.gone.set()  # if it dies unheard
+    channel, its = socket.socketpair()
+    try:
+        with its:
+            order = {"reuse": False, "desk": desk or str(tmp_path), "memory_limit": 0, "grace": 1.0}
+            answered.run(order, its.fileno(), its.fileno())
+        ended = await answered.ended(tmp_path)
+        assert ended == Exit(not_started=ended.not_started) and why in ended.not_started
+        assert answered.broken and channel.recv(1) == b"", "nobody holds what the process would have had"
+    finally:
+        channel.close()
+        answered.close()
+    assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+
+
+def test_of_what_a_warden_dies_is_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    control, other = socket.socketpair()
+    with control, other:
+        dies = SimpleNamespace(Warden=raises(ValueError("a mistake of ours")))
+        parts: Any = SimpleNamespace(gathered=True, wardens=set(), control=control, warden=dies, tell=lambda told: None)
+        zygote.Zygote.fork_warden(parts, other.fileno())
+    (child,) = parts.wardens
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 126
+    assert "ValueError: a mistake of ours" in capfd.readouterr().err
