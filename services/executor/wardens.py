@@ -38,6 +38,7 @@ class Warden:
         """
         self.gone = asyncio.Event()
         """It has ended, and nothing of it is left."""
+        self._unforked = ""
 
     def run(self, order: dict[str, Any], *descriptors: int) -> None:
         """Has a process started: how it ends tells `ended`. Raises OSError when the warden is known to be dead."""
@@ -58,10 +59,17 @@ class Warden:
         ended = runner.parse_exit(said)
         if ended is None:
             await self.gone.wait()
+            if self._unforked:
+                return runner.Exit(not_started=f"cannot start a process: {self._unforked}")
             await processes.end_all(directory)
             return runner.Exit(signal=_SIGKILL)
         self.broken = bool(ended.not_started) or "unclean" in said.splitlines()
         return ended
+
+    def unforked(self, reason: str) -> None:
+        """There is no such process, and will be none."""
+        self._unforked = reason
+        self.gone.set()
 
     def give_back(self) -> None:
         """This end needs it no more."""

@@ -182,6 +182,8 @@ class Zygote:
             self._refuse(said["refused"])
         elif "warden" in said:
             self._wardens[said["warden"]] = self._forking.popleft()
+        elif "unforked" in said:
+            self._forking.popleft().unforked(said["unforked"])
         elif "gone" in said:
             self._wardens.pop(said["gone"]).gone.set()
 

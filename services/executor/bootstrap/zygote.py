@@ -18,8 +18,8 @@ inputs, environment and secrets, pass over the channel only, which is read after
 ever has them in memory, nor therefore any other task.
 
 Over CONTROL_FD: `{"unpack": URI, "code": DIRECTORY}`, `{"import": MODULE}`, `{"warden": true}` + socket. Answers:
-`{"ready": …}`, `{"imported": MODULE, "problem": TEXT}`, `{"warden": PID}`, `{"gone": PID}` (that warden has ended, and
-nothing of it is left), `{"refused": TEXT}` (nothing is forked any more).
+`{"ready": …}`, `{"imported": MODULE, "problem": TEXT}`, `{"warden": PID}` or `{"unforked": TEXT}`, `{"gone": PID}` (the
+warden has ended, and nothing of it is left), `{"refused": TEXT}` (nothing is forked any more).
 """
 
 # ruff: noqa: SIM105 - as in supervisor.py
@@ -122,7 +122,9 @@ class Zygote:
                 self.unpack(message["unpack"], message["code"])
             elif "import" in message:
                 self.tell({"imported": message["import"], "problem": self.bring(message["import"])})
-            elif not self.spoilt:
+            elif self.spoilt:
+                self.tell({"unforked": "what forks it has refused to"})
+            else:
                 self.fork_warden(descriptors[0])
         except Refused as refusal:
             self.refuse(refusal)
@@ -145,7 +147,10 @@ class Zygote:
 
     def unpack(self, uri: str, code: str) -> None:
         """Fetches and unpacks a version's code as `pyflyte-fast-execute` does; in a fork, for it takes a thread."""
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise Refused(f"{uri} cannot be unpacked: {error}") from None
         if child == 0:
             problem = 1
             try:
@@ -209,7 +214,11 @@ class Zygote:
             self.hugepages.gather()
             self.gathered = True
         me = os.getpid()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:  # what was forked before goes on, and the system may have room again
+            self.tell({"unforked": str(error)})
+            return
         if child == 0:
             self.control.close()
             status = 126

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import socket
 import sys
 import traceback
+from collections import deque
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from services.executor import wardens
+from services.executor import wardens, zygotes
 from services.executor.bootstrap import desks, frames, supervisor, warden, zygote
 from services.executor.runner import Exit
 
@@ -101,3 +104,25 @@ def test_of_what_a_warden_dies_is_in_the_log(capfd: pytest.CaptureFixture[str]) 
     (child,) = parts.wardens
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 126
     assert "ValueError: a mistake of ours" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("spoilt", "why"), [(True, "refused"), (False, os.strerror(errno.EAGAIN))])
+async def test_that_a_warden_could_not_be_forked_is_told_and_its_zygote_lives_on(
+    spoilt: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control, executor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monkeypatch.setattr(os, "fork", raises(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))))
+    parts: Any = SimpleNamespace(control=control, frames=frames, spoilt=spoilt, gathered=True, wardens=set())
+    parts.tell = partial(zygote.Zygote.tell, parts)
+    parts.fork_warden = partial(zygote.Zygote.fork_warden, parts)
+    asked = wardens.Warden(ours, None, 0, "")  # type: ignore[arg-type]  # it is not given back
+    with control, executor, theirs:
+        socket.send_fds(executor, [json.dumps({"warden": True}).encode()], [theirs.fileno()])
+        theirs.close()
+        assert zygote.Zygote.obey(parts)
+        waiting: Any = SimpleNamespace(_control=executor, _forking=deque([asked]))
+        zygotes.Zygote._listen(waiting)
+    ended = await asked.ended(Path())
+    asked.close()
+    assert ended == Exit(not_started=ended.not_started) and why in ended.not_started
