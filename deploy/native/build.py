@@ -93,7 +93,7 @@ def build(into: Path, optimize: str) -> bool:
         stamp = into / STAMP
         if stamp.exists() and stamp.read_text() == wanted:
             return False
-        if shutil.which("cc") is None or not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        if not can_compile():
             raise SystemExit("make native needs a C compiler (cc) and Python's header files: gcc, python3-dev")
         new, old = into.with_name(f"{into.name}.new"), into.with_name(f"{into.name}.old")
         for left in (new, old):
@@ -110,6 +110,11 @@ def build(into: Path, optimize: str) -> bool:
         new.rename(into)
         shutil.rmtree(old, ignore_errors=True)
     return True
+
+
+def can_compile() -> bool:
+    """Whether this machine has a C compiler and Python's header files."""
+    return shutil.which("cc") is not None and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 @contextmanager

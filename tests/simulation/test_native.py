@@ -16,6 +16,7 @@ from tests.bench import systems, workloads
 from tests.bench.client import Client
 from tests.bench.workloads import Mode
 
+pytestmark = pytest.mark.skipif(not build.can_compile(), reason="needs cc and Python.h: gcc, python3-dev")
 SEEDS = 200
 
 

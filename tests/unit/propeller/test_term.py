@@ -517,6 +517,10 @@ class Ticking(SystemClock):
         self._us += self.step_us
         return self._us
 
+    def monotonic(self) -> float:
+        """The same: a leader whose two clocks differ believes the one that goes on."""
+        return self._us / 1e6
+
 
 class Listening(QueueMetrics[int]):
     """Remembers how long each key has waited."""
