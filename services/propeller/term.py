@@ -97,7 +97,7 @@ class Term:
         # What waits here for a moment must not wait for as long as the machine's clock is set back.
         clock = self._clock = SteadyClock(clock)
         self._group: asyncio.TaskGroup | None = None
-        self._pool = WorkerPool(settings.workers, name="turn")
+        self._pool = WorkerPool(settings.workers, name="read")
         self.placement = Placement(settings.weights(), settings.limits(shard), self._task_of)
         default_slots = Slots(settings.default_cpu_millis, settings.default_memory_bytes)
         graphs = Graphs(store, blob, default_slots)
