@@ -1,4 +1,4 @@
-"""How a leader's turns share its event loop: in rows, each with its own time, and none held up by others or by reads."""
+"""How turns share a leader's event loop: in rows, each with its own time, and none held up by others or by reads."""
 
 from __future__ import annotations
 
